@@ -1,9 +1,9 @@
 # A live site moves from node-a to node-b because somebody pushed to Git.
 #
-# This is the testScript of the NixOS test (local-provider-migration.nix) and of the lab, unchanged: both drivers
-# put `provider`, `node_a`, `node_b`, `start_all`, `subtest`, `retry`, `t` and `log` in scope. Read it from top to
-# bottom; every `subtest` is one stage of the demo. Limits are seconds, given as positional integers because the
-# drivers disagree about everything else.
+# This is the testScript of the NixOS test (local-provider-migration.nix) and of the lab, unchanged: both
+# drivers put `provider`, `node_a`, `node_b`, `start_all`, `subtest`, `retry`, `t` and `log` in scope. Read it
+# from top to bottom; every `subtest` is one stage of the demo. Limits are seconds, given as positional
+# integers because drivers of different years agree on those.
 
 import json
 import shlex
@@ -129,8 +129,8 @@ def file_hashes(machine):
     """One hash for each public file of the environment."""
     listing = as_environment(
         machine,
-        "cd ~/.local/share/files && find . -type f -not -path './php/*' -not -path './css/*' -not -path './js/*'"
-        " -print0 | LC_ALL=C sort -z | xargs -0 sha256sum",
+        "cd ~/.local/share/files && find . -type f -not -path './php/*' -not -path './css/*' -not -path"
+        " './js/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum",
     )
     hashes = {}
     for line in listing.splitlines():
