@@ -1,0 +1,5 @@
+"""Errors whose text is meant for people: what went wrong, where, and what to do."""
+
+
+class HostenvError(Exception):
+    """Base of every error that a command reports in one line and ends with exit status 1."""

@@ -1,0 +1,62 @@
+"""Durable and atomic files of root's own state folder."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hostenv_node.errors import HostenvError
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace `path` so that after a crash it holds either the old or all of the new content.
+
+    When this returns, content and name are on disk. The folder must exist.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+def write_json(path: Path, value: object, mode: int = 0o644) -> None:
+    """Write `value` durably as JSON with sorted keys."""
+    write_durably(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
+
+
+def read_json(path: Path) -> Mapping[str, object] | None:
+    """The JSON object in `path`, or None when there is no such file.
+
+    Raises HostenvError when the file is not a JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise HostenvError(f"{path} is not JSON ({error}); restore it or remove it") from error
+    if not isinstance(value, dict):
+        raise HostenvError(f"{path} must hold a JSON object; restore it or remove it")
+    return value
+
+
+def remove_durably(path: Path) -> None:
+    """Remove `path` if it is there; afterwards the removal survives a crash."""
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the names in a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

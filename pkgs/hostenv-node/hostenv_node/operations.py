@@ -1,0 +1,94 @@
+"""What the activation asks of the environments' runtime.
+
+Every operation may be repeated for the same job, also after a crash in its middle, and then has the same end
+(contract 8: the node resumes at the first unfinished action).
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from hostenv_node.errors import HostenvError
+from hostenv_node.intent import Action
+
+Entry = Mapping[str, object]
+"""One environment as `slice.json` and `plan.json` hold it (contract 6, `env`)."""
+
+
+class OperationFailed(HostenvError):
+    """The operation ended without its result; the message goes to the job."""
+
+
+class OperationTimedOut(OperationFailed):
+    """The operation did not end before its deadline."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment (`time.monotonic`) at which an operation must have ended."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """`seconds` from now."""
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self, at_most: float = float("inf")) -> float:
+        """Seconds left, but no more than `at_most`; never 0 or less.
+
+        Raises OperationTimedOut once the deadline has passed.
+        """
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise OperationTimedOut("the time limit for the action (actionTimeout) has passed")
+        return min(left, at_most)
+
+
+@dataclass(frozen=True)
+class Context:
+    """For which job an operation runs, and until when."""
+
+    job: str
+    deadline: Deadline
+
+
+class Operations(Protocol):
+    """The five actions, what undoes them, and upkeep. All raise OperationFailed or OperationTimedOut."""
+
+    def backup(self, context: Context, action: Action) -> Mapping[str, object]:
+        """Freeze the environment and back it up.
+
+        Returns the payload of contract 8: `{user, sourceNode, snapshots: {migrationKey: snapshotId}}`.
+        """
+
+    def restore(self, context: Context, action: Action, entry: Entry, snapshots: Mapping[str, str]) -> None:
+        """Fetch the code and restore exactly these snapshots (by migration key), existing data set aside."""
+
+    def activate(self, context: Context, action: Action, entry: Entry) -> None:
+        """Start the environment from `entry` and serve it, frozen (reads only), until `thaw`."""
+
+    def reload(self, context: Context, action: Action, entry: Entry) -> None:
+        """Switch to the new release; the old one stays ready for `switch_back` until `keep`."""
+
+    def deactivate(self, context: Context, action: Action) -> None:
+        """Withdraw the vhosts, stop and disable the units and check it; data stay."""
+
+    def thaw(self, context: Context, user: str) -> None:
+        """Let writes through again."""
+
+    def keep(self, context: Context, user: str) -> None:
+        """A reload was verified: the release before it is no longer needed."""
+
+    def withdraw(self, context: Context, user: str) -> None:
+        """Undo `restore` and `activate` of this job before its commit point."""
+
+    def switch_back(self, context: Context, user: str) -> None:
+        """Undo `reload` of this job: the release before it serves again."""
+
+    def prune(self, now: float) -> None:
+        """Delete what was set aside longer ago than the retention; `now` in seconds since the epoch."""
+
+    def boot(self) -> None:
+        """Recreate what a reboot loses (`/run`) and the front door's files from the records."""
