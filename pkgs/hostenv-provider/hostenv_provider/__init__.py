@@ -1,0 +1,1 @@
+"""The provider's programs: planner, job service and command line."""

@@ -1,0 +1,8 @@
+"""`hostenv-provider plan`."""
+
+import argparse
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    commands.add_parser("plan")

@@ -1,0 +1,143 @@
+"""Deploy intents: what each node must do for one job, derived from what is deployed (contract 7)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from hostenv_provider.plan import Environment
+from hostenv_provider.schema import Value
+
+SCHEMA_VERSION = 1
+# A node's order for one environment; contract 7 lists each row's operations in it.
+OPERATIONS = ("backup", "restore", "activate", "reload", "deactivate")
+VERIFY = "verify"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that one node, or with `op` = verify the service, does to the environment of `user`."""
+
+    op: str
+    user: str
+    from_node: str | None
+    to_node: str | None
+    migrations: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The form of an intent's action (contract 7)."""
+        return {
+            "op": self.op,
+            "user": self.user,
+            "fromNode": self.from_node,
+            "toNode": self.to_node,
+            "migrations": list(self.migrations),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> "Action":
+        """Raises InvalidData if `document` is not what `to_json` makes."""
+        members = Value(document, "deploy intent", "action").members(
+            ["op", "user", "fromNode", "toNode", "migrations"]
+        )
+        return cls(
+            op=members["op"].choice((*OPERATIONS, VERIFY)),
+            user=members["user"].text(),
+            from_node=_node(members["fromNode"]),
+            to_node=_node(members["toNode"]),
+            migrations=tuple(item.text() for item in members["migrations"].items()),
+        )
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Where an environment was last deployed, and as what: `Environment.comparable()` of that moment."""
+
+    user: str
+    node: str
+    environment: Mapping[str, object]
+
+
+def derive_actions(
+    deployed: Mapping[str, Deployed],
+    planned: Mapping[str, Environment],
+    stale: Mapping[str, AbstractSet[str]],
+    migration_sources: Mapping[str, str],
+    skip_migrations: AbstractSet[str],
+) -> dict[str, list[Action]]:
+    """Every node's actions, in the order in which the node performs them; a node without any is absent.
+
+    `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the nodes that
+    hold an old copy of an environment: each is told again to deactivate it. `migration_sources` overrides the previous
+    placement of a user; a copy that is deployed on a third node is then deactivated like a stale one.
+    """
+    actions: dict[str, list[Action]] = {}
+    for user in sorted({*deployed, *planned, *stale}):
+        for node, action in _user_actions(
+            user,
+            deployed.get(user),
+            planned.get(user),
+            stale.get(user, frozenset()),
+            migration_sources.get(user),
+            user in skip_migrations,
+        ):
+            actions.setdefault(node, []).append(action)
+    return {
+        node: sorted(actions[node], key=lambda action: (action.user, OPERATIONS.index(action.op)))
+        for node in sorted(actions)
+    }
+
+
+def verify_actions(actions_by_node: Mapping[str, Sequence[Action]]) -> list[Action]:
+    """The service's own actions: one check of every environment that is activated or reloaded, by user name."""
+    return sorted(
+        (
+            Action(VERIFY, action.user, action.from_node, action.to_node)
+            for actions in actions_by_node.values()
+            for action in actions
+            if action.op in ("activate", "reload")
+        ),
+        key=lambda action: action.user,
+    )
+
+
+def intent_document(actions: Iterable[Action]) -> dict[str, object]:
+    """The intent of one node, as the API hands it out and the database keeps it."""
+    return {"schemaVersion": SCHEMA_VERSION, "actions": [action.to_json() for action in actions]}
+
+
+def _user_actions(
+    user: str,
+    deployed: Deployed | None,
+    planned: Environment | None,
+    stale: AbstractSet[str],
+    migration_source: str | None,
+    skip_migrations: bool,
+) -> list[tuple[str, Action]]:
+    source = migration_source or (deployed.node if deployed else None)
+    target = planned.node if planned is not None and planned.enable else None
+    leftovers = set(stale) if deployed is None else {*stale, deployed.node}
+    result = [
+        (node, Action("deactivate", user, node, target))
+        for node in sorted(leftovers)
+        if node not in (source, target)
+    ]
+    if planned is None or target is None:
+        if source is not None:
+            result.append((source, Action("deactivate", user, source, None)))
+    elif source is None:
+        result.append((target, Action("activate", user, None, target)))
+    elif source == target:
+        if deployed is None or deployed.environment != planned.comparable():
+            result.append((target, Action("reload", user, target, target)))
+    else:
+        migrations = () if skip_migrations else planned.migrations
+        if migrations:
+            result.append((source, Action("backup", user, source, target, migrations)))
+            result.append((target, Action("restore", user, source, target, migrations)))
+        result.append((source, Action("deactivate", user, source, target)))
+        result.append((target, Action("activate", user, source, target)))
+    return result
+
+
+def _node(value: Value) -> str | None:
+    return None if value.raw is None else value.text()

@@ -1,0 +1,128 @@
+"""Names and hashes that are made from an environment's coordinates (contract 2), and the names people may give."""
+
+import hashlib
+import re
+from ipaddress import ip_address
+
+from hostenv_provider.errors import HostenvError
+
+_SLUG_LENGTH = 11
+_HASH_PREFIX = 7
+_HOST_NAME_LENGTH = 253
+_REFERENCE_LENGTH = 200
+
+_HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?")
+_KEY = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
+_INPUT_NAME = re.compile(
+    r"(?P<organisation>[A-Za-z][A-Za-z0-9-]{0,62})__(?P<project>[A-Za-z][A-Za-z0-9-]{0,62})"
+)
+_USER_NAME = re.compile(r"[a-z][a-z0-9-]{0,10}-[a-z0-9-]{1,11}-[0-9a-f]{7}")
+_GIT_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
+
+
+def normalise(text: str) -> str:
+    """The form of an organisation's or project's name in hashes: its letters and digits, lower-cased."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def slug(text: str) -> str:
+    """A short form of a name for user names: whole words of the part after the last `/`, 11 characters at most."""
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", text.rsplit("/", 1)[-1]) if word]
+    if not words:
+        return ""
+    result = words[0][:_SLUG_LENGTH]
+    if len(words[0]) <= _SLUG_LENGTH:
+        for word in words[1:]:
+            if len(result) + 1 + len(word) > _SLUG_LENGTH:
+                break
+            result = f"{result}-{word}"
+    return result.lower()
+
+
+def project_name_hash(organisation: str, project: str, environment: str) -> str:
+    """The lower-case hex SHA-256 that names one environment in webhook addresses."""
+    text = f"{normalise(organisation)}-{normalise(project)}-{environment}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def user_name(organisation: str, project: str, environment: str) -> str:
+    """The Unix user that owns the environment."""
+    prefix = project_name_hash(organisation, project, environment)[:_HASH_PREFIX]
+    return f"{slug(project)}-{slug(environment)}-{prefix}"
+
+
+def project_key(organisation: str, project: str) -> str:
+    """`<organisation>__<project>`: the project's name in jobs, in files and in addresses of repositories."""
+    return f"{normalise(organisation)}__{normalise(project)}"
+
+
+def parse_input_name(name: str) -> tuple[str, str]:
+    """Organisation and project, normalised, of a flake input that is a project.
+
+    Raises HostenvError if `name` is not `<organisation>__<project>`.
+    """
+    match = _INPUT_NAME.fullmatch(name)
+    if match is None:
+        raise HostenvError(
+            f"project name {shown(name)} is not <organisation>__<project>, each a letter and then letters, digits"
+            " and dashes: choose another"
+        )
+    return normalise(match["organisation"]), normalise(match["project"])
+
+
+def is_host_name(text: str) -> bool:
+    """Whether `text` is a lower-case host name of RFC 1123 with at least two labels, in its ASCII form."""
+    labels = text.split(".")
+    return (
+        len(text) <= _HOST_NAME_LENGTH
+        and len(labels) > 1
+        and all(_HOST_LABEL.fullmatch(label) for label in labels)
+        and not labels[-1].isdigit()
+    )
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an IP address or a host name, of one label or more."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return is_host_name(text) or _HOST_LABEL.fullmatch(text) is not None
+    return True
+
+
+def is_node_name(text: str) -> bool:
+    """Whether `text` can name a node: one lower-case label of a host name that begins with a letter."""
+    return _NODE_NAME.fullmatch(text) is not None
+
+
+def is_user_name(text: str) -> bool:
+    """Whether `text` has the form of an environment's user name."""
+    return _USER_NAME.fullmatch(text) is not None
+
+
+def is_environment_name(text: str) -> bool:
+    """Whether `text` can name an environment: letters, digits, dots, dashes, underscores, slashes; 64 at most."""
+    return _ENVIRONMENT_NAME.fullmatch(text) is not None and ".." not in text and slug(text) != ""
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` can be part of a unit's or file's name: migrations, application profiles."""
+    return _KEY.fullmatch(text) is not None
+
+
+def is_git_reference(text: str) -> bool:
+    """Whether `text` is a branch name that is safe in commands and addresses, a subset of git-check-ref-format."""
+    return (
+        len(text) <= _REFERENCE_LENGTH
+        and _GIT_REFERENCE.fullmatch(text) is not None
+        and ".." not in text
+        and not text.endswith((".", "/"))
+        and not any(part.startswith(".") or part.endswith(".lock") or not part for part in text.split("/"))
+    )
+
+
+def shown(text: str) -> str:
+    """`text` quoted on one line and cut to a readable length, for messages about names that others chose."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
