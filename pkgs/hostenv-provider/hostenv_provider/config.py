@@ -1,4 +1,4 @@
-"""The provider machine's configuration: `/etc/hostenv/provider.json`, made by the module or the image (contract 1)."""
+"""The provider machine's `/etc/hostenv/provider.json`, made by the module or the image (contract 1)."""
 
 import json
 import os
@@ -18,9 +18,9 @@ _MAX_TIMEOUT = 7 * 24 * 3600
 class Config:
     """Where the provider keeps its data and finds its tools.
 
-    `job_timeout` is how many seconds a waiting job may go without progress (contract 5), `verify_timeout` how many
-    seconds the service repeats its own check of an environment (contract 7). `public_url` is how nodes reach this
-    machine's nginx, without a trailing slash.
+    `job_timeout` is how many seconds a waiting job may go without progress (contract 5), `verify_timeout`
+    how many seconds the service repeats its own check of an environment (contract 7). `public_url` is how
+    nodes reach this machine's nginx, without a trailing slash.
     """
 
     data_dir: Path
@@ -52,7 +52,7 @@ class Config:
 
     @property
     def webhook_secrets_dir(self) -> Path:
-        """Folder of the projects' webhook secrets, `<org>__<project>` each; an empty file is an open webhook."""
+        """Folder of the projects' webhook secrets, `<org>__<project>` each."""
         return self.data_dir / "webhooks"
 
     @property
