@@ -1,0 +1,277 @@
+# A machine that hosts environments. What it runs is in the package; here is what differs on NixOS: wanted units, comin
+# as a module, the paths of tools, the front door and the firewall.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.hostenv-node;
+  nginx = config.services.nginx;
+
+  revision = config.system.configurationRevision;
+  # a node reads its commit from the name of what it is switched to
+  generation = builtins.path {
+    path = cfg.slice;
+    name = "hostenv-${cfg.name}-${toString revision}";
+  };
+
+  tool = package: program: lib.getExe' package program;
+in
+{
+  options.services.hostenv-node = {
+    enable = lib.mkEnableOption "hosting of environments that a hostenv provider plans";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../pkgs/hostenv-node { };
+      defaultText = lib.literalExpression "pkgs.callPackage ../pkgs/hostenv-node { }";
+      description = "The hostenv-node package to use.";
+    };
+
+    name = mkOption {
+      type = types.str;
+      default = config.networking.hostName;
+      defaultText = lib.literalExpression "config.networking.hostName";
+      example = "node-a";
+      description = "This node's name in the provider repository.";
+    };
+
+    apiBaseUrl = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "https://provider.example.org";
+      description = ''
+        The provider's address. With `http` the node's token, secrets and backups travel in clear text: use it only in
+        a network that you trust.
+      '';
+    };
+
+    tokenFile = mkOption {
+      type = types.str;
+      default = "/etc/hostenv/node-token";
+      description = ''
+        The file that holds this node's token, as `hostenv-provider comin-tokens --show` prints it. Only root may read
+        it. comin starts when it appears and restarts when it changes.
+      '';
+    };
+
+    period = mkOption {
+      type = types.ints.positive;
+      default = 30;
+      description = "Seconds between two looks at the provider's repository.";
+    };
+
+    actionTimeout = mkOption {
+      type = types.ints.positive;
+      default = 900;
+      description = "Seconds that one action on an environment may take, waits for other nodes not counted.";
+    };
+
+    setAsideRetentionDays = mkOption {
+      type = types.ints.positive;
+      default = 30;
+      description = "Days for which data that a restore replaced are kept.";
+    };
+
+    frontDoorPort = mkOption {
+      type = types.port;
+      default = 80;
+      description = "The port on which the system's nginx serves the environments.";
+    };
+
+    openFirewall = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether to open {option}`services.hostenv-node.frontDoorPort`.";
+    };
+
+    php = mkOption {
+      type = types.package;
+      default = pkgs.php;
+      defaultText = lib.literalExpression "pkgs.php";
+      example = lib.literalExpression "pkgs.php.withExtensions ({ enabled, all }: enabled ++ [ all.redis ])";
+      description = "The PHP that runs the environments, with its extensions.";
+    };
+
+    applications = mkOption {
+      type = types.attrsOf (
+        types.submodule {
+          options = {
+            root = mkOption {
+              type = types.path;
+              example = lib.literalExpression ''"''${pkgs.drupal}/share/php/drupal"'';
+              description = "The folder that holds the application's code.";
+            };
+            docroot = mkOption {
+              type = types.str;
+              default = ".";
+              example = "web";
+              description = "The folder below the root that a web server serves.";
+            };
+          };
+        }
+      );
+      default.drupal.root = "${pkgs.drupal}/share/php/drupal";
+      defaultText = lib.literalExpression ''{ drupal.root = "''${pkgs.drupal}/share/php/drupal"; }'';
+      description = "Code that this node supplies, by the `application.name` of the projects that ask for it.";
+    };
+
+    slice = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = lib.literalExpression "./generated/nodes/node-a";
+      description = ''
+        This node's folder of the plan, when comin switches the node's whole NixOS system. Leave it out when comin
+        follows the flake that `hostenv-provider init` made, which says what is hosted and leaves the system alone.
+      '';
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = builtins.match "[a-z0-9]([a-z0-9-]*[a-z0-9])?" cfg.name != null;
+        message = ''
+          services.hostenv-node.name is ${builtins.toJSON cfg.name}, which is no node name: set it, or networking.hostName,
+          to the name under which provider.json knows this node (lower-case letters, digits and dashes).
+        '';
+      }
+      {
+        assertion = cfg.apiBaseUrl != null && builtins.match "https?://[^/]+" cfg.apiBaseUrl != null;
+        message = ''
+          services.hostenv-node.apiBaseUrl must be the provider's address without a path: set it to something like
+          "https://provider.example.org".
+        '';
+      }
+      {
+        assertion = lib.hasPrefix "/" cfg.tokenFile && !lib.hasPrefix builtins.storeDir cfg.tokenFile;
+        message = ''
+          services.hostenv-node.tokenFile must be the absolute path of a file outside the Nix store, where only root can
+          read it: put there what `hostenv-provider comin-tokens --show ${cfg.name}` prints.
+        '';
+      }
+      {
+        assertion = config.users.mutableUsers;
+        message = ''
+          services.hostenv-node makes a Unix user for each environment, which NixOS would delete at its next activation:
+          leave users.mutableUsers on.
+        '';
+      }
+      {
+        assertion = nginx.enable;
+        message = ''
+          services.hostenv-node serves its environments through the system's nginx: leave services.nginx.enable on.
+        '';
+      }
+      {
+        assertion = lib.all (host: !host.default) (lib.attrValues nginx.virtualHosts);
+        message = ''
+          services.hostenv-node closes connections for unknown hosts, so no other virtual host can be the default one:
+          remove `default` from services.nginx.virtualHosts.
+        '';
+      }
+      {
+        assertion = !(config.services.hostenv-provider.enable or false && cfg.frontDoorPort == 80);
+        message = ''
+          The provider of this machine already answers on port 80: set services.hostenv-node.frontDoorPort to another.
+        '';
+      }
+      {
+        assertion = config.services.comin.enable && !config.services.comin.debug;
+        message = ''
+          services.hostenv-node is driven by comin, whose debug mode would log this node's token: leave
+          services.comin.enable on and services.comin.debug off.
+        '';
+      }
+      {
+        assertion = config.nix.enable;
+        message = ''
+          services.hostenv-node gets its generations from the Nix daemon: leave nix.enable on.
+        '';
+      }
+      {
+        assertion = cfg.slice == null || revision != null;
+        message = ''
+          services.hostenv-node.slice needs the commit that it comes from: set system.configurationRevision to the
+          flake's `self.rev`, and deploy from a clean tree.
+        '';
+      }
+    ];
+
+    environment.systemPackages = [ cfg.package ];
+
+    environment.etc."hostenv/node.json".text = builtins.toJSON (
+      {
+        node = cfg.name;
+        inherit (cfg)
+          apiBaseUrl
+          tokenFile
+          actionTimeout
+          setAsideRetentionDays
+          frontDoorPort
+          applications
+          ;
+        stateDir = "/var/lib/hostenv";
+        frontDoorGroup = nginx.group;
+        shell = lib.getExe pkgs.bashInteractive;
+        tools = {
+          git = lib.getExe pkgs.git;
+          nix = tool config.nix.package "nix";
+          nginx = lib.getExe nginx.package;
+          mariadb = tool pkgs.mariadb "mariadb";
+          mariadbd = tool pkgs.mariadb "mariadbd";
+          mariadb-dump = tool pkgs.mariadb "mariadb-dump";
+          mariadb-install-db = tool pkgs.mariadb "mariadb-install-db";
+          php = tool cfg.php "php";
+          php-fpm = tool cfg.php "php-fpm";
+          restic = lib.getExe pkgs.restic;
+          systemctl = tool config.systemd.package "systemctl";
+          loginctl = tool config.systemd.package "loginctl";
+          runuser = tool pkgs.util-linux "runuser";
+          tar = lib.getExe pkgs.gnutar;
+          useradd = tool pkgs.shadow "useradd";
+          groupadd = tool pkgs.shadow "groupadd";
+          comin = lib.getExe config.services.comin.package;
+        };
+      }
+      // lib.optionalAttrs (cfg.slice != null) {
+        cominProfile = "/etc/hostenv/generation";
+      }
+    );
+
+    systemd.packages = [ cfg.package ];
+    systemd.tmpfiles.packages = [ cfg.package ];
+
+    services.comin = {
+      enable = true;
+      hostname = cfg.name;
+      postDeploymentCommand = lib.getExe' cfg.package "hostenv-comin-activate";
+      exporter.listen_address = "127.0.0.1";
+      remotes = [
+        {
+          name = "provider";
+          url = "${toString cfg.apiBaseUrl}/git/provider.git";
+          auth = {
+            username = cfg.name;
+            access_token_path = cfg.tokenFile;
+          };
+          poller.period = cfg.period;
+          # only the provider says what a node hosts
+          branches.testing.name = "";
+        }
+      ];
+    };
+
+    services.nginx = {
+      enable = true;
+      # a fixed path of the configuration, and reloads that keep connections
+      enableReload = true;
+      appendHttpConfig = "include ${cfg.package}/share/hostenv-node/nginx/front-door.conf;";
+    };
+
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ cfg.frontDoorPort ];
+  };
+}

@@ -1,0 +1,142 @@
+# The machine that plans environments and starts their moves. What it runs is in the package; here is what differs on
+# NixOS: wanted units, accounts, the paths of tools, the front end and the firewall.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.hostenv-provider;
+  encrypted = cfg.sslCertificate != null;
+  snippets = "${cfg.package}/share/hostenv-provider/nginx";
+in
+{
+  options.services.hostenv-provider = {
+    enable = lib.mkEnableOption "the hostenv provider, which plans environments and moves them between nodes";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../pkgs/hostenv-provider { };
+      defaultText = lib.literalExpression "pkgs.callPackage ../pkgs/hostenv-provider { }";
+      description = "The hostenv-provider package to use.";
+    };
+
+    domain = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "provider.example.org";
+      description = "The name under which nodes and Git hosts reach this machine.";
+    };
+
+    sslCertificate = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/var/lib/acme/provider.example.org/fullchain.pem";
+      description = ''
+        The certificate of {option}`services.hostenv-provider.domain`. Without one, node tokens, secrets and backups
+        travel in clear text: leave it out only in a network that you trust.
+      '';
+    };
+
+    sslCertificateKey = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/var/lib/acme/provider.example.org/key.pem";
+      description = "The private key of {option}`services.hostenv-provider.sslCertificate`.";
+    };
+
+    jobTimeout = mkOption {
+      type = types.ints.positive;
+      default = 7200;
+      description = "Seconds without progress after which a waiting job fails.";
+    };
+
+    verifyTimeout = mkOption {
+      type = types.ints.positive;
+      default = 300;
+      description = "Seconds for which the provider repeats its own check of an activated environment.";
+    };
+
+    openFirewall = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether to open the ports of HTTP and, with a certificate, HTTPS.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion =
+          cfg.domain != null && builtins.match "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?" cfg.domain != null;
+        message = ''
+          services.hostenv-provider.domain must be the host name under which nodes and Git hosts reach this machine,
+          without a scheme or a path: set it to something like "provider.example.org".
+        '';
+      }
+      {
+        assertion = encrypted == (cfg.sslCertificateKey != null);
+        message = ''
+          services.hostenv-provider.sslCertificate and sslCertificateKey belong together: set both, or neither.
+        '';
+      }
+      {
+        assertion = cfg.sslCertificateKey == null || !lib.hasPrefix builtins.storeDir cfg.sslCertificateKey;
+        message = ''
+          services.hostenv-provider.sslCertificateKey is in the Nix store, where every user can read it: give the path
+          of a file outside the store, as a string.
+        '';
+      }
+      {
+        assertion = cfg.verifyTimeout < cfg.jobTimeout;
+        message = ''
+          services.hostenv-provider.verifyTimeout must be shorter than jobTimeout (${toString cfg.jobTimeout} s), or no
+          job can outlive its own check: lower it.
+        '';
+      }
+      {
+        assertion = config.services.nginx.enable;
+        message = ''
+          services.hostenv-provider serves webhooks, Git and backups through nginx: leave services.nginx.enable on.
+        '';
+      }
+    ];
+
+    environment.systemPackages = [ cfg.package ];
+
+    environment.etc."hostenv/provider.json".text = builtins.toJSON {
+      dataDir = "/var/lib/hostenv-provider";
+      socket = "/run/hostenv-provider/hostenv-provider.sock";
+      user = "hostenv-provider";
+      publicUrl = "${if encrypted then "https" else "http"}://${toString cfg.domain}";
+      inherit (cfg) jobTimeout verifyTimeout;
+      tools = {
+        git = lib.getExe pkgs.git;
+        nix = lib.getExe' config.nix.package "nix";
+      };
+    };
+
+    users.users.hostenv-provider = {
+      isSystemUser = true;
+      group = "hostenv-provider";
+      home = "/var/lib/hostenv-provider";
+    };
+    users.groups.hostenv-provider = { };
+    # the service's socket is open to its group, and nginx is its only client on the network's side
+    users.users.${config.services.nginx.user}.extraGroups = [ "hostenv-provider" ];
+
+    systemd.packages = [ cfg.package ];
+    systemd.tmpfiles.packages = [ cfg.package ];
+
+    services.nginx = {
+      enable = true;
+      appendHttpConfig = "include ${snippets}/provider.conf;";
+    };
+
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall (
+      [ 80 ] ++ lib.optional encrypted 443
+    );
+  };
+}

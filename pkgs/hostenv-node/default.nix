@@ -1,0 +1,48 @@
+{
+  lib,
+  python3Packages,
+  systemd,
+}:
+let
+  paths = {
+    "/usr/bin/hostenv-comin-activate" = "${placeholder "out"}/bin/hostenv-comin-activate";
+    "/usr/bin/hostenv-node" = "${placeholder "out"}/bin/hostenv-node";
+    "/usr/bin/systemctl" = lib.getExe' systemd "systemctl";
+  };
+  machineFiles = import ../machine-files.nix {
+    inherit lib paths;
+    name = "hostenv-node";
+  };
+in
+python3Packages.buildPythonApplication {
+  pname = "hostenv-node";
+  inherit ((lib.importTOML ./pyproject.toml).project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./pyproject.toml
+      ./hostenv_node
+      ./systemd
+      ./nginx
+      ./sysusers.d
+      ./tmpfiles.d
+    ];
+  };
+
+  build-system = [ python3Packages.setuptools ];
+  dependencies = [ python3Packages.requests ];
+
+  inherit (machineFiles) postPatch postInstall;
+  pythonImportsCheck = [ "hostenv_node.cli" ];
+
+  passthru.paths = paths;
+
+  meta = {
+    description = "A hostenv node: hosts environments, and backs up, restores and activates them on request";
+    license = lib.licenses.mit;
+    mainProgram = "hostenv-node";
+    platforms = lib.platforms.linux;
+  };
+}

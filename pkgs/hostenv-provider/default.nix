@@ -1,0 +1,53 @@
+{
+  lib,
+  python3Packages,
+  fcgiwrap,
+  git,
+  restic-rest-server,
+  systemd,
+}:
+let
+  paths = {
+    "/usr/bin/hostenv-provider" = "${placeholder "out"}/bin/hostenv-provider";
+    "/usr/bin/rest-server" = lib.getExe restic-rest-server;
+    "/usr/bin/systemctl" = lib.getExe' systemd "systemctl";
+    "/usr/lib/git-core/git-http-backend" = "${git}/libexec/git-core/git-http-backend";
+    "/usr/sbin/fcgiwrap" = lib.getExe fcgiwrap;
+  };
+  machineFiles = import ../machine-files.nix {
+    inherit lib paths;
+    name = "hostenv-provider";
+  };
+in
+python3Packages.buildPythonApplication {
+  pname = "hostenv-provider";
+  inherit ((lib.importTOML ./pyproject.toml).project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./pyproject.toml
+      ./hostenv_provider
+      ./systemd
+      ./nginx
+      ./sysusers.d
+      ./tmpfiles.d
+    ];
+  };
+
+  build-system = [ python3Packages.setuptools ];
+  dependencies = [ python3Packages.requests ];
+
+  inherit (machineFiles) postPatch postInstall;
+  pythonImportsCheck = [ "hostenv_provider.cli" ];
+
+  passthru.paths = paths;
+
+  meta = {
+    description = "Control plane of hostenv: plans environments, starts and follows their moves between nodes";
+    license = lib.licenses.mit;
+    mainProgram = "hostenv-provider";
+    platforms = lib.platforms.linux;
+  };
+}
