@@ -142,7 +142,7 @@ def file_hashes(machine):
 with subtest("Boot: a provider and two nodes in one network"):
     start_all()
     for machine in (provider, node_a, node_b):
-        machine.wait_for_unit("multi-user.target", 300)
+        machine.wait_for_unit("multi-user.target", None, 300)
 
 with subtest("Project: a customer's site in a Git repository"):
     provider.succeed(
@@ -169,7 +169,7 @@ with subtest("Provider: an empty control plane learns its nodes and its first pr
         "systemctl start hostenv-provider.service hostenv-git.socket hostenv-backups.service nginx.service"
     )
     with explained(provider, "hostenv-provider.service", "nginx.service"):
-        provider.wait_for_unit("hostenv-provider.service", 120)
+        provider.wait_for_unit("hostenv-provider.service", None, 120)
         provider.wait_for_open_unix_socket(SERVICE_SOCKET, False, 120)
         provider.wait_for_open_port(80, "localhost", 60)
         provider.wait_until_succeeds(f"curl -fsS --unix-socket {SERVICE_SOCKET} http://service/health", 60)
