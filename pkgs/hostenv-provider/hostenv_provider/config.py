@@ -52,7 +52,7 @@ class Config:
 
     @property
     def webhook_secrets_dir(self) -> Path:
-        """Folder of the projects' webhook secrets, `<org>__<project>` each."""
+        """Folder of the projects' webhook secrets, `<org>__<project>.json` each."""
         return self.data_dir / "webhooks"
 
     @property

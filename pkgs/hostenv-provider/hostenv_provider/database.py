@@ -1,0 +1,148 @@
+"""The SQLite file: its tables and its durable transactions (contract 5)."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hostenv_provider.errors import HostenvError
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    project TEXT NOT NULL,
+    request TEXT NOT NULL,
+    state TEXT NOT NULL,
+    stage TEXT,
+    commit_sha TEXT,
+    position INTEGER,
+    pushed INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    superseded_by TEXT,
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    waiting_at TEXT,
+    progress_at TEXT NOT NULL,
+    finished_at TEXT
+);
+CREATE INDEX jobs_state ON jobs (state);
+CREATE INDEX jobs_commit ON jobs (commit_sha);
+CREATE TABLE intents (
+    job TEXT NOT NULL,
+    node TEXT NOT NULL,
+    intent TEXT NOT NULL,
+    PRIMARY KEY (job, node)
+);
+CREATE TABLE actions (
+    job TEXT NOT NULL,
+    node TEXT NOT NULL,
+    idx INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    user TEXT NOT NULL,
+    status TEXT NOT NULL,
+    message TEXT,
+    started_at TEXT,
+    finished_at TEXT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (job, node, idx)
+);
+CREATE INDEX actions_user ON actions (user, node);
+CREATE TABLE targets (
+    job TEXT NOT NULL,
+    user TEXT NOT NULL,
+    address TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    PRIMARY KEY (job, user)
+);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    node TEXT NOT NULL,
+    status TEXT NOT NULL,
+    phase TEXT,
+    message TEXT,
+    payload TEXT,
+    action_index INTEGER,
+    created_at TEXT NOT NULL
+);
+CREATE INDEX events_job ON events (job, node, id);
+CREATE TABLE deployed (
+    user TEXT PRIMARY KEY,
+    project TEXT NOT NULL,
+    node TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    job TEXT NOT NULL,
+    previous_source TEXT
+);
+CREATE TABLE stale (
+    user TEXT NOT NULL,
+    node TEXT NOT NULL,
+    project TEXT NOT NULL,
+    PRIMARY KEY (user, node)
+);
+CREATE TABLE deliveries (
+    hash TEXT NOT NULL,
+    delivery TEXT NOT NULL,
+    job TEXT NOT NULL,
+    PRIMARY KEY (hash, delivery)
+);
+"""
+
+
+class Database:
+    """One connection, used by one thread at a time.
+
+    A transaction is on the disk when its block ends, or has left no trace if the block raised.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file at `path`, or a database in memory; makes the tables of a new one.
+
+        Raises HostenvError if the file cannot be opened or a newer version made it.
+        """
+        self._lock = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(
+                ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise HostenvError(
+                f"{path}: not usable as a database ({error}): restore it or move it away"
+            ) from error
+        if version > _VERSION:
+            raise HostenvError(f"{path}: made by a newer hostenv-provider: install that version")
+        if version < _VERSION:
+            with self.transaction() as connection:
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One durable, atomic step."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent look at the data."""
+        with self._lock:
+            yield self._connection

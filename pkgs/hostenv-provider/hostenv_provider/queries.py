@@ -1,0 +1,284 @@
+"""What the service looks up in its database; nothing here changes it."""
+
+import json
+import sqlite3
+
+from hostenv_provider import jobs
+from hostenv_provider.database import Database
+from hostenv_provider.intents import Action, Deployed
+from hostenv_provider.jobs import (
+    INTENT_PHASE,
+    PROVIDER_NODE,
+    JobState,
+    Request,
+    Row,
+    Status,
+    Unfinished,
+    View,
+)
+from hostenv_provider.records import (
+    ActionRecord,
+    Delivery,
+    Deployment,
+    EventRecord,
+    Job,
+    Target,
+    Verification,
+    WaitingIntent,
+)
+
+
+class Queries:
+    """Consistent looks at jobs, intents, events and placements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def job(self, job_id: str) -> Job | None:
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return None if row is None else to_job(row)
+
+    def recent_jobs(self, limit: int) -> list[Job]:
+        """The newest jobs, newest first."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT * FROM jobs ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+            return [to_job(row) for row in rows]
+
+    def unpushed(self) -> list[Job]:
+        """The waiting jobs whose commit is not known to be in the remote, in the order of their commits."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT * FROM jobs WHERE state = ? AND pushed = 0 ORDER BY position", (JobState.WAITING,)
+            ).fetchall()
+            return [to_job(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state that has any."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT state, COUNT(*) AS number FROM jobs GROUP BY state").fetchall()
+            return {str(row["state"]): int(row["number"]) for row in rows}
+
+    def view(self, job_id: str) -> View:
+        """The job as the rules see it."""
+        with self._database.reading() as db:
+            return load_view(db, job_id)
+
+    def actions(self, job_id: str, node: str | None = None) -> list[ActionRecord]:
+        """The action rows of one node, or of all nodes and the service."""
+        with self._database.reading() as db:
+            return load_actions(db, job_id, node)
+
+    def intent(self, job_id: str, node: str) -> dict[str, object] | None:
+        """The node's intent of a job, whatever became of the job."""
+        with self._database.reading() as db:
+            return load_intent(db, job_id, node)
+
+    def waiting_intents(self, node: str) -> list[WaitingIntent]:
+        """The intents that still wait for this node, in the order of their commits (contract 4)."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT jobs.id, jobs.commit_sha, intents.intent FROM jobs"
+                " JOIN intents ON intents.job = jobs.id"
+                " WHERE jobs.state = ? AND intents.node = ? AND NOT EXISTS (SELECT 1 FROM events WHERE"
+                " events.job = jobs.id AND events.node = intents.node AND phase = ? AND status = ?)"
+                " ORDER BY jobs.position",
+                (JobState.WAITING, node, INTENT_PHASE, Status.SUCCESS),
+            ).fetchall()
+            return [WaitingIntent(row["id"], row["commit_sha"], json.loads(row["intent"])) for row in rows]
+
+    def latest_events(self, job_id: str, node: str | None = None) -> list[EventRecord]:
+        """The latest event of every node that has one, or of one node; the service's own are none of them."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND node <> ?"
+                " GROUP BY node) AND (node = ? OR ? IS NULL) ORDER BY node",
+                (job_id, PROVIDER_NODE, node, node),
+            ).fetchall()
+            return [
+                EventRecord(
+                    row["id"], row["node"], row["status"], row["phase"], row["message"], row["created_at"]
+                )
+                for row in rows
+            ]
+
+    def backup_payload(self, job_id: str, source: str, user: str) -> dict[str, object] | None:
+        """What the source reported of its successful backup; None until then."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT payload FROM events WHERE job = ? AND node = ? AND phase = 'backup' AND status = ?"
+                " ORDER BY id DESC",
+                (job_id, source, Status.SUCCESS),
+            )
+            for row in rows:
+                payload: dict[str, object] = json.loads(row["payload"])
+                if payload.get("user") == user:
+                    return payload
+            return None
+
+    def verifiable(self) -> list[Verification]:
+        """The checks that the service must make now."""
+        with self._database.reading() as db:
+            waiting = db.execute("SELECT id FROM jobs WHERE state = ?", (JobState.WAITING,)).fetchall()
+            return [
+                Verification(job["id"], load_target(db, job["id"], row.action.user))
+                for job in waiting
+                for row in jobs.verifiable(load_view(db, job["id"]))
+            ]
+
+    def deployment(self, user: str) -> Deployment | None:
+        """Where an environment is deployed."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM deployed WHERE user = ?", (user,)).fetchone()
+            return None if row is None else _to_deployment(row)
+
+    def deployed(self, project: str) -> dict[str, Deployed]:
+        """The previous placements of a project's environments (contract 7)."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT * FROM deployed WHERE project = ?", (project,)).fetchall()
+            found = [_to_deployment(row) for row in rows]
+            return {each.user: Deployed(each.user, each.node, each.environment) for each in found}
+
+    def stale(self, project: str) -> dict[str, frozenset[str]]:
+        """The nodes that hold an old copy of an environment, by user."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT user, node FROM stale WHERE project = ?", (project,)).fetchall()
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            found.setdefault(row["user"], set()).add(row["node"])
+        return {user: frozenset(nodes) for user, nodes in found.items()}
+
+    def may_read_secrets(self, node: str, user: str) -> bool:
+        """Whether the node hosts the environment or has an action of it in a job that waits (contract 4)."""
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT EXISTS (SELECT 1 FROM deployed WHERE user = ? AND node = ?) OR EXISTS (SELECT 1 FROM"
+                " actions JOIN jobs ON jobs.id = actions.job WHERE jobs.state = ? AND actions.user = ?"
+                " AND actions.node = ?)",
+                (user, node, JobState.WAITING, user, node),
+            ).fetchone()
+            return bool(row[0])
+
+    def may_read_source(self, node: str, project: str) -> bool:
+        """Whether the node hosts an environment of the project or has an action of it in a job that waits."""
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT EXISTS (SELECT 1 FROM deployed WHERE project = ? AND node = ?)"
+                " OR EXISTS (SELECT 1 FROM intents JOIN jobs ON jobs.id = intents.job"
+                " WHERE jobs.state = ? AND jobs.project = ? AND intents.node = ?)",
+                (project, node, JobState.WAITING, project, node),
+            ).fetchone()
+            return bool(row[0])
+
+
+def to_job(row: sqlite3.Row) -> Job:
+    """The job of a row of `jobs`."""
+    return Job(
+        job_id=row["id"],
+        request=Request.from_json(json.loads(row["request"])),
+        state=JobState(row["state"]),
+        stage=row["stage"],
+        commit_sha=row["commit_sha"],
+        reason=row["reason"],
+        superseded_by=row["superseded_by"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        waiting_at=row["waiting_at"],
+        finished_at=row["finished_at"],
+    )
+
+
+def load_view(db: sqlite3.Connection, job_id: str) -> View:
+    """The job as the rules see it."""
+    state = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()["state"]
+    nodes = db.execute("SELECT node FROM intents WHERE job = ?", (job_id,)).fetchall()
+    final = db.execute(
+        "SELECT DISTINCT node, status FROM events WHERE job = ? AND phase = ? AND status IN (?, ?, ?)",
+        (job_id, INTENT_PHASE, *sorted(jobs.FINAL)),
+    ).fetchall()
+    return View(
+        state=JobState(state),
+        rows=tuple(record.row for record in load_actions(db, job_id, None)),
+        nodes=frozenset(row["node"] for row in nodes),
+        final_intents=frozenset((row["node"], Status(row["status"])) for row in final),
+    )
+
+
+def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[ActionRecord]:
+    """The action rows of one node, or of all nodes and the service."""
+    rows = db.execute(
+        "SELECT * FROM actions WHERE job = ? AND (node = ? OR ? IS NULL) ORDER BY node, idx",
+        (job_id, node, node),
+    ).fetchall()
+    return [
+        ActionRecord(
+            Row(
+                row["node"],
+                row["idx"],
+                Action.from_json(json.loads(row["action"])),
+                Status(row["status"]),
+                row["message"],
+            ),
+            row["started_at"],
+            row["finished_at"],
+            row["updated_at"],
+        )
+        for row in rows
+    ]
+
+
+def load_intent(db: sqlite3.Connection, job_id: str, node: str) -> dict[str, object] | None:
+    """The node's intent of a job."""
+    row = db.execute("SELECT intent FROM intents WHERE job = ? AND node = ?", (job_id, node)).fetchone()
+    if row is None:
+        return None
+    intent: dict[str, object] = json.loads(row["intent"])
+    return intent
+
+
+def load_target(db: sqlite3.Connection, job_id: str, user: str) -> Target:
+    """What the job makes of an environment."""
+    row = db.execute("SELECT * FROM targets WHERE job = ? AND user = ?", (job_id, user)).fetchone()
+    return Target(user, row["address"], json.loads(row["environment"]))
+
+
+def load_unfinished(db: sqlite3.Connection) -> list[Unfinished]:
+    """All jobs that have not ended."""
+    rows = db.execute(
+        "SELECT * FROM jobs WHERE state IN (?, ?, ?) ORDER BY number",
+        (JobState.QUEUED, JobState.RUNNING, JobState.WAITING),
+    ).fetchall()
+    return [
+        Unfinished(
+            job=row["id"],
+            number=row["number"],
+            request=Request.from_json(json.loads(row["request"])),
+            state=JobState(row["state"]),
+            untouched=row["state"] == JobState.WAITING and load_view(db, row["id"]).untouched,
+        )
+        for row in rows
+    ]
+
+
+def load_delivered(db: sqlite3.Connection, delivery: Delivery) -> str | None:
+    """The job that a delivery started, unless it, or what took its place, failed."""
+    row = db.execute(
+        "SELECT job FROM deliveries WHERE hash = ? AND delivery = ?",
+        (delivery.project_hash, delivery.delivery_id),
+    ).fetchone()
+    if row is None:
+        return None
+    job = last = to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (row["job"],)).fetchone())
+    while last.superseded_by is not None:
+        last = to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (last.superseded_by,)).fetchone())
+    return None if last.state is JobState.FAILED else job.job_id
+
+
+def _to_deployment(row: sqlite3.Row) -> Deployment:
+    previous = row["previous_source"]
+    return Deployment(
+        user=row["user"],
+        node=row["node"],
+        environment=json.loads(row["environment"]),
+        previous_source=None if previous is None else json.loads(previous),
+    )

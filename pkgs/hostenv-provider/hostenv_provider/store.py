@@ -1,0 +1,390 @@
+"""Jobs, intents, events and placements in SQLite: each method is one transaction that carries out one rule.
+
+The rules themselves are in `jobs`; a method loads what one needs and writes what it says (contract 5, 7).
+"""
+
+import json
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hostenv_provider import jobs
+from hostenv_provider.database import Database
+from hostenv_provider.intents import VERIFY, Action, intent_document
+from hostenv_provider.jobs import (
+    ENDED,
+    FINAL,
+    PROVIDER_NODE,
+    Accepted,
+    Choice,
+    Deploy,
+    Event,
+    JobState,
+    Outcome,
+    Request,
+    Row,
+    Status,
+)
+from hostenv_provider.queries import (
+    Queries,
+    load_delivered,
+    load_intent,
+    load_target,
+    load_unfinished,
+    load_view,
+    to_job,
+)
+from hostenv_provider.records import Delivery, Enqueued, Job, Prepared
+
+
+def utc_now() -> datetime:
+    """The time on this machine's clock."""
+    return datetime.now(UTC)
+
+
+class Store(Queries):
+    """The service's memory; `path` None is in memory. Simulations and tests give `clock` and `new_id`."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        super().__init__(Database(path))
+        self._clock = clock
+        self._new_id = new_id
+        self._changed = threading.Condition()
+        self._serial = 0
+        self._versions: dict[str, int] = {}
+
+    def close(self) -> None:
+        self._database.close()
+
+    # Waiting for changes
+
+    def version(self, job_id: str | None = None) -> int:
+        """A number that grows with every change of the job, or of any job."""
+        with self._changed:
+            return self._serial if job_id is None else self._versions.get(job_id, 0)
+
+    def wait(self, seen: int, timeout: float, job_id: str | None = None) -> None:
+        """Return when `version(job_id)` is no longer `seen`, at the latest after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (self._serial if job_id is None else self._versions.get(job_id, 0)) != seen, timeout
+            )
+
+    def wake(self) -> None:
+        """Let all that wait look again, as at the end of the program."""
+        self._notify(())
+
+    def _notify(self, job_ids: Iterable[str]) -> None:
+        with self._changed:
+            self._serial += 1
+            for job_id in job_ids:
+                self._versions[job_id] = self._versions.get(job_id, 0) + 1
+            self._changed.notify_all()
+
+    # The life of a job
+
+    def enqueue(self, request: Request, delivery: Delivery | None = None) -> Enqueued:
+        """Accept a request as a new job; a repeated delivery gives the job that it started before.
+
+        After that job failed, a delivery starts a new one (contract 4).
+        """
+        with self._database.transaction() as db:
+            earlier = None if delivery is None else load_delivered(db, delivery)
+            if earlier is not None:
+                return Enqueued(earlier, created=False)
+            job_id = self._new_id()
+            now = self._now()
+            db.execute(
+                "INSERT INTO jobs (id, project, request, state, created_at, progress_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (job_id, request.project, _dump(request.to_json()), JobState.QUEUED, now, now),
+            )
+            if delivery is not None:
+                db.execute(
+                    "INSERT OR REPLACE INTO deliveries (hash, delivery, job) VALUES (?, ?, ?)",
+                    (delivery.project_hash, delivery.delivery_id, job_id),
+                )
+            superseded = self._coalesce(db, request.project)
+        self._notify([job_id, *superseded])
+        return Enqueued(job_id, created=True)
+
+    def recover(self) -> None:
+        """After a restart: what was running when the service ended is queued again."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE jobs SET state = ?, stage = NULL, started_at = NULL WHERE state = ?",
+                (JobState.QUEUED, JobState.RUNNING),
+            )
+            for project in {item.request.project for item in load_unfinished(db)}:
+                self._coalesce(db, project)
+        self._notify(())
+
+    def take_next(self) -> Job | None:
+        """Let the next job leave the queue, with all that it inherits from the jobs it supersedes."""
+        with self._database.transaction() as db:
+            choice = jobs.next_job(load_unfinished(db))
+            if choice is None:
+                return None
+            self._supersede(db, choice)
+            db.execute(
+                "UPDATE jobs SET state = ?, started_at = ?, progress_at = ? WHERE id = ?",
+                (JobState.RUNNING, self._now(), self._now(), choice.job),
+            )
+            job = to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (choice.job,)).fetchone())
+        self._notify([choice.job, *choice.superseded])
+        return job
+
+    def set_stage(self, job_id: str, stage: str) -> None:
+        """Note which stage the worker begins."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE jobs SET stage = ? WHERE id = ?", (stage, job_id))
+        self._notify([job_id])
+
+    def start_waiting(self, job_id: str, prepared: Prepared) -> None:
+        """Record commit, intents and actions of a running job, before the commit can be seen by any node."""
+        now = self._now()
+        with self._database.transaction() as db:
+            started = db.execute(
+                "UPDATE jobs SET state = ?, commit_sha = ?, pushed = 0, waiting_at = ?, progress_at = ?,"
+                " position = (SELECT COALESCE(MAX(position), 0) + 1 FROM jobs) WHERE id = ? AND state = ?",
+                (JobState.WAITING, prepared.commit_sha, now, now, job_id, JobState.RUNNING),
+            )
+            assert started.rowcount == 1, "only the worker ends a running job"
+            for node, actions in prepared.actions.items():
+                db.execute(
+                    "INSERT INTO intents (job, node, intent) VALUES (?, ?, ?)",
+                    (job_id, node, _dump(intent_document(actions))),
+                )
+                _insert_event(db, job_id, Event(node, Status.QUEUED), now)
+                _insert_actions(db, job_id, node, actions, now)
+            _insert_actions(db, job_id, PROVIDER_NODE, prepared.verifications, now)
+            db.executemany(
+                "INSERT INTO targets (job, user, address, environment) VALUES (?, ?, ?, ?)",
+                [(job_id, each.user, each.address, _dump(each.environment)) for each in prepared.targets],
+            )
+        self._notify([job_id])
+
+    def mark_pushed(self, job_id: str) -> None:
+        """The job's commit is in the remote."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE jobs SET pushed = 1 WHERE id = ?", (job_id,))
+
+    def drop_intents(self, job_id: str) -> None:
+        """The job's push was rejected: forget what was made of its request and plan it again (contract 5)."""
+        with self._database.transaction() as db:
+            if load_view(db, job_id).state is not JobState.WAITING:
+                return
+            for table in ("intents", "actions", "targets", "events"):
+                db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
+            db.execute(
+                "UPDATE jobs SET state = ?, stage = NULL, commit_sha = NULL, position = NULL,"
+                " started_at = NULL, waiting_at = NULL WHERE id = ?",
+                (JobState.QUEUED, job_id),
+            )
+            project = db.execute("SELECT project FROM jobs WHERE id = ?", (job_id,)).fetchone()["project"]
+            superseded = self._coalesce(db, project)
+        self._notify([job_id, *superseded])
+
+    def succeed(self, job_id: str, commit_sha: str | None) -> None:
+        """A running job had nothing to do on any node; `commit_sha` is what it pushed, if anything."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE jobs SET commit_sha = ? WHERE id = ?", (commit_sha, job_id))
+            self._apply(db, job_id, Accepted(JobState.SUCCEEDED))
+        self._notify([job_id])
+
+    def fail(self, job_id: str, reason: str) -> None:
+        """End a job that has not ended, for a reason that is not an event of a node."""
+        with self._database.transaction() as db:
+            view = load_view(db, job_id)
+            if view.state in ENDED:
+                return
+            self._apply(db, job_id, jobs.fail(view, reason))
+        self._notify([job_id])
+
+    def expire(self, limit: float) -> list[str]:
+        """Fail every waiting job that made no progress for `limit` seconds; returns their ids."""
+        before = _text(self._clock() - timedelta(seconds=limit))
+        with self._database.transaction() as db:
+            expired = [
+                str(row["id"])
+                for row in db.execute(
+                    "SELECT id FROM jobs WHERE state = ? AND progress_at <= ?", (JobState.WAITING, before)
+                )
+            ]
+            for job_id in expired:
+                self._apply(db, job_id, jobs.expire(load_view(db, job_id), limit))
+        if expired:
+            self._notify(expired)
+        return expired
+
+    # Events
+
+    def record_event(self, job_id: str, event: Event) -> Outcome | None:
+        """Judge a node's event and write down what follows; None if the job has no intent for the node."""
+        with self._database.transaction() as db:
+            if load_intent(db, job_id, event.node) is None:
+                return None
+            outcome = jobs.on_event(load_view(db, job_id), event)
+            if isinstance(outcome, Accepted):
+                _insert_event(db, job_id, event, self._now())
+                self._apply(db, job_id, outcome, progress=bool(outcome.rows) or event.status in FINAL)
+        if isinstance(outcome, Accepted):
+            self._notify([job_id])
+        return outcome
+
+    def start_verification(self, job_id: str, user: str) -> None:
+        """The service begins its check of an environment."""
+        with self._database.transaction() as db:
+            row = load_view(db, job_id).row(PROVIDER_NODE, VERIFY, user)
+            if row is not None and row.status is Status.QUEUED:
+                self._write_row(db, job_id, replace(row, status=Status.RUNNING))
+        self._notify([job_id])
+
+    def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:
+        """The end of the service's own check; success is the commit point. Too late, it changes nothing."""
+        with self._database.transaction() as db:
+            outcome = jobs.on_verification(load_view(db, job_id), user, status, message)
+            if isinstance(outcome, Accepted):
+                _insert_event(db, job_id, Event(PROVIDER_NODE, status, VERIFY, message), self._now())
+                self._apply(db, job_id, outcome)
+        if isinstance(outcome, Accepted):
+            self._notify([job_id])
+        return outcome
+
+    # Writing down what the rules say
+
+    def _now(self) -> str:
+        return _text(self._clock())
+
+    def _coalesce(self, db: sqlite3.Connection, project: str) -> tuple[str, ...]:
+        unfinished = load_unfinished(db)
+        queued = [
+            item for item in unfinished if item.state is JobState.QUEUED and item.request.project == project
+        ]
+        if not queued:
+            return ()
+        choice = jobs.coalesce(unfinished, queued[-1].job)
+        self._supersede(db, choice)
+        return choice.superseded
+
+    def _supersede(self, db: sqlite3.Connection, choice: Choice) -> None:
+        now = self._now()
+        for job_id in choice.superseded:
+            db.execute(
+                "UPDATE jobs SET state = ?, superseded_by = ?, reason = ?, finished_at = ? WHERE id = ?",
+                (JobState.SUPERSEDED, choice.job, f"superseded by job {choice.job}", now, job_id),
+            )
+        db.execute("UPDATE jobs SET request = ? WHERE id = ?", (_dump(choice.request.to_json()), choice.job))
+
+    def _apply(
+        self, db: sqlite3.Connection, job_id: str, accepted: Accepted, *, progress: bool = True
+    ) -> None:
+        now = self._now()
+        for row in accepted.rows:
+            self._write_row(db, job_id, row)
+        for change in accepted.placements:
+            if isinstance(change, Deploy):
+                _deploy(db, job_id, change)
+            else:
+                db.execute("DELETE FROM stale WHERE user = ? AND node = ?", (change.user, change.node))
+                if change.for_good:
+                    db.execute("DELETE FROM deployed WHERE user = ? AND node = ?", (change.user, change.node))
+        if progress:
+            db.execute("UPDATE jobs SET progress_at = ? WHERE id = ?", (now, job_id))
+        if accepted.state in ENDED:
+            db.execute(
+                "UPDATE jobs SET state = ?, reason = ?, finished_at = ? WHERE id = ?",
+                (accepted.state, accepted.reason, now, job_id),
+            )
+
+    def _write_row(self, db: sqlite3.Connection, job_id: str, row: Row) -> None:
+        now = self._now()
+        db.execute(
+            "UPDATE actions SET status = ?, message = ?, started_at = COALESCE(started_at, ?),"
+            " finished_at = ?, updated_at = ? WHERE job = ? AND node = ? AND idx = ?",
+            (
+                row.status,
+                row.message,
+                now if row.status is Status.RUNNING else None,
+                now if row.status in FINAL else None,
+                now,
+                job_id,
+                *row.key,
+            ),
+        )
+
+
+def _deploy(db: sqlite3.Connection, job_id: str, change: Deploy) -> None:
+    target = load_target(db, job_id, change.user)
+    project = db.execute("SELECT project FROM jobs WHERE id = ?", (job_id,)).fetchone()["project"]
+    before = db.execute("SELECT * FROM deployed WHERE user = ?", (change.user,)).fetchone()
+    sources = set(change.sources)
+    previous_source = None
+    if before is not None:
+        sources.add(before["node"])
+        last: Mapping[str, object] = json.loads(before["environment"])
+        same_code = _revision(last) == _revision(target.environment)
+        previous_source = before["previous_source"] if same_code else _dump(last["repo"])
+    db.execute(
+        "INSERT OR REPLACE INTO deployed (user, project, node, environment, job, previous_source)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (change.user, project, change.to_node, _dump(target.environment), job_id, previous_source),
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO stale (user, node, project) VALUES (?, ?, ?)",
+        [(change.user, node, project) for node in sorted(sources - {change.to_node})],
+    )
+    db.execute("DELETE FROM stale WHERE user = ? AND node = ?", (change.user, change.to_node))
+
+
+def _revision(environment: Mapping[str, object]) -> object:
+    repo = environment["repo"]
+    assert isinstance(repo, Mapping)
+    return repo["rev"]
+
+
+def _insert_actions(
+    db: sqlite3.Connection, job_id: str, node: str, actions: Sequence[Action], now: str
+) -> None:
+    db.executemany(
+        "INSERT INTO actions (job, node, idx, action, user, status, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (job_id, node, index, _dump(action.to_json()), action.user, Status.QUEUED, now)
+            for index, action in enumerate(actions)
+        ],
+    )
+
+
+def _insert_event(db: sqlite3.Connection, job_id: str, event: Event, now: str) -> None:
+    db.execute(
+        "INSERT INTO events (job, node, status, phase, message, payload, action_index, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            job_id,
+            event.node,
+            event.status,
+            event.phase,
+            event.message,
+            None if event.payload is None else _dump(event.payload),
+            event.action_index,
+            now,
+        ),
+    )
+
+
+def _text(moment: datetime) -> str:
+    # A fixed width, so that texts sort as times do.
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _dump(document: object) -> str:
+    return json.dumps(document, sort_keys=True)

@@ -1,0 +1,139 @@
+"""Node tokens: made by `comin-tokens`, checked by the API, replaced without a restart (contract 4, 6)."""
+
+import hmac
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.files import exclusive, read_object, read_texts, write_private
+from hostenv_provider.jobs import PROVIDER_NODE
+
+_Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Each node's token, and those before it that stay valid until the new one was used."""
+
+    current: Mapping[str, str]
+    previous: Mapping[str, tuple[str, ...]]
+
+
+def matches(tokens: Tokens, node: str, given: str) -> tuple[bool, bool]:
+    """Whether `given` is valid for `node`, and whether it is the node's current token.
+
+    All candidates are compared, in constant time each, so that the answer's time tells nothing of them.
+    """
+    candidate = given.encode()
+    current = tokens.current.get(node, "")
+    is_current = hmac.compare_digest(candidate, current.encode()) and current != ""
+    is_previous = False
+    for old in tokens.previous.get(node, ()):
+        is_previous |= hmac.compare_digest(candidate, old.encode()) and old != ""
+    return is_current or is_previous, is_current
+
+
+class TokenFile:
+    """The tokens file and the file of those it replaced, reloaded when they change."""
+
+    def __init__(self, config: Config) -> None:
+        self._path = config.tokens_file
+        self._previous_path = config.previous_tokens_file
+        self._lock_path = config.tokens_file.with_suffix(".lock")
+        self._lock = threading.Lock()
+        self._stamps: tuple[_Stamp, _Stamp] | None = None
+        self._tokens = Tokens({}, {})
+
+    def is_valid(self, node: str, given: str) -> bool:
+        """Whether `given` is a valid token of `node`; the first use of a new token ends the old ones.
+
+        Raises HostenvError if the files cannot be read.
+        """
+        tokens = self._load()
+        valid, current = matches(tokens, node, given)
+        if current and node in tokens.previous:
+            self._forget(node)
+        return valid
+
+    def show(self, node: str) -> str:
+        """The node's token. Raises HostenvError if it has none."""
+        token = self._load().current.get(node)
+        if token is None:
+            raise HostenvError(
+                f"no token for node {node!r}: is it in provider.json? run hostenv-provider comin-tokens"
+            )
+        return token
+
+    def missing(self, nodes: Iterable[str]) -> list[str]:
+        """Which of these nodes have no token yet."""
+        current = self._load().current
+        return sorted(node for node in nodes if node not in current)
+
+    def create(self, nodes: Iterable[str]) -> None:
+        """Give every one of these nodes that has no token a new one; the others keep theirs."""
+        with exclusive(self._lock_path):
+            current = dict(read_texts(self._path))
+            for node in nodes:
+                if node == PROVIDER_NODE:
+                    raise HostenvError(
+                        f"node {node!r}: this name stands for the provider itself; choose another"
+                    )
+                current.setdefault(node, secrets.token_hex(32))
+            self._write(self._path, current)
+
+    def rotate(self, node: str) -> None:
+        """Replace a node's token; the old one stays valid until the new one was used.
+
+        Raises HostenvError if the node has none.
+        """
+        with exclusive(self._lock_path):
+            current = dict(read_texts(self._path))
+            if node not in current:
+                raise HostenvError(f"no token for node {node!r}: run hostenv-provider comin-tokens first")
+            previous = _read_previous(self._previous_path)
+            # Old ones first: a crash between the two writes then leaves the node a token that works.
+            previous[node] = (*previous.get(node, ()), current[node])
+            self._write(self._previous_path, previous)
+            current[node] = secrets.token_hex(32)
+            self._write(self._path, current)
+
+    def _forget(self, node: str) -> None:
+        with exclusive(self._lock_path):
+            previous = _read_previous(self._previous_path)
+            if previous.pop(node, None) is not None:
+                self._write(self._previous_path, previous)
+
+    def _load(self) -> Tokens:
+        with self._lock:
+            stamps = _stamp(self._path), _stamp(self._previous_path)
+            if stamps != self._stamps:
+                self._tokens = Tokens(read_texts(self._path), _read_previous(self._previous_path))
+                self._stamps = stamps
+            return self._tokens
+
+    @staticmethod
+    def _write(path: Path, document: Mapping[str, object]) -> None:
+        write_private(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def _read_previous(path: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for node, tokens in read_object(path).items():
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise HostenvError(f"{path}: {node!r} must be a list of texts: restore it")
+        found[node] = tuple(tokens)
+    return found
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
