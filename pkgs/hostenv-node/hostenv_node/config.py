@@ -120,6 +120,11 @@ class Config:
         """Held by the one activation that runs."""
         return self.state_dir / "lock"
 
+    @property
+    def switch_lock_file(self) -> Path:
+        """Held while a generation is taken over, by comin's switch or by the activation."""
+        return self.state_dir / "switch.lock"
+
 
 class _Reader:
     def __init__(self, path: Path, values: Mapping[str, object]) -> None:

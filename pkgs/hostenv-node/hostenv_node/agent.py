@@ -1,0 +1,291 @@
+"""`hostenv-node activate`: carries out deploy intents (contract 8).
+
+The rules are in `decide`; this is the shell that shows them disk and network and performs their steps. Every
+step is recorded durably before the next, so that a run cut short at any moment is taken up by the next one.
+"""
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from hostenv_node import spool
+from hostenv_node.api import Api, Conflict, Event, NotFound, Unreachable
+from hostenv_node.comin import broken_commit
+from hostenv_node.config import Config
+from hostenv_node.decide import (
+    Announce,
+    Close,
+    Finish,
+    Keep,
+    Move,
+    Report,
+    Start,
+    SwitchBack,
+    Thaw,
+    Wait,
+    Withdraw,
+    after,
+    next_move,
+)
+from hostenv_node.errors import HostenvError
+from hostenv_node.generation import Generation, Slice, commit_of
+from hostenv_node.intent import Action, parse_intent
+from hostenv_node.job_view import VERDICTS, JobView
+from hostenv_node.journal import JobJournal, JournalStore, Progress
+from hostenv_node.operations import Context, Deadline, Operations, OperationTimedOut
+from hostenv_node.run import CommandTimedOut
+from hostenv_node.switch import profile_target, reapply
+
+_INTENT = "intent"
+# The provider wakes a long poll at a change; one that came between two polls is seen this much later.
+_WAIT_SECONDS = 5
+
+
+class Agent:
+    """One run of the activation; `log` gets one line for everything that it does."""
+
+    def __init__(self, config: Config, api: Api, operations: Operations, log: Callable[[str], None]) -> None:
+        self._config = config
+        self._api = api
+        self._operations = operations
+        self._log = log
+        self._journals = JournalStore(config.jobs_dir)
+        self._taken: str | None = None
+        self._refused: tuple[Path, str] | None = None
+        self._deferred: set[str] = set()
+
+    def run(self) -> None:
+        """Do all that can be done now; returns when nothing is left to do or to wait for.
+
+        Raises HostenvError when the provider cannot be reached or refuses this node, or when a generation or a
+        step after a verdict failed; what is left is taken up by the next run.
+        """
+        while True:
+            self._take_in()
+            move = self._next_move()
+            if move is not None:
+                self._perform(move)
+            elif not spool.entries(self._config):
+                break
+        self._report_broken_commit()
+        self._operations.prune(time.time())
+        if self._refused:
+            raise HostenvError(self._refused[1])
+        if self._deferred:
+            raise HostenvError(f"the next run tries again: {', '.join(sorted(self._deferred))}")
+
+    def _take_in(self) -> None:
+        """Take over what comin and the provider have for this node."""
+        self._complete_switch()
+        for entry in spool.entries(self._config):
+            failure = entry.deployment.failure
+            if failure is not None:
+                self._log(failure)
+                self._fail_intents(entry.deployment.commit, failure)
+            entry.remove()
+            self._taken = None
+        generation = Generation.recorded(self._config)
+        if generation is not None and generation.commit != self._taken:
+            self._take_intents(generation)
+            self._taken = generation.commit
+
+    def _complete_switch(self) -> None:
+        target = profile_target(self._config)
+        if target is None or (self._refused and self._refused[0] == target):
+            return
+        before = Generation.recorded(self._config)
+        try:
+            now = reapply(self._config)
+        except HostenvError as error:
+            problem = f"cannot switch to comin's generation {target}: {error}"
+            self._refused = (target, problem)
+            # comin calls nobody after a switch that was killed, so the job must hear of it from here.
+            commit = commit_of(target)
+            if commit is not None:
+                self._fail_intents(commit, problem)
+            return
+        if now is not None and now != before:
+            self._log(f"completed the switch to {now.commit}")
+
+    def _report_broken_commit(self) -> None:
+        broken = broken_commit(self._config)
+        generation = Generation.recorded(self._config)
+        # A commit that is deployed did evaluate; comin evaluates it again after a restart.
+        if broken is not None and (generation is None or generation.commit != broken.commit):
+            self._fail_intents(broken.commit, broken.reason)
+
+    def _take_intents(self, generation: Generation) -> None:
+        journals = self._journals.load()
+        known = {journal.job_id for journal in journals}
+        order = max((journal.order for journal in journals), default=0)
+        for pending in self._api.pending(generation.commit):
+            if pending.job_id in known:
+                continue
+            try:
+                actions = parse_intent(pending.intent)
+            except HostenvError as error:
+                self._post_failed_intent(pending.job_id, str(error))
+                continue
+            order += 1
+            self._journals.save(
+                JobJournal.opened(pending.job_id, pending.commit_sha, self._config.node, order, actions)
+            )
+            self._log(f"job {pending.job_id}: {len(actions)} actions at {pending.commit_sha}")
+
+    def _fail_intents(self, commit: str, reason: str) -> None:
+        """Fail what waits for a commit that this node could not deploy (contract 8).
+
+        Older intents that a deployed generation has brought are none of its business.
+        """
+        brought = {journal.job_id for journal in self._journals.load()}
+        generation = Generation.recorded(self._config)
+        if generation is not None and generation.commit != commit:
+            brought |= {pending.job_id for pending in self._api.pending(generation.commit)}
+        for pending in self._api.pending(commit):
+            if pending.commit_sha == commit or pending.job_id not in brought:
+                self._post_failed_intent(pending.job_id, reason)
+
+    def _post_failed_intent(self, job_id: str, reason: str) -> None:
+        self._log(f"job {job_id}: failed: {reason}")
+        try:
+            self._api.post(job_id, Event("failed", _INTENT, reason))
+        except Conflict as conflict:
+            self._log(f"job {job_id}: is {conflict.state} already")
+
+    def _next_move(self) -> Move | None:
+        journals = self._journals.load()
+        views = {journal.job_id: view for journal in journals if (view := self._view(journal))}
+        return next_move(journals, views, self._deferred)
+
+    def _view(self, journal: JobJournal) -> JobView | None:
+        try:
+            return self._api.job(journal.job_id)
+        except NotFound:
+            self._log(
+                f"job {journal.job_id}: the provider does not know it, so it has no verdict; when its "
+                f"environments are as they should be, remove {self._config.jobs_dir}/{journal.job_id}.json"
+            )
+            return None
+
+    def _perform(self, move: Move) -> None:
+        journal, step = move.journal, move.step
+        match step:
+            case Wait():
+                self._api.job(journal.job_id, _WAIT_SECONDS)
+            case Close():
+                self._log(f"job {journal.job_id}: closed")
+                self._journals.close(journal)
+            case Start(index):
+                self._start(journal, index)
+            case Announce(index):
+                if self._post(
+                    journal, Event("waiting", journal.actions[index].action.op, action_index=index)
+                ):
+                    self._journals.save(after(journal, step))
+            case Report(index):
+                record = journal.actions[index]
+                event = Event(
+                    record.progress.value,
+                    record.action.op,
+                    record.message,
+                    record.payload,
+                    action_index=index,
+                )
+                if self._post(journal, event):
+                    self._journals.save(after(journal, step))
+            case Finish():
+                if self._post(journal, Event("success", _INTENT)):
+                    self._journals.save(after(journal, step))
+            case Thaw() | Keep() | Withdraw() | SwitchBack():
+                self._settle(journal, step)
+
+    def _post(self, journal: JobJournal, event: Event) -> bool:
+        """Whether the provider took the event; if not, the job has a verdict, which the next look shows."""
+        try:
+            self._api.post(journal.job_id, event)
+        except Conflict as conflict:
+            if conflict.state not in VERDICTS:
+                raise
+            self._log(
+                f"job {journal.job_id}: {event.status}/{event.phase} came late, the job is {conflict.state}"
+            )
+            return False
+        about = "" if event.action_index is None else f" of {journal.actions[event.action_index].action.user}"
+        reason = f": {event.message}" if event.message else ""
+        self._log(f"job {journal.job_id}: {event.status} {event.phase}{about}{reason}")
+        return True
+
+    def _start(self, journal: JobJournal, index: int) -> None:
+        action = journal.actions[index].action
+        if not self._post(journal, Event("running", action.op, action_index=index)):
+            return
+        journal = journal.started(index)
+        self._journals.save(journal)
+        context = Context(journal.job_id, Deadline.after(self._config.action_timeout))
+        try:
+            payload = self._execute(context, action)
+        except Unreachable:
+            # No fault of the action: it stays begun, and the next run does it again.
+            raise
+        except (OperationTimedOut, CommandTimedOut) as error:
+            journal = journal.ended(index, Progress.TIMED_OUT, str(error))
+        except (HostenvError, OSError) as error:
+            journal = journal.ended(index, Progress.FAILED, str(error))
+        except Exception as error:
+            # A defect of ours must not leave the job without an end.
+            self._log(traceback.format_exc())
+            journal = journal.ended(
+                index, Progress.FAILED, f"internal error: {error!r}; see this node's journal"
+            )
+        else:
+            journal = journal.ended(index, Progress.SUCCESS, payload=payload)
+        self._journals.save(journal)
+
+    def _execute(self, context: Context, action: Action) -> dict[str, object] | None:
+        operations = self._operations
+        match action.op:
+            case "backup":
+                return dict(operations.backup(context, action))
+            case "restore":
+                entry = self._entry(action.user)
+                snapshots = self._api.backup_snapshots(context.job, action.from_node or "", action.user)
+                operations.restore(context, action, entry, snapshots)
+            case "activate":
+                operations.activate(context, action, self._entry(action.user))
+            case "reload":
+                operations.reload(context, action, self._entry(action.user))
+            case "deactivate":
+                operations.deactivate(context, action)
+        return None
+
+    def _entry(self, user: str) -> dict[str, object]:
+        entry = Slice.read(self._config.slice_file, self._config.node).environments.get(user)
+        if entry is None:
+            raise HostenvError(
+                f"the generation on {self._config.node} has no environment {user}; start a new job"
+            )
+        return dict(entry)
+
+    def _settle(self, journal: JobJournal, step: Thaw | Keep | Withdraw | SwitchBack) -> None:
+        context = Context(journal.job_id, Deadline.after(self._config.action_timeout))
+        user = step.user
+        self._log(f"job {journal.job_id}: {_VERBS[type(step)]} {user}")
+        try:
+            match step:
+                case Thaw():
+                    self._operations.thaw(context, user)
+                case Keep():
+                    self._operations.keep(context, user)
+                case Withdraw():
+                    self._operations.withdraw(context, user)
+                case SwitchBack():
+                    self._operations.switch_back(context, user)
+        except (HostenvError, OSError) as error:
+            self._log(f"job {journal.job_id}: could not {_VERBS[type(step)]} {user}: {error}")
+            self._deferred.add(journal.job_id)
+            return
+        self._journals.save(after(journal, step))
+
+
+_VERBS = {Thaw: "thaw", Keep: "keep the new release of", Withdraw: "withdraw", SwitchBack: "switch back"}

@@ -1,0 +1,100 @@
+"""The command `hostenv-node`. Modules are imported by the command that needs them: start-ups are dear."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command: the function `(config, arguments)` behind it, its arguments, and one line about it."""
+
+    function: str
+    arguments: tuple[str, ...]
+    help: str
+
+    def load(self) -> Callable[[Config, Sequence[str]], None]:
+        """Import the function, `module:name`."""
+        module, _, name = self.function.partition(":")
+        function: Callable[[Config, Sequence[str]], None] = getattr(import_module(module), name)
+        return function
+
+
+COMMANDS: Mapping[str, Command] = {
+    "switch": Command(
+        "hostenv_node.cli:switch",
+        ("TOPLEVEL",),
+        "take over a generation; its switch-to-configuration runs this",
+    ),
+    "activate": Command(
+        "hostenv_node.cli:activate",
+        (),
+        "carry out what the provider asks of this node; hostenv-activate.service",
+    ),
+    "boot": Command(
+        "hostenv_node.cli:boot",
+        (),
+        "recreate what a reboot loses; hostenv-runtime.service runs it before nginx",
+    ),
+}
+
+
+def switch(config: Config, arguments: Sequence[str]) -> None:
+    """`hostenv-node switch TOPLEVEL`."""
+    from hostenv_node.switch import switch as take_over
+
+    generation = take_over(config, Path(arguments[0]))
+    print(f"hostenv-node: on {generation.commit}")
+
+
+def activate(config: Config, _arguments: Sequence[str]) -> None:
+    """`hostenv-node activate`: one run, unless another one is under way."""
+    from hostenv_node.agent import Agent
+    from hostenv_node.api import Api
+    from hostenv_node.lock import locked_if_free
+    from hostenv_node.runtime.runtime import Runtime
+
+    with locked_if_free(config.lock_file) as free:
+        if not free:
+            print("hostenv-node: another activation is under way")
+            return
+        api = Api(config)
+        Agent(config, api, Runtime(config, api.secrets), log=lambda line: print(line, flush=True)).run()
+
+
+def boot(config: Config, _arguments: Sequence[str]) -> None:
+    """`hostenv-node boot`."""
+    from hostenv_node.api import Api
+    from hostenv_node.runtime.runtime import Runtime
+
+    Runtime(config, Api(config).secrets).boot()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit status 1 with one line on standard error when it failed, 2 for wrong usage."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(_usage())
+        return 0
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is None or len(arguments) - 1 != len(command.arguments):
+        print(_usage(), file=sys.stderr)
+        return 2
+    try:
+        command.load()(Config.load(), arguments[1:])
+    except (HostenvError, OSError) as error:
+        print(f"hostenv-node: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _usage() -> str:
+    lines = ["usage: hostenv-node COMMAND [ARGUMENT]", ""]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {' '.join((name, *command.arguments)):<18} {command.help}")
+    return "\n".join(lines)

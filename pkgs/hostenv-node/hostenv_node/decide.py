@@ -1,0 +1,213 @@
+"""What a node does next: a function of its journals and of what the provider's rows show.
+
+Nothing here looks at a clock, a disk or the network, so that any schedule of messages and crashes can be
+driven through the very rules that run on nodes.
+
+The shell around it performs a step and records it in the journal with the transition that `after` names; a
+crash between the two repeats the step, which every step allows.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+from hostenv_node.job_view import PROVIDER, VERDICTS, JobView
+from hostenv_node.journal import ActionRecord, JobJournal, Progress
+
+
+@dataclass(frozen=True)
+class Start:
+    """Post `running`; once that was answered 200, record the start, do the work, record its end."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Announce:
+    """Post `waiting`: the action is blocked by another node's."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Post how the action ended."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Thaw:
+    """Let writes through: on the target after its commit point, on the source of a failed move."""
+
+    user: str
+
+
+@dataclass(frozen=True)
+class Keep:
+    """A reload is verified: drop what would have been switched back to."""
+
+    user: str
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Undo what a failed move restored and activated here."""
+
+    user: str
+
+
+@dataclass(frozen=True)
+class SwitchBack:
+    """Undo a reload that failed."""
+
+    user: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Post `success/intent`: this node has done its part."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do before the provider's rows change."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """The job has its verdict and the node has acted on it: forget it."""
+
+
+Settling = Thaw | Keep | Withdraw | SwitchBack
+Step = Start | Announce | Report | Settling | Finish | Wait | Close
+
+
+@dataclass(frozen=True)
+class Move:
+    """A step and the job that it belongs to."""
+
+    journal: JobJournal
+    step: Step
+
+
+def next_move(
+    journals: Sequence[JobJournal], views: Mapping[str, JobView], deferred: Container[str] = ()
+) -> Move | None:
+    """The one thing to do now, None when nothing is left to do or to wait for.
+
+    `journals` in order; `views` by job id, without the jobs that the provider does not know; `deferred` the
+    jobs whose step failed and must be tried again later.
+
+    Jobs are worked on in commit order, one at a time (contract 7): a job that is neither finished nor closed
+    keeps every later one from beginning. A verdict on a later one is acted on all the same.
+    """
+    held = False
+    waiting: Move | None = None
+    for journal in journals:
+        view = views.get(journal.job_id)
+        if view is None:
+            # No answer is no verdict, and only a verdict thaws or withdraws (contract 8).
+            continue
+        if journal.job_id in deferred:
+            held = True
+            continue
+        if held and view.state not in VERDICTS:
+            continue
+        step = next_step(journal, view)
+        if not isinstance(step, Wait):
+            return Move(journal, step)
+        if not journal.finished:
+            held = True
+            waiting = waiting or Move(journal, step)
+    return waiting
+
+
+def next_step(journal: JobJournal, view: JobView) -> Step:
+    """The next step of one job, looked at alone."""
+    if view.state in VERDICTS:
+        return _act_on_verdict(journal, view)
+    if view.state != "waiting" or journal.finished:
+        return Wait()
+    for index, record in enumerate(journal.actions):
+        step = _step_of_action(index, record, journal.node, view)
+        if step is not None:
+            return step
+    return Finish()
+
+
+def after(journal: JobJournal, step: Announce | Report | Settling | Finish) -> JobJournal:
+    """The journal once the step was performed (`Start` has records of its own, `Close` has none)."""
+    match step:
+        case Announce(index):
+            return journal.announced(index)
+        case Report(index):
+            return journal.reported(index)
+        case Finish():
+            return journal.done()
+        case Thaw(user) | Keep(user) | Withdraw(user) | SwitchBack(user):
+            return journal.settled(user)
+
+
+def blocked(record: ActionRecord, node: str, view: JobView) -> bool:
+    """Whether the action must wait for another's row (contract 7).
+
+    A.`backup` → B.`restore` → B.`activate` → `verify` → A.`deactivate`. What stands in this node's own list
+    is ordered by the list. A job without the row has nothing to wait for.
+    """
+    action = record.action
+    if action.op == "restore":
+        return view.status(action.from_node, "backup", action.user) not in (None, "success")
+    if action.op == "deactivate" and action.to_node not in (None, node):
+        return view.status(PROVIDER, "verify", action.user) not in (None, "success")
+    return False
+
+
+def _step_of_action(index: int, record: ActionRecord, node: str, view: JobView) -> Step | None:
+    """None when the list goes on with the next action."""
+    match record.progress:
+        case Progress.NEW:
+            if not blocked(record, node, view):
+                return Start(index)
+            return Wait() if record.announced else Announce(index)
+        case Progress.STARTED:
+            # Only a crash leaves this behind; operations may be repeated (contract 8).
+            return Start(index)
+    if not record.reported:
+        return Report(index)
+    if record.progress is not Progress.SUCCESS:
+        # The job has failed by this report; its rows will say so.
+        return Wait()
+    return _commit(record, view)
+
+
+def _commit(record: ActionRecord, view: JobView) -> Step | None:
+    """The target goes live only after the provider's own check (contract 7, commit point)."""
+    action = record.action
+    if action.op not in ("activate", "reload") or record.settled:
+        return None
+    if view.status(PROVIDER, "verify", action.user) not in (None, "success"):
+        return Wait()
+    return Thaw(action.user) if action.op == "activate" else Keep(action.user)
+
+
+def _act_on_verdict(journal: JobJournal, view: JobView) -> Step:
+    """Before the commit point the source thaws and the target withdraws; after it nothing thaws A.
+
+    Contract 7, the commit point.
+    """
+    for record in journal.actions:
+        if not record.begun or record.settled:
+            continue
+        user = record.action.user
+        match record.action.op, view.verified(user):
+            case "backup", False:
+                return Thaw(user)
+            case "restore" | "activate", False:
+                return Withdraw(user)
+            case "reload", False:
+                return SwitchBack(user)
+            case "activate", True:
+                return Thaw(user)
+            case "reload", True:
+                return Keep(user)
+    return Close()

@@ -1,0 +1,192 @@
+"""What this node has taken on and how far it got: one durable file per job that is not closed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from hostenv_node.errors import HostenvError
+from hostenv_node.files import read_json, remove_durably, write_json
+from hostenv_node.intent import Action
+
+
+class Progress(StrEnum):
+    """How far one action got on this node."""
+
+    NEW = "new"
+    STARTED = "started"
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True)
+class ActionRecord:
+    """One action and its progress.
+
+    `announced`: the provider knows that it is blocked. `reported`: the provider has acknowledged its end.
+    `settled`: it passed its commit point or was undone, and no verdict asks anything more of it.
+    """
+
+    action: Action
+    progress: Progress = Progress.NEW
+    message: str | None = None
+    payload: Mapping[str, object] | None = None
+    announced: bool = False
+    reported: bool = False
+    settled: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether work of it may have left traces on this node."""
+        return self.progress is not Progress.NEW
+
+
+@dataclass(frozen=True)
+class JobJournal:
+    """One node's part of one job; `order` sorts jobs as their commits follow each other (contract 7)."""
+
+    job_id: str
+    commit_sha: str
+    node: str
+    order: int
+    actions: tuple[ActionRecord, ...]
+    finished: bool = False
+
+    @classmethod
+    def opened(
+        cls, job_id: str, commit_sha: str, node: str, order: int, actions: tuple[Action, ...]
+    ) -> "JobJournal":
+        """A job of which nothing was done yet."""
+        return cls(job_id, commit_sha, node, order, tuple(ActionRecord(action) for action in actions))
+
+    def announced(self, index: int) -> "JobJournal":
+        """The provider knows that the action is blocked."""
+        return self._with(index, lambda record: replace(record, announced=True))
+
+    def started(self, index: int) -> "JobJournal":
+        """Its work is about to begin, or to begin again after a crash."""
+        return self._with(index, lambda record: replace(record, progress=Progress.STARTED))
+
+    def ended(
+        self,
+        index: int,
+        progress: Progress,
+        message: str | None = None,
+        payload: Mapping[str, object] | None = None,
+    ) -> "JobJournal":
+        """Its work ended; `payload` goes to the provider with the report."""
+        return self._with(
+            index, lambda record: replace(record, progress=progress, message=message, payload=payload)
+        )
+
+    def reported(self, index: int) -> "JobJournal":
+        """The provider has acknowledged how it ended."""
+        return self._with(index, lambda record: replace(record, reported=True))
+
+    def settled(self, user: str) -> "JobJournal":
+        """No verdict asks anything more of what was begun for this environment."""
+        return replace(
+            self,
+            actions=tuple(
+                replace(record, settled=True) if record.action.user == user and record.begun else record
+                for record in self.actions
+            ),
+        )
+
+    def done(self) -> "JobJournal":
+        """The provider has acknowledged the end of the whole intent."""
+        return replace(self, finished=True)
+
+    def to_json(self) -> dict[str, object]:
+        """The content of the journal's file."""
+        return {
+            "jobId": self.job_id,
+            "commitSha": self.commit_sha,
+            "node": self.node,
+            "order": self.order,
+            "finished": self.finished,
+            "actions": [
+                {
+                    **record.action.to_json(),
+                    "progress": record.progress.value,
+                    "message": record.message,
+                    "payload": record.payload,
+                    "announced": record.announced,
+                    "reported": record.reported,
+                    "settled": record.settled,
+                }
+                for record in self.actions
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> "JobJournal":
+        """Raises HostenvError, KeyError, TypeError or ValueError when `value` is no journal."""
+        actions = value["actions"]
+        order = value["order"]
+        if not isinstance(actions, list) or not isinstance(order, int):
+            raise TypeError("actions must be a list and order a number")
+        return cls(
+            job_id=str(value["jobId"]),
+            commit_sha=str(value["commitSha"]),
+            node=str(value["node"]),
+            order=order,
+            finished=value["finished"] is True,
+            actions=tuple(
+                ActionRecord(
+                    action=Action.from_json(record),
+                    progress=Progress(record["progress"]),
+                    message=record["message"],
+                    payload=record["payload"],
+                    announced=record["announced"] is True,
+                    reported=record["reported"] is True,
+                    settled=record["settled"] is True,
+                )
+                for record in actions
+            ),
+        )
+
+    def _with(self, index: int, change: Callable[[ActionRecord], ActionRecord]) -> "JobJournal":
+        records = list(self.actions)
+        records[index] = change(records[index])
+        return replace(self, actions=tuple(records))
+
+
+class JournalStore:
+    """The journals' folder. A journal that `save` returned from survives a crash of the machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self) -> list[JobJournal]:
+        """All journals, in the order in which their jobs must be worked on.
+
+        Raises HostenvError naming the file that cannot be read: a job that was begun must not be forgotten.
+        """
+        journals = []
+        for path in self._directory.glob("[!.]*.json"):
+            content = read_json(path)
+            if content is None:
+                continue
+            try:
+                journals.append(JobJournal.from_json(content))
+            except (HostenvError, KeyError, TypeError, ValueError) as error:
+                raise HostenvError(
+                    f"{path} is no journal of a job ({error}); see what the job did, then remove it"
+                ) from error
+        return sorted(journals, key=lambda journal: journal.order)
+
+    def save(self, journal: JobJournal) -> None:
+        """Write one journal durably."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(self._path(journal.job_id), journal.to_json(), mode=0o600)
+
+    def close(self, journal: JobJournal) -> None:
+        """Forget a job whose verdict was acted on."""
+        remove_durably(self._path(journal.job_id))
+
+    def _path(self, job_id: str) -> Path:
+        if not job_id or not all(character.isalnum() or character == "-" for character in job_id):
+            raise HostenvError(f"the provider sent a job id that cannot name a file: {job_id[:80]!r}")
+        return self._directory / f"{job_id}.json"

@@ -1,0 +1,71 @@
+"""What comin's post-deployment command hands to the activation: one file per deployment."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
+from hostenv_node.files import read_json, remove_durably, write_json
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What comin says about one deployment."""
+
+    commit: str
+    status: str
+    error: str
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, None if it did not (contract 8).
+
+        comin 0.13.0 says `done` after a failed switch, but then it has an error.
+        """
+        if self.status == "done" and not self.error:
+            return None
+        reason = self.error or "no reason given"
+        return f"comin could not deploy {self.commit} (status {self.status or 'unknown'}): {reason}"
+
+
+@dataclass(frozen=True)
+class SpooledDeployment:
+    """One deployment and the file that holds it."""
+
+    path: Path
+    deployment: Deployment
+
+    def remove(self) -> None:
+        """It was acted on."""
+        remove_durably(self.path)
+
+
+def add(config: Config, deployment: Deployment) -> None:
+    """Leave a deployment for the activation, durably."""
+    config.spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(
+        config.spool_dir / f"{time.time_ns():020d}-{os.getpid()}.json",
+        {"commit": deployment.commit, "status": deployment.status, "error": deployment.error},
+        mode=0o600,
+    )
+
+
+def entries(config: Config) -> list[SpooledDeployment]:
+    """What was left, oldest first."""
+    found = []
+    for path in sorted(config.spool_dir.glob("[!.]*.json")):
+        content = read_json(path)
+        if content is not None:
+            found.append(SpooledDeployment(path, _deployment(path, content)))
+    return found
+
+
+def _deployment(path: Path, content: Mapping[str, object]) -> Deployment:
+    values = [content.get(key) for key in ("commit", "status", "error")]
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) != 3:
+        raise HostenvError(f"{path} was not left by hostenv-comin-activate; remove it")
+    return Deployment(*texts)
