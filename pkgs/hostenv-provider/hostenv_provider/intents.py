@@ -66,9 +66,9 @@ def derive_actions(
 ) -> dict[str, list[Action]]:
     """Every node's actions, in the order in which the node performs them; a node without any is absent.
 
-    `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the nodes that
-    hold an old copy of an environment: each is told again to deactivate it. `migration_sources` overrides the previous
-    placement of a user; a copy that is deployed on a third node is then deactivated like a stale one.
+    `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the
+    nodes that hold an old copy of an environment: each is told again to deactivate it. `migration_sources`
+    overrides a previous placement; a copy deployed on a third node is then deactivated like a stale one.
     """
     actions: dict[str, list[Action]] = {}
     for user in sorted({*deployed, *planned, *stale}):
@@ -88,7 +88,7 @@ def derive_actions(
 
 
 def verify_actions(actions_by_node: Mapping[str, Sequence[Action]]) -> list[Action]:
-    """The service's own actions: one check of every environment that is activated or reloaded, by user name."""
+    """The service's own actions: a check of each environment that is activated or reloaded, by user name."""
     return sorted(
         (
             Action(VERIFY, action.user, action.from_node, action.to_node)

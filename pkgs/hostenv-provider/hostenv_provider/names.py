@@ -1,4 +1,4 @@
-"""Names and hashes that are made from an environment's coordinates (contract 2), and the names people may give."""
+"""Names and hashes made from an environment's coordinates (contract 2), and the names people may give."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ def normalise(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A short form of a name for user names: whole words of the part after the last `/`, 11 characters at most."""
+    """A short form for user names: whole words of the part after the last `/`, 11 characters at most."""
     words = [word for word in re.split(r"[^A-Za-z0-9]+", text.rsplit("/", 1)[-1]) if word]
     if not words:
         return ""
@@ -66,8 +66,8 @@ def parse_input_name(name: str) -> tuple[str, str]:
     match = _INPUT_NAME.fullmatch(name)
     if match is None:
         raise HostenvError(
-            f"project name {shown(name)} is not <organisation>__<project>, each a letter and then letters, digits"
-            " and dashes: choose another"
+            f"project name {shown(name)} is not <organisation>__<project>, each a letter and then letters,"
+            " digits and dashes: choose another"
         )
     return normalise(match["organisation"]), normalise(match["project"])
 
@@ -93,8 +93,11 @@ def is_address(text: str) -> bool:
 
 
 def is_node_name(text: str) -> bool:
-    """Whether `text` can name a node: one lower-case label of a host name that begins with a letter."""
-    return _NODE_NAME.fullmatch(text) is not None
+    """Whether `text` can name a node: one lower-case label of a host name that begins with a letter.
+
+    `provider` is no node's name: it stands for the service itself among the actions of a job (contract 7).
+    """
+    return _NODE_NAME.fullmatch(text) is not None and text != "provider"
 
 
 def is_user_name(text: str) -> bool:
@@ -103,7 +106,7 @@ def is_user_name(text: str) -> bool:
 
 
 def is_environment_name(text: str) -> bool:
-    """Whether `text` can name an environment: letters, digits, dots, dashes, underscores, slashes; 64 at most."""
+    """Whether `text` can name an environment: letters, digits and `._/-`; 64 characters at most."""
     return _ENVIRONMENT_NAME.fullmatch(text) is not None and ".." not in text and slug(text) != ""
 
 
@@ -113,7 +116,7 @@ def is_key(text: str) -> bool:
 
 
 def is_git_reference(text: str) -> bool:
-    """Whether `text` is a branch name that is safe in commands and addresses, a subset of git-check-ref-format."""
+    """Whether `text` is a branch name that is safe in commands and addresses (see git-check-ref-format)."""
     return (
         len(text) <= _REFERENCE_LENGTH
         and _GIT_REFERENCE.fullmatch(text) is not None

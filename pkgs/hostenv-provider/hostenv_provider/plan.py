@@ -1,6 +1,6 @@
 """The plan: which environment runs where, as whom and from which source (contract 6). Data in, data out."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from hostenv_provider import names, schema
@@ -165,7 +165,7 @@ class Plan:
         return {user: each for user, each in self.environments.items() if each.project_key == key}
 
     def resolve(self, reference: str) -> Environment:
-        """The environment that `reference`, a user name or `<org>__<project>/<environment>`, means (contract 6).
+        """The environment that `reference` means: a user name or `org__project/environment` (contract 6).
 
         Raises HostenvError if there is none.
         """
@@ -262,6 +262,28 @@ class State:
         return cls(reservations)
 
 
+def moving(
+    definitions: Mapping[str, EnvironmentDefinition],
+    recorded: Mapping[str, Source],
+    url: str,
+    moves: Callable[[str], bool],
+) -> list[str]:
+    """The names of the enabled environments that need the head of their branch.
+
+    Those are the ones whose branch `moves`, and those without a recorded source of this address and branch.
+    """
+    return [
+        name
+        for name, definition in sorted(definitions.items())
+        if definition.enable
+        and (
+            moves(definition.git_ref)
+            or name not in recorded
+            or (recorded[name].url, recorded[name].ref) != (url, definition.git_ref)
+        )
+    ]
+
+
 def make_plan(
     settings: ProviderSettings,
     organisation: str,
@@ -273,7 +295,8 @@ def make_plan(
 ) -> tuple[Plan, State]:
     """Plan one project's environments; those of all others are carried over unchanged (contract 5, scope).
 
-    `sources` holds, by the name of the environment, the new source of each that moves; another keeps its recorded one.
+    `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
+    disabled environment that never had one is left out.
     Raises InvalidData if an environment has no source, clashes with another, or claims another's name.
     """
     key = names.project_key(organisation, project)
@@ -287,9 +310,15 @@ def make_plan(
                 f"{key}: environments.{name}: its user {user} is already that of"
                 f" {taken.project_key}/{taken.name}: choose another name"
             )
-        environment = _place(
-            settings, organisation, project, definitions[name], sources, previous, reservations
-        )
+        before = previous.environments.get(user)
+        source = sources.get(name) or (before.source if before else None)
+        if source is None and not definitions[name].enable:
+            continue
+        if source is None:
+            raise InvalidData(
+                f"{key}: environments.{name}: no revision of {definitions[name].git_ref} is known"
+            )
+        environment = _place(settings, organisation, project, definitions[name], source, before, reservations)
         environments[user] = environment
         reservations[user] = Reservation(
             environment.uid, environment.node, tuple(sorted(environment.virtual_hosts))
@@ -304,18 +333,11 @@ def _place(
     organisation: str,
     project: str,
     definition: EnvironmentDefinition,
-    sources: Mapping[str, Source],
-    previous: Plan,
+    source: Source,
+    before: Environment | None,
     reservations: Mapping[str, Reservation],
 ) -> Environment:
     user = names.user_name(organisation, project, definition.name)
-    before = previous.environments.get(user)
-    source = sources.get(definition.name) or (before.source if before else None)
-    if source is None:
-        raise InvalidData(
-            f"{names.project_key(organisation, project)}: environments.{definition.name}: no revision is known:"
-            f" does branch {definition.git_ref} exist?"
-        )
     node = (
         settings.placements.get(user)
         or settings.node_for.get(definition.type)
@@ -366,7 +388,7 @@ def _check_virtual_hosts(
                     "" if owner in environments else ", which is retired but keeps its names in state.json"
                 )
                 raise InvalidData(
-                    f"{key}: virtual host {host} of {user} belongs to {owner}{retired}: remove it from one of them"
+                    f"{key}: virtual host {host} of {user} belongs to {owner}{retired}: remove it from one"
                 )
     for user in sorted(own):
         environment = environments[user]

@@ -1,12 +1,43 @@
-"""The provider repository: its bare copy that nodes and operators use, and the work tree in which commits are made."""
+"""The provider repository: a bare one for nodes and operators, and the work tree where commits are made."""
 
-from collections.abc import Iterator
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
+from hostenv_provider import generated
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
+from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.flake_template import provider_flake
 from hostenv_provider.plan import Plan, State
+from hostenv_provider.run import CommandFailed, Completed, run
 from hostenv_provider.schema import ProviderSettings
+
+SETTINGS = "provider.json"
+FLAKE = "flake.nix"
+LOCK = "flake.lock"
+BRANCH = "main"
+
+_TIMEOUT = 300
+_SHA = re.compile(r"[0-9a-f]{40}")
+# Git holds a lock of a reference for milliseconds; an older one was left by a process that was killed.
+_STALE_LOCK_SECONDS = 60
+
+_BARE_CONFIGURATION = {
+    "http.receivepack": "false",
+    # comin refuses a rewritten history for good.
+    "receive.denyNonFastForwards": "true",
+    "receive.denyDeletes": "true",
+    "core.fsync": "committed,reference",
+    # Keeps the revisions to which a roll-back may return.
+    "core.logAllRefUpdates": "true",
+    "transfer.hideRefs": "refs/hostenv",
+}
 
 
 class NotBootstrapped(HostenvError):
@@ -20,72 +51,278 @@ class PushRejected(HostenvError):
 class Repository:
     """Effects on the provider repository.
 
-    All methods but `published_plan`, `contains` and `is_ancestor` need the lock.
+    The work tree belongs to whoever holds the lock; `published_plan`, `contains` and `is_ancestor` need none,
+    because they look at the bare repository only.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.work_tree = config.repo_dir
+        self.bare = config.git_dir / "provider.git"
+        self._published: tuple[str, Plan] | None = None
+        self._ancestry: dict[tuple[str, str], bool] = {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock that worker and commands share; waits for it."""
-        raise NotImplementedError
+        with open(self.config.lock, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def changing(self) -> Iterator[str]:
-        """Hold the lock on a synchronised work tree; an exception takes back what was not pushed. Gives the head."""
-        raise NotImplementedError
+        """Hold the lock on a synchronised work tree; gives its SHA. An exception takes back all changes."""
+        with self.locked():
+            head = self.sync()
+            try:
+                yield head
+            except BaseException:
+                self._reset()
+                raise
 
     def sync(self) -> str:
         """Fetch, reset to the remote's head, clean. Returns that head's SHA.
 
         Raises NotBootstrapped or CommandFailed.
         """
-        raise NotImplementedError
+        self.published_head()
+        if not (self.work_tree / ".git").exists():
+            shutil.rmtree(self.work_tree, ignore_errors=True)
+            self.git(
+                "clone", "--quiet", "--branch", BRANCH, str(self.bare), str(self.work_tree), cwd=self.bare
+            )
+        _remove_locks(self.work_tree / ".git", 0)
+        _remove_locks(self.bare, _STALE_LOCK_SECONDS)
+        self.git(
+            "fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{BRANCH}:refs/remotes/origin/{BRANCH}"
+        )
+        self._reset()
+        return self.git("rev-parse", "HEAD").stdout.strip()
+
+    def create(self, settings: ProviderSettings) -> str:
+        """Make the repository for a new provider, under the lock. Returns its first commit's SHA.
+
+        Raises HostenvError if there is one already.
+        """
+        if self.bare.exists():
+            raise HostenvError(f"{self.bare} exists: this provider is initialised already")
+        unfinished = self.config.git_dir / "provider.git.new"
+        for leftover in (unfinished, self.work_tree):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            self.create_bare(unfinished)
+            self.git("clone", "--quiet", str(unfinished), str(self.work_tree), cwd=self.config.git_dir)
+            self.git("checkout", "--quiet", "-B", BRANCH)
+            self.write_text(FLAKE, provider_flake())
+            self.write_text(LOCK, generated.to_text({"nodes": {"root": {}}, "root": "root", "version": 7}))
+            self.write_text(SETTINGS, generated.to_text(_settings_to_json(settings)))
+            self.write_generated(Plan.empty(settings), State.empty())
+            sha = self.commit("A provider without projects")
+            self.git("push", "--quiet", "origin", f"{sha}:refs/heads/{BRANCH}")
+            self.git("remote", "set-url", "origin", str(self.bare))
+            unfinished.rename(self.bare)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(self.work_tree, ignore_errors=True)
+            raise
+        return sha
 
     def read_settings(self) -> ProviderSettings:
         """`provider.json` of the work tree. Raises InvalidData."""
-        raise NotImplementedError
+        return ProviderSettings.parse(self.read_json(SETTINGS), self.config.public_url)
 
     def read_plan(self) -> Plan:
         """`generated/plan.json` of the work tree. Raises InvalidData."""
-        raise NotImplementedError
+        return Plan.from_json(self.read_json(generated.PLAN), generated.PLAN)
 
     def read_state(self) -> State:
         """`generated/state.json` of the work tree. Raises InvalidData."""
-        raise NotImplementedError
+        return State.from_json(self.read_json(generated.STATE), generated.STATE)
+
+    def read_text(self, path: str) -> str:
+        """A file of the work tree. Raises InvalidData if it is absent or not UTF-8."""
+        try:
+            return (self.work_tree / path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InvalidData(
+                f"{path}: cannot be read from the provider repository ({error.strerror})"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise InvalidData(f"{path}: is not UTF-8") from error
+
+    def read_json(self, path: str) -> object:
+        """A JSON file of the work tree. Raises InvalidData."""
+        return _parse_json(self.read_text(path), path)
+
+    def published_head(self) -> str:
+        """The SHA of the remote's main branch. Raises NotBootstrapped."""
+        if not self.bare.is_dir():
+            raise NotBootstrapped(f"{self.bare} does not exist: run `hostenv-provider init`")
+        answer = self._bare_git("rev-parse", "--verify", "--quiet", f"refs/heads/{BRANCH}", check=False)
+        if answer.returncode:
+            raise NotBootstrapped(
+                f"{self.bare} has no branch {BRANCH}: run `hostenv-provider init`, or push it"
+            )
+        return answer.stdout.strip()
 
     def published_plan(self) -> Plan:
-        """The plan that the nodes can see, read without the lock.
+        """The plan that the nodes can see.
 
         Raises NotBootstrapped if there is no repository, InvalidData if the plan cannot be read.
         """
-        raise NotImplementedError
+        head = self.published_head()
+        published = self._published
+        if published is None or published[0] != head:
+            answer = self._bare_git("show", f"{head}:{generated.PLAN}", check=False)
+            if answer.returncode:
+                raise InvalidData(f"{generated.PLAN}: is not in commit {head}: run `hostenv-provider plan`")
+            plan = Plan.from_json(_parse_json(answer.stdout, generated.PLAN), generated.PLAN)
+            self._published = published = (head, plan)
+        return published[1]
 
     def set_node(self, user: str, node: str) -> None:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
-        raise NotImplementedError
+        settings = self.read_settings()
+        document = _settings_to_json(settings)
+        document["environments"] = {
+            name: {"node": place} for name, place in sorted({**settings.placements, user: node}.items())
+        }
+        ProviderSettings.parse(document, self.config.public_url)
+        self.write_text(SETTINGS, generated.to_text(document))
 
     def write_generated(self, plan: Plan, state: State) -> None:
         """Write `generated/` anew."""
-        raise NotImplementedError
+        shutil.rmtree(self.work_tree / generated.FOLDER, ignore_errors=True)
+        for path, content in generated.render(plan, state).items():
+            self.write_text(path, content)
+            if generated.is_program(path):
+                (self.work_tree / path).chmod(0o755)
+
+    def read_generated(self) -> dict[str, str]:
+        """All files of `generated/` in the work tree."""
+        folder = self.work_tree / generated.FOLDER
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {
+            str(path.relative_to(self.work_tree)): path.read_text(encoding="utf-8", errors="replace")
+            for path in files
+        }
 
     def changed(self) -> bool:
         """Whether the work tree differs from its commit."""
-        raise NotImplementedError
+        return self.git("status", "--porcelain", "--untracked-files=all").stdout != ""
 
     def commit(self, message: str, allow_empty: bool = False) -> str:
         """Commit everything. Returns the SHA."""
-        raise NotImplementedError
+        self.git("add", "--all")
+        self.git(
+            "commit", "--quiet", "--no-gpg-sign", *(["--allow-empty"] if allow_empty else []), "-m", message
+        )
+        return self.git("rev-parse", "HEAD").stdout.strip()
 
     def push(self, sha: str) -> None:
-        """Push a commit to the remote's main branch; repeated, it does nothing. Raises PushRejected or CommandFailed."""
-        raise NotImplementedError
+        """Push a commit to the remote's main branch; one that is there already needs nothing.
+
+        Raises PushRejected or CommandFailed.
+        """
+        if self.contains(sha):
+            return
+        answer = self.git("push", "--porcelain", "origin", f"{sha}:refs/heads/{BRANCH}", check=False)
+        if answer.returncode == 0:
+            return
+        report = " ".join(f"{answer.stdout} {answer.stderr}".split())
+        if "[rejected]" in report or "cannot lock ref" in report:
+            raise PushRejected(f"{self.bare}: {BRANCH} has moved: {report}")
+        raise CommandFailed(f"git push to {self.bare} failed: {report}")
 
     def contains(self, sha: str) -> bool:
-        """Whether the remote's main branch has `sha` in its history."""
-        raise NotImplementedError
+        """Whether the remote's main branch has `sha` in its history.
+
+        An operator's merge may have made it a second parent; its changes are deployed all the same.
+        """
+        return self.is_ancestor(sha, self.published_head())
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        """Whether `older` is `newer` or in its history; false if the remote does not know one of them. Cached."""
-        raise NotImplementedError
+        """Whether `older` is `newer` or in its history; false if the remote lacks one of them. Cached."""
+        pair = (older, newer)
+        if pair not in self._ancestry:
+            if not _SHA.fullmatch(older) or not _SHA.fullmatch(newer) or not self.bare.is_dir():
+                return False
+            status = self._bare_git("merge-base", "--is-ancestor", older, newer, check=False).returncode
+            if status not in (0, 1):
+                return False
+            self._ancestry[pair] = status == 0
+        return self._ancestry[pair]
+
+    def git(self, *arguments: str, cwd: Path | None = None, check: bool = True) -> Completed:
+        """Run git in the work tree, or in `cwd`, as nobody's user but the service's. Raises CommandFailed."""
+        return run(
+            [self.config.tool("git"), *arguments],
+            timeout=_TIMEOUT,
+            cwd=cwd or self.work_tree,
+            env=environment_of(self.config),
+            check=check,
+        )
+
+    def create_bare(self, path: Path) -> None:
+        """Make a bare repository that nodes may read over HTTP and nobody may write so (contract 4)."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ["--quiet", "--bare", "--shared=group", f"--initial-branch={BRANCH}"]
+        self.git("init", *arguments, str(path), cwd=path.parent)
+        for key, value in _BARE_CONFIGURATION.items():
+            self.git("config", key, value, cwd=path)
+
+    def _bare_git(self, *arguments: str, check: bool = True) -> Completed:
+        return self.git(f"--git-dir={self.bare}", *arguments, cwd=self.config.data_dir, check=check)
+
+    def _reset(self) -> None:
+        self.git("checkout", "--quiet", "--force", "-B", BRANCH, f"refs/remotes/origin/{BRANCH}")
+        self.git("clean", "--quiet", "-ffdx")
+
+    def write_text(self, path: str, content: str) -> None:
+        """Replace a file of the work tree."""
+        target = self.work_tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.new")
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, target)
+
+
+def environment_of(config: Config) -> Mapping[str, str]:
+    """The environment of git and nix: the service's home, its name on commits, never a question."""
+    return {
+        "HOME": str(config.data_dir),
+        "XDG_CONFIG_HOME": str(config.data_dir / ".config"),
+        "XDG_CACHE_HOME": str(config.data_dir / ".cache"),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_AUTHOR_NAME": "hostenv-provider",
+        "GIT_AUTHOR_EMAIL": "hostenv-provider@localhost",
+        "GIT_COMMITTER_NAME": "hostenv-provider",
+        "GIT_COMMITTER_EMAIL": "hostenv-provider@localhost",
+        "LC_ALL": "C",
+    }
+
+
+def _settings_to_json(settings: ProviderSettings) -> dict[str, object]:
+    return {
+        "hostenvHostname": settings.hostenv_hostname,
+        "nodeFor": dict(settings.node_for),
+        "nodes": {name: {"address": node.address} for name, node in settings.nodes.items()},
+        "environments": {user: {"node": node} for user, node in settings.placements.items()},
+    }
+
+
+def _remove_locks(folder: Path, age: float) -> None:
+    now = time.time()
+    for path in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")):
+        try:
+            if now - path.stat().st_mtime >= age:
+                path.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def _parse_json(text: str, path: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(f"{path}: not JSON ({error}): correct it") from error

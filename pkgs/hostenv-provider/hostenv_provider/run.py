@@ -56,7 +56,7 @@ def run(
     command = list(argv)
     if limits is not None:
         # The shell sets the limits, because code between fork and exec is not safe in a program with threads.
-        script = f'ulimit -v {limits.memory // 1024} -t {limits.processor_time} && exec "$@"'
+        script = f'ulimit -v {limits.memory // 1024} && ulimit -t {limits.processor_time} && exec "$@"'
         command = ["/bin/sh", "-c", script, "sh", *command]
     try:
         process = subprocess.Popen(

@@ -29,7 +29,7 @@ class Node:
 
 @dataclass(frozen=True)
 class ProviderSettings:
-    """`provider.json`, and `public_url` of this machine's configuration, which the plan repeats for the nodes."""
+    """`provider.json`, and this machine's `public_url`, which the plan repeats for the nodes."""
 
     hostenv_hostname: str
     node_for: Mapping[str, str]
@@ -70,7 +70,7 @@ class User:
 
 @dataclass(frozen=True)
 class Constraint:
-    """One rule that an answer must keep: `minHttpStatus`, `maxHttpStatus` (number) or `bodyContains` (text)."""
+    """What an answer must keep to: `minHttpStatus`, `maxHttpStatus` (number) or `bodyContains` (text)."""
 
     rule: str
     value: int | str
@@ -78,7 +78,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Check:
-    """One HTTP request of the service's own verification (contract 7); no `virtual_host` means the canonical one."""
+    """A request of the service's own verification (contract 7); no `virtual_host` means the canonical one."""
 
     name: str
     virtual_host: str | None
@@ -126,7 +126,7 @@ class Value:
 
     def members(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, "Value"]:
         """The members of an object that has all `required` keys and no other than those and `optional`."""
-        found = self.entries(lambda _: True, "a key")
+        found = self.object()
         for key in found:
             if key not in required and key not in optional:
                 known = ", ".join(sorted((*required, *optional)))
@@ -139,7 +139,7 @@ class Value:
     def entries(
         self, is_valid: Callable[[str], bool], what: str, limit: int | None = _MAX_ENTRIES
     ) -> dict[str, "Value"]:
-        """The members, `limit` at most, of an object whose keys are free but must satisfy `is_valid`; sorted by key."""
+        """The members, sorted, of an object with `limit` keys at most that all satisfy `is_valid`."""
         if not isinstance(self.raw, Mapping):
             raise self.error("must be an object")
         if limit is not None and len(self.raw) > limit:
@@ -148,6 +148,10 @@ class Value:
             if not isinstance(key, str) or not is_valid(key):
                 raise self.error(f"{names.shown(str(key))} is not valid as {what}")
         return {key: Value(self.raw[key], self._source, f"{self._path}.{key}") for key in sorted(self.raw)}
+
+    def object(self) -> dict[str, "Value"]:
+        """The members of any object, for documents that another program makes."""
+        return self.entries(lambda _: True, "a key", limit=None)
 
     def items(self) -> Iterator["Value"]:
         """The elements of a list."""

@@ -1,0 +1,73 @@
+"""The provider repository's `flake.nix`: its text when new, and its list of projects (contract 3)."""
+
+import re
+from importlib import resources
+
+from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.names import shown
+
+# Addresses that Nix and git both understand, without anything that has a meaning in a Nix string.
+_URL = re.compile(r"git\+(https|http|ssh|file)://[A-Za-z0-9._~:/@%+-]+")
+_MARKERS = re.compile(
+    r"^(?P<begin> *# begin projects\b[^\n]*\n)(?P<entries>.*?)(?P<end> *# end projects\b)",
+    re.MULTILINE | re.DOTALL,
+)
+_ENTRY = re.compile(r"^ *(?P<name>[A-Za-z0-9_-]+) = ", re.MULTILINE)
+
+
+def provider_flake() -> str:
+    """The `flake.nix` of a provider without projects."""
+    return _data("flake.nix")
+
+
+def switch_to_configuration() -> str:
+    """The program of that name of every generation (contract 3)."""
+    return _data("switch-to-configuration")
+
+
+def project_expression() -> str:
+    """The Nix function by which a project's flake is evaluated."""
+    return _data("project.nix")
+
+
+def check_url(url: str) -> str:
+    """`url`, if it is an address of a Git repository that the provider can lock and mirror.
+
+    Raises HostenvError.
+    """
+    if not _URL.fullmatch(url) or len(url) > 1000:
+        raise HostenvError(
+            f"project address {shown(url)} is not git+https://, git+ssh:// or git+file:// with a plain path"
+            " and without a query: write for example git+https://example.org/group/project"
+        )
+    return url
+
+
+def add_project(flake: str, name: str, url: str) -> str:
+    """The text of `flake.nix` with one more project.
+
+    Its own inputs are never fetched (`flake = false`), and `ref=HEAD` keeps Nix from locking what is not
+    committed in a local work tree.
+    Raises InvalidData if the markers are gone or the project is there already.
+    """
+    markers = _MARKERS.search(flake)
+    if markers is None:
+        raise InvalidData(
+            "flake.nix: `# begin projects` and `# end projects` in inputs are gone: restore these lines"
+        )
+    entries = {_entry_name(line): line for line in markers["entries"].splitlines() if _ENTRY.match(line)}
+    if name in entries:
+        raise InvalidData(f"flake.nix: project {name} is there already: remove its line to add it anew")
+    entries[name] = f'    {name} = {{ url = "{check_url(url)}?ref=HEAD"; flake = false; }};'
+    text = "".join(f"{entries[each]}\n" for each in sorted(entries))
+    return flake[: markers.start("entries")] + text + flake[markers.end("entries") :]
+
+
+def _entry_name(line: str) -> str:
+    match = _ENTRY.match(line)
+    assert match is not None
+    return match["name"]
+
+
+def _data(name: str) -> str:
+    return (resources.files("hostenv_provider") / "data" / name).read_text(encoding="utf-8")
