@@ -1,0 +1,220 @@
+"""A machine that is a systemd-nspawn container in the run's own network and control group."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from hostenv_lab import run
+from hostenv_lab.cgroup import ControlGroup
+from hostenv_lab.description import MachineDescription
+from hostenv_lab.errors import MachineError
+from hostenv_lab.layer import Layer
+from hostenv_lab.machine import BaseMachine, Result, Setting
+from hostenv_lab.network import BRIDGE, Network
+
+_SIGRTMIN_POWEROFF = signal.SIGRTMIN + 4
+_BOOT_TIMEOUT = 120
+_GRACE = 30
+_ENVIRONMENT = (
+    "HOME=/root",
+    "USER=root",
+    "LOGNAME=root",
+    "LANG=C.UTF-8",
+    "PAGER=",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+)
+# The mounts live in the container's own mount namespace and end with it, however it ends. nspawn leaves files
+# below /run/systemd/nspawn, which are hidden in the same way.
+_LAUNCH = """
+mkdir -p /run/systemd
+mount -t tmpfs -o mode=755 tmpfs /run/systemd
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$3" "$4"
+shift 4
+exec "$@"
+"""
+
+
+class ContainerMachine(BaseMachine):
+    """A container. Its PID 1 is the `leader`; commands enter the leader's namespaces."""
+
+    def __init__(
+        self,
+        description: MachineDescription,
+        setting: Setting,
+        layer: Layer,
+        image_root: Path,
+        network: Network,
+        group: ControlGroup,
+        run_id: str,
+    ) -> None:
+        super().__init__(description, setting)
+        self._layer = layer
+        self._image_root = image_root
+        self._network = network
+        self._group = group
+        # short: nspawn makes the name of a network interface, at most 15 bytes, from it
+        self._nspawn_name = f"{run_id}-{self.number}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._leader: int | None = None
+        self._left_leader: int | None = None
+        self._detached: list[subprocess.Popen[bytes]] = []
+
+    def is_up(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def open_unix(self, path: str) -> socket.socket:
+        leader = self._leader
+        if leader is None:
+            raise ConnectionRefusedError(f"{self.name} is not running")
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(f"/proc/{leader}/root{path}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _start(self) -> None:
+        root = self._layer.root.parent / "root"
+        nspawn = [
+            "systemd-nspawn",
+            "--quiet",
+            f"--directory={root}",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            f"--machine={self._nspawn_name}",
+            f"--hostname={self.name}",
+            f"--network-bridge={BRIDGE}",
+            "--console=read-only",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+        ]
+        mounts = [str(self._image_root), str(self._layer.root), str(self._layer.work), str(root)]
+        self._process = run.start(
+            self._network.enter(
+                ["unshare", "--mount", "/bin/sh", "-ec", _LAUNCH, "launch", *mounts, *nspawn]
+            ),
+            output=self.log_file,
+            groups=self._group.open(self.name),
+        )
+
+    def _connect(self) -> None:
+        with self._lock:
+            if self._leader is not None and self.is_up():
+                return
+            self.start(self._allow_reboot)
+            limit = time.monotonic() + self._scaled(_BOOT_TIMEOUT)
+            with self.nested("waiting for the machine to come up"):
+                while not self._find_leader():
+                    if not self.is_up():
+                        raise MachineError(f"{self.name} ended while it was booting; see {self.log_file}")
+                    if time.monotonic() > limit:
+                        raise MachineError(f"{self.name} did not boot; see {self.log_file}")
+                    time.sleep(0.05)
+
+    def _find_leader(self) -> bool:
+        assert self._process is not None
+        with contextlib.suppress(OSError):
+            children = (
+                Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+            )
+            for leader in map(int, children):
+                bus = Path(f"/proc/{leader}/root/run/dbus/system_bus_socket")
+                if leader != self._left_leader and bus.exists():
+                    self._leader = leader
+                    return True
+        return False
+
+    def _run(self, command: str, timeout: float | None) -> Result:
+        return self._enter(self._bash(command, timeout), None if timeout is None else timeout + _GRACE)
+
+    def _send(self, content: bytes, command: str) -> Result:
+        return self._enter(self._bash(command, None), None, content)
+
+    def _detach(self, command: str) -> None:
+        argv = run.in_groups(self._groups(), self._inside(self._bash(command, None)))
+        self._detached.append(run.start(argv, output=self.log_file))
+
+    def _enter(self, argv: list[str], timeout: float | None, stdin: bytes = b"") -> Result:
+        # a file, not a pipe: only standard output decides when a command has ended
+        with tempfile.TemporaryFile() as stderr:
+            try:
+                done = run.run(
+                    run.in_groups(self._groups(), self._inside(argv)),
+                    timeout=timeout,
+                    stdin=stdin,
+                    stderr=stderr,
+                    check=False,
+                )
+            except run.CommandFailed as error:
+                raise MachineError(f"{self.name} does not answer: {error}") from error
+            stderr.seek(0)
+            complaints = stderr.read()
+        with self.log_file.open("ab") as console:
+            console.write(complaints)
+        if not self.is_up():
+            raise MachineError(f"{self.name} ended during a command; see {self.log_file}")
+        return Result(done.returncode, done.stdout, complaints)
+
+    def _bash(self, command: str, timeout: float | None) -> list[str]:
+        limit = [] if timeout is None else ["timeout", f"{timeout:g}"]
+        return [*limit, "bash", "-c", command]
+
+    def _inside(self, argv: list[str]) -> list[str]:
+        enter = ["nsenter", "--target", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C"]
+        return [*enter, "/usr/bin/env", "-C", "/tmp", "-i", *_ENVIRONMENT, *argv]
+
+    def _groups(self) -> list[Path]:
+        # beside PID 1: systemd in the machine may then move the process into a session, as it does on login
+        assert self._leader is not None
+        try:
+            return self._group.beside(self._leader)
+        except OSError as error:
+            raise MachineError(f"{self.name} is not running; see {self.log_file}") from error
+
+    def _power_off(self) -> None:
+        self._connect()
+        self._signal(_SIGRTMIN_POWEROFF)
+
+    def _reboot(self) -> None:
+        self._left_leader, leader = self._leader, self._leader
+        self._leader = None
+        assert leader is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(leader, signal.SIGINT)
+
+    def _signal(self, number: int) -> None:
+        assert self._leader is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._leader, number)
+
+    def _wait_off(self, timeout: float) -> bool:
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+            return True
+        return False
+
+    def _cut_power(self) -> None:
+        self._group.kill(self.name)
+
+    def _clean_up(self) -> None:
+        for process in self._detached:
+            run.kill(process)
+        self._detached.clear()
+        self._group.kill(self.name)
+        if self._process is not None:
+            run.kill(self._process)
+        self._process = self._leader = self._left_leader = None
+
+    def _set_link(self, up: bool) -> None:
+        # the container's end of the pair names the other end, which is in the run's namespace
+        index = int(self._run("cat /sys/class/net/host0/iflink", _GRACE).stdout)
+        self._network.set_link(self._network.interface(index), up)

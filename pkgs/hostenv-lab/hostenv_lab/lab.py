@@ -1,0 +1,203 @@
+"""One run: the machines of a description, from the image to the last trace of them."""
+
+import contextlib
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from hostenv_lab import host, image, record
+from hostenv_lab.container import ContainerMachine
+from hostenv_lab.description import Description, MachineDescription
+from hostenv_lab.driver import Driver
+from hostenv_lab.errors import HostenvError
+from hostenv_lab.forward import Forwards
+from hostenv_lab.layer import Layer, check_substitute
+from hostenv_lab.log import FileSink, Log, Sink
+from hostenv_lab.machine import BaseMachine, Setting
+from hostenv_lab.vm import EMULATION, KVM, Acceleration, VirtualMachine
+
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Lab:
+    """The machines of one run, as a context manager that leaves nothing but the work folder.
+
+    Inside the block `driver` runs testScripts and `endpoints` names what answers on this host. The work
+    folder keeps `logs/` (a console for each machine, `driver.log`) and `output/`;
+    `record.teardown` removes it.
+
+    `given` maps names of substitutes (`comin`) to what is used instead of the stand-in; `on_event` gets what
+    the run says. Entering raises HostenvError; see `ending_signals` for an end by a signal.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        workdir: Path,
+        machines: host.Choice = "auto",
+        *,
+        given: Mapping[str, Path] | None = None,
+        on_event: Sink | None = None,
+        output_dir: Path | None = None,
+    ) -> None:
+        self._description = description
+        self.workdir = workdir.resolve()
+        self._choice = machines
+        self._given = dict(given or {})
+        self._on_event = on_event
+        self._output_dir = output_dir or self.workdir / "output"
+        self._stack = contextlib.ExitStack()
+        self.endpoints: Mapping[str, str] = {}
+        self._driver: Driver | None = None
+
+    @property
+    def driver(self) -> Driver:
+        """Runs testScripts; only inside the block."""
+        if self._driver is None:
+            raise RuntimeError("the lab is not open")
+        return self._driver
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def _open(self) -> None:
+        host.check(self._choice)
+        given = self._checked_substitutes()
+        self._run = record.create(self.workdir)
+        logs = self.workdir / "logs"
+        for folder in (logs, self._output_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        sink = FileSink(logs / "driver.log")
+        self._stack.callback(sink.close)
+        log = Log(sink, *([self._on_event] if self._on_event else []))
+        base = image.ensure(self._description.image, log.info)
+        kind, kvm = host.choose(self._choice, base)
+        acceleration = (KVM if kvm else EMULATION) if kind == "vm" else None
+        log.info(f"machines: {_named(kind, kvm)}")
+        if acceleration:
+            image.ensure_disk(base, log.info)
+        self._stack.callback(self._remove_machines)
+        network = self._run.network()
+        network.open()
+        setting = Setting(
+            log=log,
+            logs_dir=logs,
+            output_dir=self._output_dir,
+            timeout_factor=acceleration.timeout_factor if acceleration else 1.0,
+            before_command=self._check_conditions,
+        )
+        with log.nested("preparing the machines"):
+            machines = self._make_machines(base, acceleration, given, setting)
+        forwards = Forwards(self.workdir)
+        self._stack.callback(forwards.close)
+        forwards.open(
+            self._description.ports,
+            self._description.sockets,
+            {machine.name: machine for machine in machines},
+            network,
+        )
+        self.endpoints = forwards.endpoints
+        for name, endpoint in forwards.endpoints.items():
+            log.info(f"{name} will answer at {endpoint}")
+        self._driver = Driver(machines, log, setting.timeout_factor)
+
+    def _close(self) -> None:
+        # a second Ctrl-C must not leave the half of it
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+        try:
+            self._driver = None
+            self._stack.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+    def _remove_machines(self) -> None:
+        record.sweep(self._run)
+        shutil.rmtree(self.workdir / "machines", ignore_errors=True)
+
+    def _check_conditions(self) -> None:
+        if self._driver is not None:
+            self._driver.check_conditions()
+
+    def _checked_substitutes(self) -> dict[str, Path]:
+        checked = {}
+        for name, path in self._given.items():
+            if name not in self._description.substitutes:
+                raise HostenvError(f"the description has no substitute {name!r}")
+            checked[name] = check_substitute(self._description.substitutes[name], path)
+        return checked
+
+    def _make_machines(
+        self,
+        base: image.Image,
+        acceleration: Acceleration | None,
+        given: Mapping[str, Path],
+        setting: Setting,
+    ) -> list[BaseMachine]:
+        made: dict[str, BaseMachine] = {}
+        failed: list[BaseException] = []
+        group = self._run.group()
+        network = self._run.network()
+
+        def make(described: MachineDescription) -> None:
+            try:
+                layer = Layer(base.root, self.workdir / "machines" / described.name)
+                layer.fill(described, self._description, given, vm=acceleration is not None)
+                if acceleration is None:
+                    made[described.name] = ContainerMachine(
+                        described, setting, layer, base.root, network, group, self._run.run_id
+                    )
+                    return
+                guest = VirtualMachine(described, setting, layer, base, network, group, acceleration)
+                guest.prepare()
+                made[described.name] = guest
+            except Exception as error:
+                failed.append(error)
+
+        threads = [
+            threading.Thread(target=make, args=(described,)) for described in self._description.machines
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return [made[described.name] for described in self._description.machines]
+
+
+@contextlib.contextmanager
+def ending_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: a Lab inside closes, then KeyboardInterrupt."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in _ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _named(kind: str, kvm: bool) -> str:
+    if kind == "container":
+        return "containers"
+    return "VMs with KVM" if kvm else "VMs with software emulation"

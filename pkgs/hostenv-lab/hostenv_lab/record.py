@@ -1,0 +1,123 @@
+"""What a run leaves behind if it is killed: `lab.json` in its work folder, and how to remove all of it."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hostenv_lab.cgroup import ControlGroup
+from hostenv_lab.errors import HostenvError
+from hostenv_lab.network import Network
+
+FILE = "lab.json"
+_FORMAT = 1
+_DRIVER_ENDS_WITHIN = 120.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """Names everything that a run makes outside its work folder: all of it carries `run_id`.
+
+    `driver` and `started` tell the process that drives the run from a later one with the same number.
+    """
+
+    run_id: str
+    driver: int
+    started: int
+    format: int = _FORMAT
+
+    def network(self) -> Network:
+        """The run's network namespace."""
+        return Network(self.run_id)
+
+    def group(self) -> ControlGroup:
+        """The run's control group; every process of its machines is in it."""
+        return ControlGroup(self.run_id)
+
+
+def create(workdir: Path) -> Record:
+    """Make a work folder a lab's, before anything else of the run exists.
+
+    Raises HostenvError if the folder belongs to another run or cannot be used.
+    """
+    record = Record(f"lab{secrets.token_hex(3)}", os.getpid(), _started(os.getpid()))
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with (workdir / FILE).open("x", encoding="utf-8") as stream:
+            json.dump(asdict(record), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except FileExistsError as error:
+        raise HostenvError(
+            f"{workdir}: is another run's work folder; choose a new one or tear it down"
+        ) from error
+    except OSError as error:
+        raise HostenvError(f"{workdir}: cannot be the work folder: {error.strerror}") from error
+    return record
+
+
+def read(workdir: Path) -> Record:
+    """The record of a work folder. Raises HostenvError if the folder is no lab's."""
+    path = workdir / FILE
+    try:
+        if path.is_symlink():
+            raise ValueError("a link")
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+        valid = isinstance(record.driver, int) and record.format == _FORMAT and record.run_id[:3] == "lab"
+        if not valid or not record.run_id.isalnum():
+            raise ValueError("unknown content")
+    except (OSError, ValueError, TypeError) as error:
+        raise HostenvError(
+            f"{workdir}: is no lab's work folder (no usable {FILE}); nothing was removed"
+        ) from error
+    return record
+
+
+def sweep(record: Record) -> None:
+    """Remove everything of a run but its work folder; works at any stage and again. Raises HostenvError."""
+    record.group().kill()
+    record.network().close()
+
+
+def teardown(workdir: Path) -> None:
+    """Remove all that a run made, its work folder included. A run that is still driven is asked to end first.
+
+    Raises HostenvError if the folder is no lab's.
+    """
+    record = read(workdir)
+    if record.driver != os.getpid():
+        _end_driver(record)
+    # the driver's own end may have removed it all
+    sweep(record)
+    shutil.rmtree(workdir, ignore_errors=True)
+    if workdir.exists():
+        shutil.rmtree(workdir)
+
+
+def _end_driver(record: Record) -> None:
+    limit = time.monotonic() + _DRIVER_ENDS_WITHIN
+    _signal_driver(record, signal.SIGTERM)
+    while _started(record.driver) == record.started:
+        if time.monotonic() > limit:
+            _signal_driver(record, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _signal_driver(record: Record, number: signal.Signals) -> None:
+    if _started(record.driver) == record.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.driver, number)
+
+
+def _started(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 if there is none, or a dead one."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
