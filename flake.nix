@@ -31,6 +31,8 @@
         lib.genAttrs systems (
           system: function (nixpkgs.legacyPackages.${system}.extend self.overlays.default)
         );
+      # the same formatter, rewritten; a nixpkgs that has it can format without Haskell
+      nixfmt = pkgs: pkgs.nixfmt-rs or pkgs.nixfmt;
       programs = pkgs: {
         inherit (pkgs)
           hostenv-provider
@@ -72,24 +74,39 @@
         }
         // import ./tests/nix/checks.nix {
           inherit pkgs;
+          nixfmt = nixfmt pkgs;
           source = ./.;
         }
       );
 
       apps = forAllSystems (
         pkgs:
-        lib.mapAttrs
-          (name: app: {
-            type = "app";
-            program = app.program;
-            meta.description = app.description;
-          })
-          {
-            default = {
-              program = lib.getExe pkgs.hostenv-demo;
-              description = "The demo: a site moves from one machine to another";
+        let
+          script =
+            name: description:
+            let
+              application = pkgs.writeShellApplication {
+                inherit name;
+                runtimeInputs = [ pkgs.python3 ];
+                text = ''exec ${./.}/${name}.sh "$@"'';
+              };
+            in
+            {
+              type = "app";
+              program = lib.getExe application;
+              meta.description = description;
             };
-          }
+        in
+        {
+          demo = script "run-demo" "Watch a live website move from one machine to another by a Git push";
+          trigger-webhook = script "trigger-webhook" "Send the demo's provider a webhook";
+          lab = {
+            type = "app";
+            program = lib.getExe pkgs.hostenv-lab;
+            meta.description = "The migration test on Debian machines";
+          };
+          default = self.apps.${pkgs.stdenv.hostPlatform.system}.demo;
+        }
       );
 
       devShells = forAllSystems (pkgs: {
@@ -104,16 +121,29 @@
             ]))
             pkgs.deadnix
             pkgs.git
-            pkgs.nixfmt-tree
+            (nixfmt pkgs)
             pkgs.qemu
             pkgs.restic
             pkgs.ruff
-            pkgs.shellcheck
+            pkgs.shellcheck-minimal
           ];
         };
       });
 
-      formatter = forAllSystems (pkgs: pkgs.nixfmt-tree);
+      formatter = forAllSystems (
+        pkgs:
+        pkgs.writeShellApplication {
+          name = "format";
+          runtimeInputs = [
+            (nixfmt pkgs)
+            pkgs.ruff
+          ];
+          text = ''
+            find "''${@:-.}" -name '*.nix' -exec nixfmt {} +
+            ruff format "''${@:-.}"
+          '';
+        }
+      );
 
       hydraJobs =
         lib.genAttrs (lib.attrNames self.checks.x86_64-linux) (
@@ -126,6 +156,14 @@
       templates.provider = {
         path = ./templates/provider;
         description = "A provider repository whose nodes are switched whole by comin";
+        welcomeText = ''
+          1. On the provider: `hostenv-provider init`, then clone its provider.git and remove the clone's flake.nix and
+             provider.json.
+          2. Here: name your nodes in provider.json, put their hardware into nodes/<node>.nix and your provider's address
+             into nodes/common.nix; `nix flake lock`, commit, push.
+          3. On the provider: `hostenv-provider project add` and `hostenv-provider plan`, as in every provider
+             repository.
+        '';
       };
     };
 }

@@ -18,7 +18,9 @@ let
     name = "hostenv-${cfg.name}-${toString revision}";
   };
 
-  tool = package: program: lib.getExe' package program;
+  # the path that the package's units watch
+  tokenFile = "/etc/hostenv/node-token";
+  tool = lib.getExe';
 in
 {
   options.services.hostenv-node = {
@@ -51,7 +53,8 @@ in
 
     tokenFile = mkOption {
       type = types.str;
-      default = "/etc/hostenv/node-token";
+      default = tokenFile;
+      example = "/run/secrets/hostenv-node-token";
       description = ''
         The file that holds this node's token, as `hostenv-provider comin-tokens --show` prints it. Only root may read
         it. comin starts when it appears and restarts when it changes.
@@ -206,9 +209,9 @@ in
     environment.etc."hostenv/node.json".text = builtins.toJSON (
       {
         node = cfg.name;
+        inherit tokenFile;
         inherit (cfg)
           apiBaseUrl
-          tokenFile
           actionTimeout
           setAsideRetentionDays
           frontDoorPort
@@ -242,8 +245,20 @@ in
       }
     );
 
+    environment.etc."hostenv/node-token" = lib.mkIf (cfg.tokenFile != tokenFile) {
+      source = cfg.tokenFile;
+      mode = "direct-symlink";
+    };
+
     systemd.packages = [ cfg.package ];
     systemd.tmpfiles.packages = [ cfg.package ];
+
+    # [Install] of a package's units is ignored
+    systemd.services.hostenv-runtime.wantedBy = [ "multi-user.target" ];
+    systemd.timers.hostenv-activate.wantedBy = [ "timers.target" ];
+    systemd.paths.hostenv-token.wantedBy = [ "multi-user.target" ];
+    # a new system waits for no migration and stops none
+    systemd.services.hostenv-activate.restartIfChanged = false;
 
     services.comin = {
       enable = true;
@@ -256,13 +271,37 @@ in
           url = "${toString cfg.apiBaseUrl}/git/provider.git";
           auth = {
             username = cfg.name;
-            access_token_path = cfg.tokenFile;
+            access_token_path = tokenFile;
           };
           poller.period = cfg.period;
           # only the provider says what a node hosts
           branches.testing.name = "";
         }
       ];
+    };
+
+    systemd.services.comin = {
+      # the generation's switch calls hostenv-node
+      path = [ cfg.package ];
+      environment = {
+        HOSTENV_COMIN_NODE_NAME = cfg.name;
+        HOSTENV_COMIN_API_BASE_URL = cfg.apiBaseUrl;
+        HOSTENV_COMIN_TOKEN_FILE = tokenFile;
+        HOSTENV_COMIN_ACTION_TIMEOUT = toString cfg.actionTimeout;
+      };
+    };
+
+    environment.etc."hostenv/generation" = lib.mkIf (cfg.slice != null) { source = generation; };
+    systemd.services.hostenv-switch = lib.mkIf (cfg.slice != null) {
+      description = "Hand this node's part of the plan to hostenv";
+      wantedBy = [ "multi-user.target" ];
+      before = [ "hostenv-activate.service" ];
+      restartTriggers = [ generation ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${lib.getExe cfg.package} switch ${generation}";
+      };
     };
 
     services.nginx = {

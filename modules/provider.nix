@@ -9,6 +9,7 @@
 let
   inherit (lib) mkOption types;
   cfg = config.services.hostenv-provider;
+  inherit (config.services) nginx;
   encrypted = cfg.sslCertificate != null;
   snippets = "${cfg.package}/share/hostenv-provider/nginx";
 in
@@ -45,6 +46,38 @@ in
       default = null;
       example = "/var/lib/acme/provider.example.org/key.pem";
       description = "The private key of {option}`services.hostenv-provider.sslCertificate`.";
+    };
+
+    hostenvHostname = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "sites.example.org";
+      description = "The domain below which each environment gets a host name; used with `nodes`.";
+    };
+
+    nodes = mkOption {
+      type = types.listOf (
+        types.submodule {
+          options = {
+            name = mkOption {
+              type = types.str;
+              example = "node-a";
+              description = "The node's name.";
+            };
+            address = mkOption {
+              type = types.str;
+              example = "192.0.2.1";
+              description = "The address at which the provider reaches the node's front door.";
+            };
+          };
+        }
+      );
+      default = [ ];
+      description = ''
+        The nodes with which the provider repository starts, the first of them the default. They are used once, when
+        there is no repository yet; from then on its `provider.json` says what the nodes are. Leave it empty to run
+        `hostenv-provider init` yourself.
+      '';
     };
 
     jobTimeout = mkOption {
@@ -97,7 +130,21 @@ in
         '';
       }
       {
-        assertion = config.services.nginx.enable;
+        assertion = lib.allUnique (map (node: node.name) cfg.nodes);
+        message = ''
+          services.hostenv-provider.nodes has two nodes of one name, but a node's token and its part of the plan go by
+          its name: rename one.
+        '';
+      }
+      {
+        assertion = cfg.nodes == [ ] || cfg.hostenvHostname != null;
+        message = ''
+          services.hostenv-provider.nodes starts a repository, which needs the domain of the environments' host names:
+          set services.hostenv-provider.hostenvHostname to something like "sites.example.org".
+        '';
+      }
+      {
+        assertion = nginx.enable;
         message = ''
           services.hostenv-provider serves webhooks, Git and backups through nginx: leave services.nginx.enable on.
         '';
@@ -125,10 +172,32 @@ in
     };
     users.groups.hostenv-provider = { };
     # the service's socket is open to its group, and nginx is its only client on the network's side
-    users.users.${config.services.nginx.user}.extraGroups = [ "hostenv-provider" ];
+    users.users.${nginx.user}.extraGroups = lib.mkIf nginx.enable [ "hostenv-provider" ];
 
     systemd.packages = [ cfg.package ];
     systemd.tmpfiles.packages = [ cfg.package ];
+
+    systemd.services.hostenv-provider-init = lib.mkIf (cfg.nodes != [ ]) {
+      description = "Make the provider repository";
+      wantedBy = [ "multi-user.target" ];
+      before = [ "hostenv-provider.service" ];
+      unitConfig.ConditionPathExists = "!/var/lib/hostenv-provider/git/provider.git";
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = lib.escapeShellArgs (
+          [
+            (lib.getExe cfg.package)
+            "init"
+            "--hostname"
+            cfg.hostenvHostname
+          ]
+          ++ lib.concatMap (node: [
+            "--node"
+            "${node.name}=${node.address}"
+          ]) cfg.nodes
+        );
+      };
+    };
 
     services.nginx = {
       enable = true;

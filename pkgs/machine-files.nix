@@ -13,17 +13,18 @@
         lib.concatStringsSep " " (lib.mapAttrsToList (from: to: "--replace-quiet ${from} ${to}") paths)
       }
     done
-    if grep --recursive --line-number --extended-regexp '(^|[^[:alnum:]])(/usr|/bin|/sbin)/' systemd nginx; then
+    if grep --recursive --line-number --extended-regexp '(^|[^[:alnum:]])/(usr|bin|sbin)/' systemd nginx; then
       echo "these paths do not exist on NixOS: name them in default.nix" >&2
       exit 1
     fi
   '';
 
   postInstall = ''
-    mkdir --parents $out/lib/systemd/system $out/lib/{sysusers,tmpfiles}.d $out/share/${name}/nginx
-    cp --recursive systemd/. $out/lib/systemd/system
-    cp --recursive nginx/. $out/share/${name}/nginx
-    cp sysusers.d/*.conf $out/lib/sysusers.d
-    cp tmpfiles.d/*.conf $out/lib/tmpfiles.d
+    mkdir --parents $out/lib/systemd $out/share/${name}
+    cp --recursive systemd $out/lib/systemd/system
+    cp --recursive nginx $out/share/${name}
+    for folder in sysusers.d tmpfiles.d; do
+      if [[ -d $folder ]]; then cp --recursive $folder $out/lib; fi
+    done
   '';
 }

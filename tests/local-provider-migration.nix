@@ -8,23 +8,19 @@
   ...
 }:
 let
-  node =
-    { pkgs, ... }:
-    {
-      imports = [ hostenv.node ];
-      services.hostenv-node = {
-        enable = true;
-        apiBaseUrl = "http://provider";
-        period = 5;
-      };
-      environment.systemPackages = [ pkgs.curl ];
-      environment.etc."hostenv-demo/seed".source = ../seed;
-      virtualisation = {
-        cores = 2;
-        memorySize = 2048;
-        diskSize = 6144;
-      };
+  node = {
+    imports = [ hostenv.node ];
+    services.hostenv-node = {
+      enable = true;
+      apiBaseUrl = "http://provider";
+      period = 5;
     };
+    virtualisation = {
+      cores = 2;
+      memorySize = 2048;
+      diskSize = 6144;
+    };
+  };
 
   greeting = ''
     Three machines in one network: provider, node_a, node_b. Nothing runs yet. Type
@@ -68,6 +64,7 @@ in
       # a generation is small, but a store in memory would take it from MariaDB
       virtualisation.writableStoreUseTmpfs = false;
       environment.systemPackages = [ pkgs.curl ];
+      environment.etc."hostenv-demo/seed".source = ../seed;
     };
 
   nodes = {

@@ -26,7 +26,7 @@ python3Packages.buildPythonApplication {
       ./hostenv_node
       ./systemd
       ./nginx
-      ./sysusers.d
+      (lib.fileset.maybeMissing ./sysusers.d)
       ./tmpfiles.d
     ];
   };

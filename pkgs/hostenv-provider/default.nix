@@ -31,7 +31,7 @@ python3Packages.buildPythonApplication {
       ./hostenv_provider
       ./systemd
       ./nginx
-      ./sysusers.d
+      (lib.fileset.maybeMissing ./sysusers.d)
       ./tmpfiles.d
     ];
   };

@@ -1,7 +1,10 @@
 # The checks that need no machines, as derivations.
-{ pkgs, source }:
+{
+  pkgs,
+  nixfmt,
+  source,
+}:
 let
-  inherit (pkgs) lib;
   python = pkgs.python3.withPackages (ps: [
     ps.hypothesis
     ps.mypy
@@ -41,7 +44,7 @@ in
   nix-format =
     check "nix-format"
       [
-        pkgs.nixfmt
+        nixfmt
         pkgs.deadnix
       ]
       ''

@@ -1,0 +1,45 @@
+{
+  lib,
+  python3Packages,
+  e2fsprogs,
+  iproute2,
+  qemu,
+  systemd,
+  util-linux,
+}:
+python3Packages.buildPythonApplication {
+  pname = "hostenv-lab";
+  inherit ((lib.importTOML ./pyproject.toml).project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./pyproject.toml
+      ./hostenv_lab
+    ];
+  };
+
+  build-system = [ python3Packages.setuptools ];
+
+  makeWrapperArgs = [
+    "--prefix PATH : ${
+      lib.makeBinPath [
+        e2fsprogs
+        iproute2
+        qemu
+        systemd
+        util-linux
+      ]
+    }"
+  ];
+
+  pythonImportsCheck = [ "hostenv_lab" ];
+
+  meta = {
+    description = "Runs a NixOS testScript on Debian machines, without Nix";
+    license = lib.licenses.mit;
+    mainProgram = "hostenv-lab";
+    platforms = lib.platforms.linux;
+  };
+}

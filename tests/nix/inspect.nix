@@ -1,0 +1,278 @@
+# What check_systems.py looks at, as plain data: the test's three machines as NixOS would render them, the machine of the
+# provider template, the flake's outputs, and ten wrong configurations with the messages that refuse them.
+{
+  nixpkgs,
+  comin,
+  project,
+  template,
+}:
+let
+  flakes = import ./project.nix { inherit nixpkgs comin project; };
+  inherit (flakes) hostenv;
+  inherit (flakes.nixpkgs) lib;
+
+  machine = config: {
+    inherit (config) warnings;
+    assertions = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+    units = lib.mapAttrs (_: unit: unit.text) (
+      lib.filterAttrs (
+        name: unit: unit.text != null && builtins.match "(hostenv|comin|nginx).*" name != null
+      ) config.systemd.units
+    );
+    wanted = lib.mapAttrs (_: unit: unit.wantedBy) config.systemd.units;
+    etc = lib.mapAttrs (_: file: file.text) (
+      lib.filterAttrs (
+        name: file: lib.hasPrefix "hostenv/" name && file.text != null
+      ) config.environment.etc
+    );
+    etcSources = lib.mapAttrs (_: file: "${file.source}") (
+      lib.filterAttrs (name: _: lib.hasPrefix "hostenv" name) config.environment.etc
+    );
+    nginx = {
+      inherit (config.services.nginx)
+        enable
+        enableReload
+        appendHttpConfig
+        user
+        group
+        ;
+    };
+    ports = config.networking.firewall.allowedTCPPorts;
+    users = lib.mapAttrs (_: user: {
+      inherit (user)
+        group
+        extraGroups
+        home
+        isSystemUser
+        ;
+    }) config.users.users;
+    groups = lib.attrNames config.users.groups;
+    unitPackages = map toString config.systemd.packages;
+    tmpfilesPackages = map toString config.systemd.tmpfiles.packages;
+    systemPackages = map (package: package.pname or package.name) config.environment.systemPackages;
+    nixSettings = builtins.intersectAttrs {
+      substituters = null;
+      flake-registry = null;
+    } config.nix.settings;
+    virtualisation = {
+      inherit (config.virtualisation)
+        memorySize
+        cores
+        diskSize
+        writableStore
+        writableStoreUseTmpfs
+        ;
+    };
+    comin =
+      if config.services.comin.enable or false then
+        (import (comin + "/nix/comin-config.nix") {
+          inherit config lib;
+          pkgs = hostenv.checks.x86_64-linux.migration.config.hostPkgs;
+        }).cominConfig
+      else
+        null;
+  };
+
+  perSystem =
+    system:
+    let
+      of = attrs: lib.mapAttrs (_: derivation: derivation.drvPath) attrs;
+    in
+    {
+      packages = of hostenv.packages.${system};
+      checks = of hostenv.checks.${system};
+      devShells = of hostenv.devShells.${system};
+      formatter = hostenv.formatter.${system}.drvPath;
+      apps = lib.mapAttrs (_: app: { inherit (app) type program; }) hostenv.apps.${system};
+      driverInteractive = hostenv.checks.${system}.migration.driverInteractive.drvPath;
+      driver = hostenv.checks.${system}.migration.driver.drvPath;
+      hydraJobs = lib.mapAttrs (_: job: (job.${system} or { drvPath = null; }).drvPath or null) (
+        removeAttrs hostenv.hydraJobs [ "packages" ]
+      );
+    };
+
+  refusals =
+    modules:
+    let
+      inherit
+        (lib.nixosSystem {
+          system = "x86_64-linux";
+          modules = modules ++ [
+            hostenv.nixosModules.default
+            {
+              boot.isContainer = true;
+              system.stateVersion = lib.trivial.release;
+              networking.hostName = lib.mkDefault "node-a";
+            }
+          ];
+        })
+        config
+        ;
+    in
+    map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+
+  provider = settings: {
+    services.hostenv-provider = {
+      enable = true;
+      domain = "provider.example.org";
+    }
+    // settings;
+  };
+  node = settings: {
+    services.hostenv-node = {
+      enable = true;
+      apiBaseUrl = "https://provider.example.org";
+    }
+    // settings;
+  };
+in
+{
+  machines = lib.mapAttrs (_: machine) hostenv.checks.x86_64-linux.migration.config.nodes;
+
+  systems = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] perSystem;
+
+  test =
+    let
+      inherit (hostenv.checks.x86_64-linux.migration) config;
+    in
+    {
+      inherit (config) extraDriverArgs globalTimeout;
+      inherit (config.meta) timeout;
+      sameScript = config.testScriptString == builtins.readFile (project + "/tests/script.py");
+      skipped = config.skipLint || config.skipTypeCheck;
+      interactive = lib.mapAttrs (_: node: node.virtualisation.forwardPorts) config.interactive.nodes;
+    };
+
+  paths = {
+    inherit (hostenv.packages.x86_64-linux) hostenv-provider hostenv-node;
+  };
+
+  template =
+    let
+      operator = flakes.flake template {
+        inherit (flakes) nixpkgs;
+        inherit hostenv;
+      };
+    in
+    lib.mapAttrs (_: system: {
+      machine = removeAttrs (machine (system.config // { virtualisation = { }; })) [ "virtualisation" ];
+      toplevel = system.config.system.build.toplevel.drvPath;
+      inherit (system.config.services.comin) machineId;
+    }) operator.nixosConfigurations;
+
+  right = refusals [
+    (provider { })
+    (node { frontDoorPort = 8080; })
+  ];
+
+  # Each is wrong in one way; `option` is what the one message that refuses it must name.
+  wrong =
+    lib.mapAttrsToList
+      (what: case: {
+        inherit what;
+        inherit (case) option;
+        messages = refusals case.modules;
+      })
+      {
+        "a provider without a domain" = {
+          option = "services.hostenv-provider.domain";
+          modules = [ (provider { domain = null; }) ];
+        };
+        "a provider whose domain is an address" = {
+          option = "services.hostenv-provider.domain";
+          modules = [ (provider { domain = "https://provider.example.org"; }) ];
+        };
+        "a certificate without its key" = {
+          option = "sslCertificateKey";
+          modules = [ (provider { sslCertificate = "/run/keys/provider.pem"; }) ];
+        };
+        "a private key that everybody can read" = {
+          option = "sslCertificateKey";
+          modules = [
+            (provider {
+              sslCertificate = "/run/keys/provider.pem";
+              sslCertificateKey = "${./project.nix}";
+            })
+          ];
+        };
+        "a check that outlives its job" = {
+          option = "services.hostenv-provider.verifyTimeout";
+          modules = [ (provider { verifyTimeout = 7200; }) ];
+        };
+        "a provider without nginx" = {
+          option = "services.nginx.enable";
+          modules = [
+            (provider { })
+            { services.nginx.enable = lib.mkForce false; }
+          ];
+        };
+        "two nodes of one name" = {
+          option = "services.hostenv-provider.nodes";
+          modules = [
+            (provider {
+              nodes = [
+                {
+                  name = "node-a";
+                  address = "192.0.2.1";
+                }
+                {
+                  name = "node-a";
+                  address = "192.0.2.2";
+                }
+              ];
+            })
+          ];
+        };
+        "a node that has no name" = {
+          option = "services.hostenv-node.name";
+          modules = [ (node { name = ""; }) ];
+        };
+        "a node without a provider" = {
+          option = "services.hostenv-node.apiBaseUrl";
+          modules = [ (node { apiBaseUrl = null; }) ];
+        };
+        "a node without a token file" = {
+          option = "services.hostenv-node.tokenFile";
+          modules = [ (node { tokenFile = ""; }) ];
+        };
+        "a token that everybody can read" = {
+          option = "services.hostenv-node.tokenFile";
+          modules = [ (node { tokenFile = "${./project.nix}"; }) ];
+        };
+        "users that NixOS would delete" = {
+          option = "users.mutableUsers";
+          modules = [
+            (node { })
+            {
+              users.mutableUsers = false;
+              users.users.root.password = "secret";
+            }
+          ];
+        };
+        "a second default host" = {
+          option = "services.nginx.virtualHosts";
+          modules = [
+            (node { })
+            { services.nginx.virtualHosts."shop.example.org".default = true; }
+          ];
+        };
+        "provider and node on one port" = {
+          option = "services.hostenv-node.frontDoorPort";
+          modules = [
+            (provider { })
+            (node { })
+          ];
+        };
+        "comin that logs tokens" = {
+          option = "services.comin.debug";
+          modules = [
+            (node { })
+            { services.comin.debug = true; }
+          ];
+        };
+        "a system of an unknown commit" = {
+          option = "services.hostenv-node.slice";
+          modules = [ (node { slice = ./.; }) ];
+        };
+      };
+}
