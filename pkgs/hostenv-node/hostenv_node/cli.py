@@ -81,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(_usage())
         return 0
+    if arguments == ["user-apply"]:
+        # Root's own helper: it runs as an environment's user and reads no configuration.
+        from hostenv_node.runtime.user_apply import main as user_apply
+
+        return user_apply()
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is None or len(arguments) - 1 != len(command.arguments):
         print(_usage(), file=sys.stderr)

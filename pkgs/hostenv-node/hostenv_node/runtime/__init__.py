@@ -1,0 +1,1 @@
+"""The environments on a node: what they consist of, and the operations that move them (contract 8)."""

@@ -1,0 +1,138 @@
+"""An environment's source, from the provider's mirror into the user's release folder (contract 8)."""
+
+import base64
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
+from hostenv_node.runtime.environment import Environment
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.nar import nar_hash
+from hostenv_node.runtime.user_call import as_user
+
+# The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
+_RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
+
+
+def unpack_source(
+    config: Config, environment: Environment, layout: Layout, release: str, deadline: Deadline
+) -> None:
+    """Fetch the locked revision as root, check it, and let the user unpack it as the start of `release`.
+
+    Raises OperationFailed when the mirror does not have the revision or its tree is not the one of the plan.
+    """
+    repository = fetch(config, environment, deadline)
+    check(config, environment, repository, deadline)
+    pipe(
+        _archive(config, repository, environment.rev),
+        as_user(
+            config,
+            layout,
+            "/bin/sh",
+            "-c",
+            'umask 022; rm -rf "$2" && mkdir -p "$2/source" && exec "$1" -x -f - -C "$2/source"',
+            "sh",
+            config.tool("tar"),
+            str(layout.unfinished_release(release)),
+        ),
+        timeout=deadline.remaining(),
+    )
+
+
+def fetch(config: Config, environment: Environment, deadline: Deadline) -> Path:
+    """Root's copy of the project's repository, with the revision in it."""
+    repository = config.git_dir / f"{environment.mirror}.git"
+    if repository.exists() and _has(config, repository, environment.rev, deadline):
+        return repository
+    try:
+        _fetch(config, environment, repository, deadline)
+    except CommandTimedOut:
+        raise
+    except CommandFailed:
+        # A crash may have left locks in the copy; it holds nothing that cannot be fetched again.
+        shutil.rmtree(repository, ignore_errors=True)
+        _fetch(config, environment, repository, deadline)
+    if not _has(config, repository, environment.rev, deadline):
+        raise OperationFailed(f"{environment.mirror}.git at the provider has no revision {environment.rev}")
+    return repository
+
+
+def check(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> None:
+    """Raises OperationFailed unless the revision's tree has the plan's `narHash`."""
+    descriptor, name = tempfile.mkstemp(dir=config.git_dir, prefix=".tree-", suffix=".tar")
+    os.close(descriptor)
+    archive = Path(name)
+    try:
+        run(
+            [*_archive(config, repository, environment.rev), f"--output={archive}"],
+            timeout=deadline.remaining(),
+        )
+        found = nar_hash(archive)
+    finally:
+        archive.unlink()
+    if found != environment.nar_hash:
+        raise OperationFailed(
+            f"{environment.mirror} at {environment.rev[:12]} has the hash {found}, the plan says"
+            f" {environment.nar_hash}; the mirror is not what was locked"
+        )
+
+
+def _fetch(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> None:
+    git = config.tool("git")
+    if not repository.exists():
+        config.git_dir.mkdir(mode=0o700, exist_ok=True)
+        unfinished = repository.with_name(f".{repository.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        run([git, "init", "--quiet", "--bare", str(unfinished)], timeout=deadline.remaining(60))
+        (unfinished / "info").mkdir(exist_ok=True)
+        (unfinished / "info/attributes").write_text(_RAW_BYTES)
+        unfinished.rename(repository)
+    run(
+        [
+            git,
+            f"--git-dir={repository}",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--depth=1",
+            "--no-write-fetch-head",
+            f"{config.api_base_url}/git/{environment.mirror}.git",
+            f"+{environment.rev}:refs/environments/{environment.user}",
+        ],
+        timeout=deadline.remaining(),
+        env={**_credentials(config), "GIT_TERMINAL_PROMPT": "0"},
+    )
+
+
+def _credentials(config: Config) -> dict[str, str]:
+    # Through the environment, because arguments can be read by everybody.
+    token = config.token_file.read_text(encoding="utf-8").strip()
+    basic = base64.b64encode(f"{config.node}:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": f"http.{config.api_base_url}/git/.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+        "GIT_CONFIG_KEY_1": "http.followRedirects",
+        "GIT_CONFIG_VALUE_1": "false",
+    }
+
+
+def _has(config: Config, repository: Path, rev: str, deadline: Deadline) -> bool:
+    argv = [config.tool("git"), f"--git-dir={repository}", "cat-file", "-e", f"{rev}^{{tree}}"]
+    return run(argv, timeout=deadline.remaining(60), check=False).returncode == 0
+
+
+def _archive(config: Config, repository: Path, rev: str) -> list[str]:
+    return [
+        config.tool("git"),
+        f"--git-dir={repository}",
+        "-c",
+        "tar.umask=0022",
+        "archive",
+        "--format=tar",
+        rev,
+    ]

@@ -1,0 +1,110 @@
+"""The node's system nginx: one file per environment, tested before it counts (contract 8)."""
+
+import socket
+import time
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.files import remove_durably, write_durably
+from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.run import CommandFailed, run
+from hostenv_node.runtime.environment import Environment
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.render_nginx import PROBE_PATH, default_server, front_door
+
+NGINX_CONF = Path("/etc/nginx/nginx.conf")
+DEFAULT_FILE = "default.conf"
+"""No environment's: their names end in a hash."""
+
+_PROBE_SECONDS = 30
+_POLL_SECONDS = 0.1
+
+
+class FrontDoor:
+    """The files below `nginx/` of the node's state and the nginx that includes them."""
+
+    def __init__(self, config: Config, nginx_conf: Path = NGINX_CONF) -> None:
+        self.config = config
+        self.nginx_conf = nginx_conf
+
+    def serve(self, environment: Environment, layout: Layout, deadline: Deadline) -> None:
+        """Serve the environment's host names, and wait until they are.
+
+        Raises OperationFailed when nginx does not take the file, which is then taken back.
+        """
+        self._change(environment.user, front_door(environment, layout, self.config.front_door_port), deadline)
+        self._wait(environment.hostname, True, deadline)
+
+    def withdraw(self, user: str, hostname: str, deadline: Deadline) -> None:
+        """Serve the environment no more; checks that nobody answers to its host name (contract 10.6)."""
+        self._change(user, None, deadline)
+        self._wait(hostname, False, deadline)
+
+    def write(self, wanted: dict[str, str]) -> None:
+        """Make the folder hold these files (by user), the default server and no other; nginx is not told."""
+        directory = self.config.nginx_dir
+        directory.mkdir(mode=0o755, exist_ok=True)
+        texts = {f"{user}.conf": text for user, text in wanted.items()}
+        texts[DEFAULT_FILE] = default_server(self.config.front_door_port)
+        for path in directory.glob("*.conf"):
+            if path.name not in texts:
+                remove_durably(path)
+        for name, text in texts.items():
+            _write_if_different(directory / name, text)
+
+    def reload_if_running(self) -> None:
+        """Let an nginx that runs already read the files."""
+        run([self.config.tool("systemctl"), "try-reload-or-restart", "nginx.service"], timeout=120)
+
+    def _change(self, user: str, text: str | None, deadline: Deadline) -> None:
+        path = self.config.nginx_dir / f"{user}.conf"
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+        _put(path, text)
+        try:
+            run(
+                [self.config.tool("nginx"), "-t", "-q", "-c", str(self.nginx_conf)],
+                timeout=deadline.remaining(120),
+            )
+        except CommandFailed as error:
+            if text is None:
+                # Without this environment nothing can be worse than with it; the fault is elsewhere.
+                raise OperationFailed(f"the system nginx refuses its configuration: {error}") from error
+            _put(path, before)
+            raise OperationFailed(f"the system nginx refuses {user}: {error}") from error
+        run(
+            [self.config.tool("systemctl"), "reload-or-restart", "nginx.service"],
+            timeout=deadline.remaining(120),
+        )
+
+    def _wait(self, hostname: str, served: bool, deadline: Deadline) -> None:
+        end = time.monotonic() + deadline.remaining(_PROBE_SECONDS)
+        while answers(self.config.front_door_port, hostname) != served:
+            if time.monotonic() >= end:
+                state = "is not served" if served else "is still served"
+                raise OperationFailed(
+                    f"{hostname} {state} by the system nginx after its reload; see its error log"
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def answers(port: int, hostname: str) -> bool:
+    """Whether this machine's front door answers to `hostname` at all; unknown ones it closes (444)."""
+    request = f"HEAD {PROBE_PATH} HTTP/1.1\r\nHost: {hostname}\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(request.encode())
+            return bool(connection.recv(1))
+    except ConnectionError:
+        return False
+
+
+def _put(path: Path, text: str | None) -> None:
+    if text is None:
+        remove_durably(path)
+    else:
+        _write_if_different(path, text)
+
+
+def _write_if_different(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_durably(path, text.encode())

@@ -1,0 +1,131 @@
+"""A node's own durable record of each environment (contract 8): what it runs, whatever the slice says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Self, TypeVar
+
+from hostenv_node.errors import HostenvError
+from hostenv_node.files import read_json, write_json
+from hostenv_node.operations import Entry
+
+T = TypeVar("T")
+
+
+class Phase(StrEnum):
+    """How far an environment is on this node."""
+
+    INACTIVE = "inactive"
+    RESTORED = "restored"
+    """Data and code are there or on their way; nothing is served."""
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An entry and whether its release is laid out."""
+
+    entry: Entry
+    release: str | None
+    """Name of the release folder, once it is complete."""
+
+    def to_json(self) -> dict[str, object]:
+        return {"entry": self.entry, "release": self.release}
+
+    @classmethod
+    def from_json(cls, value: object) -> "Applied":
+        if not isinstance(value, Mapping):
+            raise HostenvError("no applied entry")
+        entry, release = value.get("entry"), value.get("release")
+        if not isinstance(entry, Mapping) or not (release is None or isinstance(release, str)):
+            raise HostenvError("no applied entry")
+        return cls(entry, release)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One environment on this node."""
+
+    user: str
+    uid: int
+    codebase: str
+    phase: Phase
+    job: str
+    """The job that changed this record last."""
+    applied: Applied
+    previous: Applied | None = None
+    """What served before a reload that is not verified yet."""
+    snapshots: Mapping[str, str] = field(default_factory=dict)
+    """Of a finished backup or restore of `job`, by migration key."""
+    set_aside: Mapping[str, float] = field(default_factory=dict)
+    """Jobs whose restore may have set data aside, with the time in seconds since the epoch."""
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "user": self.user,
+            "uid": self.uid,
+            "codebase": self.codebase,
+            "phase": self.phase.value,
+            "job": self.job,
+            "applied": self.applied.to_json(),
+            "previous": None if self.previous is None else self.previous.to_json(),
+            "snapshots": dict(self.snapshots),
+            "setAside": dict(self.set_aside),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object], where: Path) -> Self:
+        """Raises HostenvError naming `where` when the values are no record."""
+        try:
+            previous = values["previous"]
+            return cls(
+                user=_instance(values["user"], str),
+                uid=_instance(values["uid"], int),
+                codebase=_instance(values["codebase"], str),
+                phase=Phase(_instance(values["phase"], str)),
+                job=_instance(values["job"], str),
+                applied=Applied.from_json(values["applied"]),
+                previous=None if previous is None else Applied.from_json(previous),
+                snapshots={
+                    key: _instance(value, str) for key, value in _instance(values["snapshots"], dict).items()
+                },
+                set_aside={job: float(at) for job, at in _instance(values["setAside"], dict).items()},
+            )
+        except (KeyError, TypeError, ValueError, HostenvError) as error:
+            raise HostenvError(
+                f"{where} is no environment's record ({error}); restore it from a backup"
+            ) from error
+
+
+class Records:
+    """The folder of records; every write is durable before it returns."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def get(self, user: str) -> Record | None:
+        """Raises HostenvError when the file is damaged."""
+        path = self._path(user)
+        values = read_json(path)
+        return None if values is None else Record.from_json(values, path)
+
+    def put(self, record: Record) -> None:
+        self.directory.mkdir(mode=0o755, exist_ok=True)
+        write_json(self._path(record.user), record.to_json())
+
+    def all(self) -> Iterator[Record]:
+        """Every record, sorted by user."""
+        for path in sorted(self.directory.glob("*.json")):
+            values = read_json(path)
+            if values is not None:
+                yield Record.from_json(values, path)
+
+    def _path(self, user: str) -> Path:
+        return self.directory / f"{user}.json"
+
+
+def _instance(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is not {kind.__name__}")
+    return value

@@ -1,0 +1,270 @@
+"""From an environment's entry to the files that its user runs it with (contract 8). Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.operations import OperationFailed
+from hostenv_node.runtime.environment import Environment
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.quoting import environment_file, php_string, variable_name
+from hostenv_node.runtime.render_nginx import user_nginx
+from hostenv_node.runtime.render_units import backup_script, units
+
+PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
+"""For whatever an environment's programs start by name, on NixOS and elsewhere."""
+
+_OWN_SECRETS = ("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to be, with its mode."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Everything below the home that is made from an entry, but data and code."""
+
+    directories: tuple[str, ...]
+    files: tuple[File, ...]
+    unit_files: Mapping[str, tuple[str, ...]]
+    """By serving unit: the files that it must be restarted for."""
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "directories": list(self.directories),
+            "files": [[file.path, file.content, file.mode] for file in self.files],
+            "unitFiles": {unit: list(paths) for unit, paths in self.unit_files.items()},
+        }
+
+
+def render(environment: Environment, layout: Layout, config: Config) -> Rendered:
+    """Everything but secrets.
+
+    Raises OperationFailed when the node does not supply the application or a program.
+    """
+    if environment.application == "drupal" and "drupal" not in config.applications:
+        raise OperationFailed("this node has no Drupal; name its folder in applications.drupal of node.json")
+    files = [
+        File(str(layout.config_dir / "nginx.conf"), user_nginx(environment, layout)),
+        File(str(layout.config_dir / "php-fpm.conf"), php_fpm(environment, layout)),
+        File(str(layout.config_dir / "my.cnf"), my_cnf(layout)),
+        File(str(layout.config_dir / "client.cnf"), client_cnf(layout)),
+        *_files(layout.units_dir, units(environment, layout, config, PATH), 0o644),
+        *(
+            File(str(layout.config_dir / f"backup-{key}"), backup_script(layout, config, key), 0o755)
+            for key in environment.migrations
+        ),
+        *_files(layout.bin_dir, commands(environment, layout, config), 0o755),
+    ]
+    if environment.application == "drupal":
+        files += [
+            File(str(layout.config_dir / "settings.php"), drupal_settings(environment, layout), 0o600),
+            File(str(layout.config_dir / "install_drupal.php"), helper("install_drupal.php")),
+            File(str(layout.config_dir / "rebuild_drupal.php"), helper("rebuild_drupal.php")),
+        ]
+    return Rendered(
+        directories=tuple(
+            str(path)
+            for path in (
+                layout.config_dir,
+                layout.units_dir / "default.target.wants",
+                layout.units_dir / "timer.d",
+                layout.bin_dir,
+                layout.state_dir,
+                layout.app_dir,
+                layout.cache_dir / "nginx",
+                layout.cache_dir / "tmp",
+                layout.state_dir / "sessions",
+            )
+        ),
+        files=tuple(files),
+        unit_files={
+            layout.mysql_unit: (
+                str(layout.units_dir / layout.mysql_unit),
+                str(layout.config_dir / "my.cnf"),
+            ),
+            layout.fpm_unit: (
+                str(layout.units_dir / layout.fpm_unit),
+                str(layout.config_dir / "php-fpm.conf"),
+                str(layout.config_dir / "application.env"),
+            ),
+            layout.nginx_unit: (
+                str(layout.units_dir / layout.nginx_unit),
+                str(layout.config_dir / "nginx.conf"),
+            ),
+        },
+    )
+
+
+def release_name(environment: Environment, config: Config) -> str:
+    """The release folder's name: the revision, and a digest of what else decides its content."""
+    application = config.applications.get(environment.application)
+    parts = [environment.application, environment.docroot]
+    parts += [] if application is None else [str(application.root), application.docroot]
+    return f"{environment.rev}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
+
+
+def render_secrets(layout: Layout, secrets: Mapping[str, str]) -> tuple[File, ...]:
+    """The files that hold secrets: of the backup, of the application, and the salt for command-line PHP.
+
+    Raises OperationFailed when one that hostenv itself needs is missing.
+    """
+    missing = [key for key in _OWN_SECRETS if not secrets.get(key)]
+    if missing:
+        raise OperationFailed(
+            f"the provider sent no {', '.join(missing)} for {layout.user}; see its secrets folder"
+        )
+    backup = {
+        "RESTIC_REPOSITORY": secrets["backupUrl"],
+        "RESTIC_REST_USERNAME": secrets["backupUser"],
+        "RESTIC_REST_PASSWORD": secrets["backupPassword"],
+        "RESTIC_PASSWORD": secrets["resticPassword"],
+    }
+    application = {variable_name(key): value for key, value in secrets.items() if key not in _OWN_SECRETS}
+    application["HOSTENV_HASH_SALT"] = secrets["hashSalt"]
+    return (
+        File(str(layout.config_dir / "backup.env"), environment_file(backup), 0o600),
+        File(str(layout.config_dir / "application.env"), environment_file(application), 0o600),
+        File(str(layout.config_dir / "hash-salt"), secrets["hashSalt"], 0o600),
+    )
+
+
+def php_fpm(environment: Environment, layout: Layout) -> str:
+    """The pool of the environment's one codebase."""
+    return f"""\
+[global]
+error_log = /proc/self/fd/2
+daemonize = no
+
+[{environment.codebase}]
+listen = {layout.fpm_socket}
+listen.mode = 0600
+pm = dynamic
+pm.max_children = 8
+pm.start_servers = 1
+pm.min_spare_servers = 1
+pm.max_spare_servers = 3
+catch_workers_output = yes
+decorate_workers_output = no
+; The unit's environment is the application's: database, files, the project's secrets.
+clear_env = no
+php_admin_flag[log_errors] = on
+php_admin_value[error_log] = /proc/self/fd/2
+php_admin_value[memory_limit] = 256M
+php_admin_value[upload_max_filesize] = 64M
+php_admin_value[post_max_size] = 64M
+php_admin_value[upload_tmp_dir] = {layout.cache_dir}/tmp
+php_admin_value[sys_temp_dir] = {layout.cache_dir}/tmp
+php_value[session.save_path] = {layout.state_dir}/sessions
+"""
+
+
+def my_cnf(layout: Layout) -> str:
+    """The database server: on a socket only; its redo log is small, for every restore writes a fresh one."""
+    return f"""\
+[mysqld]
+datadir = {layout.mysql_dir}
+socket = {layout.mysql_socket}
+pid-file = {layout.runtime_dir}/mysql.pid
+tmpdir = {layout.cache_dir}/tmp
+skip-networking
+skip-name-resolve
+{SERVER_SIZES}"""
+
+
+SERVER_SIZES = """\
+innodb_log_file_size = 32M
+innodb_buffer_pool_size = 128M
+max_allowed_packet = 64M
+character-set-server = utf8mb4
+"""
+
+
+def client_cnf(layout: Layout) -> str:
+    """Where the environment's own tools find its database."""
+    return f"""\
+[client]
+socket = {layout.mysql_socket}
+user = {layout.user}
+max_allowed_packet = 64M
+"""
+
+
+def commands(environment: Environment, layout: Layout, config: Config) -> dict[str, str]:
+    """The commands on the user's PATH (contract 8), by name."""
+    client = f"--defaults-file={layout.config_dir}/client.cnf"
+    rendered = {
+        "mysql": (
+            f'#!/bin/sh\nexec {config.tool("mariadb")} {client} --database={environment.codebase} "$@"\n'
+        ),
+        "mysqldump": (
+            "#!/bin/sh\n"
+            f'[ "$#" -gt 0 ] || set -- {environment.codebase}\n'
+            f'exec {config.tool("mariadb-dump")} {client} --single-transaction --quick "$@"\n'
+        ),
+    }
+    for key in environment.migrations:
+        rendered[f"restic-{key}"] = (
+            f"#!/bin/sh\nset -a\n. {layout.config_dir}/backup.env\nset +a\n"
+            f'exec {config.tool("restic")} "$@"\n'
+        )
+    return rendered
+
+
+def drupal_settings(environment: Environment, layout: Layout) -> str:
+    """Drupal's settings.php: the project's own first, then what the node decides."""
+    hosts = "".join(
+        f"  {php_string('^' + host.replace('.', '[.]') + '$')},\n" for host in environment.virtual_hosts
+    )
+    return f"""\
+<?php
+
+$project_settings = $app_root . '/' . $site_path . '/settings.project.php';
+if (is_readable($project_settings)) {{
+  include $project_settings;
+}}
+
+$databases['default']['default'] = [
+  'driver' => 'mysql',
+  'namespace' => 'Drupal\\\\mysql\\\\Driver\\\\Database\\\\mysql',
+  'autoload' => 'core/modules/mysql/src/Driver/Database/mysql/',
+  'database' => {php_string(environment.codebase)},
+  'username' => {php_string(environment.user)},
+  'password' => '',
+  'host' => 'localhost',
+  'unix_socket' => {php_string(str(layout.mysql_socket))},
+  'prefix' => '',
+  'collation' => 'utf8mb4_general_ci',
+  'isolation_level' => 'READ COMMITTED',
+];
+$settings['hash_salt'] = file_get_contents({php_string(f"{layout.config_dir}/hash-salt")});
+$settings['file_public_path'] = 'sites/default/files';
+$settings['file_private_path'] = {php_string(str(layout.private_files_dir))};
+$settings['file_temp_path'] = {php_string(f"{layout.cache_dir}/tmp")};
+$settings['config_sync_directory'] ??= {php_string(f"{layout.private_files_dir}/config_sync")};
+$settings['trusted_host_patterns'] = [
+{hosts}];
+$settings['skip_permissions_hardening'] = TRUE;
+$settings['update_free_access'] = FALSE;
+$config['system.advisories']['enabled'] = FALSE;
+$config['automated_cron.settings']['interval'] = 0;
+"""
+
+
+def helper(name: str) -> str:
+    """A PHP file of this package."""
+    return resources.files("hostenv_node.runtime").joinpath("data", name).read_text(encoding="utf-8")
+
+
+def _files(directory: Path, texts: Mapping[str, str], mode: int) -> list[File]:
+    return [File(str(directory / name), text, mode) for name, text in texts.items()]

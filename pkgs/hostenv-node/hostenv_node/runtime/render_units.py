@@ -1,0 +1,137 @@
+"""The environment's systemd user units and its backup script (contract 8). Pure."""
+
+from hostenv_node.config import Config
+from hostenv_node.runtime.environment import Environment
+from hostenv_node.runtime.layout import Layout
+
+
+def units(environment: Environment, layout: Layout, config: Config, path: str) -> dict[str, str]:
+    """File name below `~/.config/systemd/user` → text."""
+    rendered = {
+        layout.target_unit: f"""\
+[Unit]
+Description=hostenv environment {environment.user}
+Wants={layout.mysql_unit} {layout.fpm_unit} {layout.nginx_unit}
+
+[Install]
+WantedBy=default.target
+""",
+        layout.mysql_unit: f"""\
+[Unit]
+Description=MariaDB of {environment.user}
+PartOf={layout.target_unit}
+
+[Service]
+Type=notify
+ExecStart={config.tool("mariadbd")} --defaults-file={layout.config_dir}/my.cnf
+Restart=on-failure
+RestartSec=2
+TimeoutStartSec=10min
+TimeoutStopSec=10min
+UMask=0077
+NoNewPrivileges=yes
+""",
+        # What runs here is thrown away unless it ends well, so nothing is flushed on the way.
+        layout.restore_unit: f"""\
+[Unit]
+Description=MariaDB of {environment.user} on the data being restored
+
+[Service]
+Type=notify
+ExecStart={config.tool("mariadbd")} --no-defaults --datadir={layout.restore_dir}/mysql \\
+  --socket={layout.restore_socket} --pid-file={layout.runtime_dir}/restore.pid \\
+  --tmpdir={layout.cache_dir}/tmp --skip-networking --skip-name-resolve \\
+  --innodb-log-file-size=32M --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=0 \\
+  --innodb-doublewrite=0 --max-allowed-packet=64M --character-set-server=utf8mb4
+TimeoutStartSec=10min
+TimeoutStopSec=10min
+UMask=0077
+NoNewPrivileges=yes
+""",
+        layout.fpm_unit: f"""\
+[Unit]
+Description=PHP-FPM of {environment.user}
+PartOf={layout.target_unit}
+After={layout.mysql_unit}
+
+[Service]
+Type=notify
+Environment=PATH={path}
+Environment=HOSTENV_DB_SOCKET={layout.mysql_socket}
+Environment=HOSTENV_DB_NAME={environment.codebase}
+Environment=HOSTENV_DB_USER={environment.user}
+Environment=HOSTENV_FILES_DIR={layout.files_dir}
+EnvironmentFile={layout.config_dir}/application.env
+ExecStart={config.tool("php-fpm")} --nodaemonize --fpm-config {layout.config_dir}/php-fpm.conf
+Restart=on-failure
+RestartSec=2
+TimeoutStartSec=5min
+UMask=0077
+NoNewPrivileges=yes
+""",
+        layout.nginx_unit: f"""\
+[Unit]
+Description=nginx of {environment.user}
+PartOf={layout.target_unit}
+After={layout.fpm_unit}
+
+[Service]
+Type=forking
+PIDFile={layout.nginx_pid_file}
+Environment=PATH={path}
+ExecStartPre=/bin/sh -c "rm -f {layout.upstream_socket}"
+ExecStart={config.tool("nginx")} -e stderr -c {layout.config_dir}/nginx.conf
+ExecReload=/bin/sh -c "kill -HUP $MAINPID"
+Restart=on-failure
+RestartSec=2
+TimeoutStartSec=5min
+KillMode=mixed
+KillSignal=SIGQUIT
+TimeoutStopSec=35
+UMask=0007
+NoNewPrivileges=yes
+""",
+        # While the environment is frozen its timers stand still, also over a reboot.
+        "timer.d/10-hostenv-freeze.conf": f"[Unit]\nConditionPathExists=!{layout.freeze_file}\n",
+    }
+    for key in environment.migrations:
+        rendered[layout.backup_unit(key)] = f"""\
+[Unit]
+Description=Backup {key} of {environment.user}
+Requires={layout.mysql_unit}
+After={layout.mysql_unit}
+
+[Service]
+Type=oneshot
+Environment=PATH={path}
+EnvironmentFile={layout.config_dir}/backup.env
+ExecStart={layout.config_dir}/backup-{key}
+TimeoutStartSec=infinity
+UMask=0077
+NoNewPrivileges=yes
+"""
+    return rendered
+
+
+def backup_script(layout: Layout, config: Config, key: str) -> str:
+    """Database and files in one snapshot, its tag the migration key; the first run makes the repository."""
+    summary = layout.backup_summary(key)
+    dump = layout.dump(key)
+    return f"""\
+#!/bin/sh
+set -eu
+exec 2>{summary}.errors
+export RESTIC_PROGRESS_FPS=0.02
+rm -f {summary}
+mkdir -p {dump.parent} {layout.files_dir} {layout.private_files_dir}
+trap 'rm -f {dump}' EXIT
+{config.tool("mariadb-dump")} --defaults-file={layout.config_dir}/client.cnf --single-transaction --quick \\
+  --routines --events --default-character-set=utf8mb4 {layout.codebase} >{dump}
+cd {layout.data_dir}
+backup() {{
+  {config.tool("restic")} backup --json --tag {key} \\
+    {dump.relative_to(layout.data_dir)} {layout.files_dir.name} {layout.private_files_dir.name} >{summary}.new
+}}
+backup || {{ {config.tool("restic")} init --quiet && backup; }}
+mv {summary}.new {summary}
+"""

@@ -1,0 +1,32 @@
+"""An environment's folders below `/run/hostenv`, which a reboot empties (contract 8)."""
+
+import grp
+import os
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.operations import OperationFailed
+from hostenv_node.runtime.layout import Layout
+
+
+def make_run_dirs(config: Config, layout: Layout) -> None:
+    """`user/<user>` for its own sockets, `nginx/<user>` shared with the front door's group.
+
+    Raises OperationFailed when that group does not exist.
+    """
+    try:
+        front_door = grp.getgrnam(config.front_door_group).gr_gid
+    except KeyError:
+        raise OperationFailed(
+            f"there is no group {config.front_door_group}; mend frontDoorGroup in node.json"
+        ) from None
+    for directory in (layout.run_dir, layout.runtime_dir.parent, layout.upstream_dir.parent):
+        directory.mkdir(mode=0o755, exist_ok=True)
+    _own(layout.runtime_dir, layout.uid, layout.uid, 0o2700)
+    _own(layout.upstream_dir, layout.uid, front_door, 0o2770)
+
+
+def _own(directory: Path, uid: int, gid: int, mode: int) -> None:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    os.chown(directory, uid, gid)
+    os.chmod(directory, mode)

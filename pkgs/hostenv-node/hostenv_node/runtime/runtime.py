@@ -1,0 +1,360 @@
+"""The operations on a node's environments (contract 7 and 8)."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
+from hostenv_node.intent import Action
+from hostenv_node.operations import Context, Deadline, Entry, OperationFailed, OperationTimedOut
+from hostenv_node.run import CommandTimedOut, run
+from hostenv_node.runtime import code, steps
+from hostenv_node.runtime.environment import Environment, parse_environment
+from hostenv_node.runtime.freeze import Freezes
+from hostenv_node.runtime.frontdoor import FrontDoor
+from hostenv_node.runtime.layout import Layout, job_name
+from hostenv_node.runtime.record import Applied, Phase, Record, Records
+from hostenv_node.runtime.render import release_name
+from hostenv_node.runtime.render_nginx import front_door
+from hostenv_node.runtime.run_dirs import make_run_dirs
+from hostenv_node.runtime.user_call import Step, as_user, layout_of, user_apply
+from hostenv_node.runtime.user_manager import UserManager
+
+SecretsOf = Callable[[str], Mapping[str, str]]
+"""The secrets of an environment's user, from the provider."""
+
+_SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
+_DAY_SECONDS = 86400.0
+_UPKEEP_SECONDS = 600.0
+
+
+class Runtime:
+    """Implements `hostenv_node.operations.Operations`."""
+
+    def __init__(self, config: Config, secrets_of: SecretsOf) -> None:
+        self.config = config
+        self.secrets_of = secrets_of
+        self.records = Records(config.environments_dir)
+        self.freezes = Freezes(config.freeze_dir)
+        self.front_door = FrontDoor(config)
+
+    def backup(self, context: Context, action: Action) -> Mapping[str, object]:
+        """Freeze, drain and back up; a repetition for the same job gives the same snapshots."""
+        with _reported():
+            record = self.records.get(action.user)
+            if record is None:
+                raise OperationFailed(f"{self.config.node} has no environment {action.user} to back up")
+            if not action.migrations:
+                raise OperationFailed(
+                    f"the intent names no migration to back up {action.user} by; plan again"
+                )
+            frozen = self.freezes.holder(record.user) == context.job
+            if not (frozen and record.job == context.job and set(record.snapshots) == set(action.migrations)):
+                record = self._back_up(context, action, record)
+            return {
+                "user": record.user,
+                "sourceNode": self.config.node,
+                "snapshots": dict(record.snapshots),
+            }
+
+    def restore(self, context: Context, action: Action, entry: Entry, snapshots: Mapping[str, str]) -> None:
+        """Bring code and exactly these data here; nothing is served, and what was here is set aside."""
+        with _reported():
+            key, snapshot = _chosen(action, snapshots)
+            environment = _environment(action, entry)
+            layout = self._layout(environment)
+            record = self.records.get(action.user)
+            if (
+                record is not None
+                and (record.job, record.phase) == (context.job, Phase.RESTORED)
+                and record.applied == Applied(entry, release_name(environment, self.config))
+                and record.snapshots == {key: snapshot}
+            ):
+                return
+            record = self._begin(context, environment, entry)
+            if not record.set_aside.get(context.job):
+                record = replace(record, set_aside={**record.set_aside, job_name(context.job): time.time()})
+                self.records.put(record)
+            release, lay_out = self._release(context, environment, layout, record)
+            self._as_user(
+                context,
+                layout,
+                [
+                    *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
+                    *lay_out,
+                    ("restore", {"job": context.job, "key": key, "snapshot": snapshot}),
+                ],
+            )
+            self.records.put(replace(record, applied=Applied(entry, release), snapshots={key: snapshot}))
+
+    def activate(self, context: Context, action: Action, entry: Entry) -> None:
+        """Start the environment and serve it, frozen."""
+        with _reported():
+            environment = _environment(action, entry)
+            layout = self._layout(environment)
+            record = self.records.get(action.user)
+            if (
+                record is not None
+                and (record.job, record.phase) == (context.job, Phase.ACTIVE)
+                and record.applied.entry == entry
+            ):
+                return
+            record = self._begin(context, environment, entry)
+            release, lay_out = self._release(context, environment, layout, record)
+            self._as_user(
+                context,
+                layout,
+                [
+                    *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
+                    *lay_out,
+                    *steps.first_start(environment, layout, self.config, release),
+                ],
+            )
+            record = replace(record, applied=Applied(entry, release))
+            self.records.put(record)
+            self.front_door.serve(environment, layout, context.deadline)
+            self.records.put(replace(record, phase=Phase.ACTIVE))
+
+    def reload(self, context: Context, action: Action, entry: Entry) -> None:
+        """Change over to `entry`; what served before stays ready for `switch_back`."""
+        with _reported():
+            record = self.records.get(action.user)
+            if record is None or record.phase is not Phase.ACTIVE:
+                raise OperationFailed(f"{action.user} is not active on {self.config.node}; start a new job")
+            environment = _environment(action, entry)
+            layout = self._layout(environment)
+            if record.job != context.job or record.previous is None:
+                record = replace(record, job=context.job, previous=record.applied, snapshots={})
+                self.records.put(record)
+            assert record.previous is not None
+            self._prepare(context, layout)
+            release, lay_out = self._release(context, environment, layout, record)
+            keep = [record.previous.release] if record.previous.release else []
+            self._as_user(
+                context,
+                layout,
+                [
+                    *lay_out,
+                    *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
+                    *steps.change(environment, layout, self.config, release, keep),
+                ],
+            )
+            self.records.put(replace(record, applied=Applied(entry, release)))
+            self.front_door.serve(environment, layout, context.deadline)
+
+    def deactivate(self, context: Context, action: Action) -> None:
+        """Serve and run the environment no more, and check it; its data stay."""
+        with _reported():
+            record = self.records.get(action.user)
+            if record is not None:
+                self._take_down(context, record)
+
+    def thaw(self, context: Context, user: str) -> None:
+        """Let writes through again, if it was this job that froze."""
+        with _reported():
+            record = self.records.get(user)
+            if self.freezes.thaw(user, context.job) and record is not None and record.phase is Phase.ACTIVE:
+                layout = self._layout(record)
+                argv = (self.config.tool("systemctl"), "--user", "start", "timers.target")
+                run(as_user(self.config, layout, *argv), timeout=context.deadline.remaining())
+
+    def keep(self, context: Context, user: str) -> None:
+        """Forget what served before this job's reload."""
+        with _reported():
+            record = self.records.get(user)
+            if record is None or record.job != context.job or record.previous is None:
+                return
+            old, new = record.previous.release, record.applied.release
+            if old is not None and old != new:
+                self._remove(context.deadline, record, self._layout(record).release(old))
+            self.records.put(replace(record, previous=None))
+
+    def withdraw(self, context: Context, user: str) -> None:
+        """Serve and run no more what this job restored or activated here; its data stay."""
+        with _reported():
+            record = self.records.get(user)
+            if record is None:
+                self.freezes.thaw(user, context.job)
+            else:
+                self._take_down(context, record)
+
+    def switch_back(self, context: Context, user: str) -> None:
+        """Serve again what served before this job's reload."""
+        with _reported():
+            record = self.records.get(user)
+            if record is None or record.job != context.job or record.previous is None:
+                return
+            before = record.previous
+            environment = parse_environment(before.entry)
+            layout = self._layout(environment)
+            self._prepare(context, layout)
+            if before.release is None:
+                raise OperationFailed(f"the release of {user} before this job is not there; start a new job")
+            self._as_user(
+                context,
+                layout,
+                [
+                    *steps.write(environment, layout, self.config, None),
+                    *steps.change(environment, layout, self.config, before.release, []),
+                ],
+            )
+            self.front_door.serve(environment, layout, context.deadline)
+            self.records.put(replace(record, applied=before, previous=None))
+
+    def prune(self, now: float) -> None:
+        """Delete what was set aside longer ago than the configured retention."""
+        with _reported():
+            oldest = now - self.config.set_aside_retention_days * _DAY_SECONDS
+            for record in self.records.all():
+                due = [job for job, at in record.set_aside.items() if at < oldest]
+                for job in due:
+                    self._remove(Deadline.after(_UPKEEP_SECONDS), record, self._layout(record).set_aside(job))
+                if due:
+                    left = {job: at for job, at in record.set_aside.items() if job not in due}
+                    self.records.put(replace(record, set_aside=left))
+
+    def boot(self) -> None:
+        """Recreate `/run/hostenv` and the front door's files from the records alone."""
+        with _reported():
+            served = {}
+            for record in self.records.all():
+                if record.phase is Phase.INACTIVE:
+                    continue
+                layout = self._layout(record)
+                make_run_dirs(self.config, layout)
+                if record.phase is Phase.ACTIVE:
+                    environment = parse_environment(record.applied.entry)
+                    served[record.user] = front_door(environment, layout, self.config.front_door_port)
+            self.config.freeze_dir.mkdir(mode=0o755, exist_ok=True)
+            self.front_door.write(served)
+            self.front_door.reload_if_running()
+
+    def _back_up(self, context: Context, action: Action, record: Record) -> Record:
+        environment = _environment(action, record.applied.entry)
+        layout = self._layout(record)
+        self.freezes.freeze(record.user, context.job)
+        self._prepare(context, layout)
+        results = self._as_user(
+            context,
+            layout,
+            [
+                ("freeze", {}),
+                *steps.write(environment, layout, self.config, self.secrets_of(record.user)),
+                ("backup", {"keys": list(action.migrations)}),
+            ],
+        )
+        taken = results.get("backup")
+        if not isinstance(taken, Mapping):
+            raise OperationFailed(f"the backup of {record.user} named no snapshots")
+        snapshots = {key: _snapshot_id(key, taken.get(key)) for key in action.migrations}
+        if record.phase is Phase.INACTIVE:
+            # Only `--migration-source` asks for the data of a copy that serves no more.
+            self._stop(context, record, layout)
+        record = replace(record, job=context.job, snapshots=snapshots)
+        self.records.put(record)
+        return record
+
+    def _begin(self, context: Context, environment: Environment, entry: Entry) -> Record:
+        """Frozen from here on, and recorded as begun by this job, before anything of it exists."""
+        self.freezes.freeze(environment.user, context.job)
+        before = self.records.get(environment.user)
+        if before is not None and before.phase is Phase.ACTIVE:
+            # A stale copy that its own deactivate left: its front door closes before its data change.
+            hostname = parse_environment(before.applied.entry).hostname
+            self.front_door.withdraw(environment.user, hostname, context.deadline)
+        mine = before is not None and before.job == context.job and before.applied.entry == entry
+        record = Record(
+            user=environment.user,
+            uid=environment.uid,
+            codebase=environment.codebase,
+            phase=Phase.RESTORED,
+            job=context.job,
+            applied=before.applied if before is not None and mine else Applied(entry, None),
+            snapshots=before.snapshots if before is not None and mine else {},
+            set_aside={} if before is None else before.set_aside,
+        )
+        self.records.put(record)
+        self._prepare(context, self._layout(record))
+        return record
+
+    def _release(
+        self, context: Context, environment: Environment, layout: Layout, record: Record
+    ) -> tuple[str, list[Step]]:
+        """The release's name and the steps that finish it; none when it is laid out already."""
+        release = release_name(environment, self.config)
+        if record.applied.release == release:
+            return release, []
+        code.unpack_source(self.config, environment, layout, release, context.deadline)
+        return release, steps.lay_out(environment, self.config, release)
+
+    def _prepare(self, context: Context, layout: Layout) -> None:
+        make_run_dirs(self.config, layout)
+        UserManager(self.config, layout).start(context.deadline)
+
+    def _take_down(self, context: Context, record: Record) -> None:
+        hostname = parse_environment(record.applied.entry).hostname
+        layout = self._layout(record)
+        self.front_door.withdraw(record.user, hostname, context.deadline)
+        self._stop(context, record, layout)
+        self.records.put(replace(record, phase=Phase.INACTIVE, job=context.job, previous=None))
+        self.freezes.lift(record.user)
+
+    def _stop(self, context: Context, record: Record, layout: Layout) -> None:
+        manager = UserManager(self.config, layout)
+        runs = manager.runs(context.deadline)
+        if runs or record.phase is not Phase.INACTIVE:
+            user_apply(self.config, layout, context.deadline, [("stop", {"manager": runs})])
+        manager.stop(context.deadline)
+
+    def _layout(self, of: Record | Environment) -> Layout:
+        return layout_of(self.config, of.user, of.uid, of.codebase)
+
+    def _as_user(self, context: Context, layout: Layout, wanted: list[Step]) -> Mapping[str, object]:
+        return user_apply(self.config, layout, context.deadline, wanted)
+
+    def _remove(self, deadline: Deadline, record: Record, path: Path) -> None:
+        argv = as_user(self.config, self._layout(record), "rm", "-rf", "--", str(path))
+        run(argv, timeout=deadline.remaining())
+
+
+def _environment(action: Action, entry: Entry) -> Environment:
+    environment = parse_environment(entry)
+    if environment.user != action.user:
+        raise OperationFailed(f"the entry is of {environment.user}, the action of {action.user}")
+    # The action may name a key that the entry it is carried out with does not have yet.
+    return replace(environment, migrations=tuple(sorted({*environment.migrations, *_keys(entry, action)})))
+
+
+def _keys(entry: Entry, action: Action) -> tuple[str, ...]:
+    return parse_environment({**entry, "migrations": list(action.migrations)}).migrations
+
+
+def _chosen(action: Action, snapshots: Mapping[str, str]) -> tuple[str, str]:
+    """The snapshot to restore: the first key's, for each holds the whole frozen environment."""
+    if not action.migrations:
+        raise OperationFailed(f"the intent names no migration for {action.user}; plan again")
+    checked = [(key, _snapshot_id(key, snapshots.get(key))) for key in action.migrations]
+    return checked[0]
+
+
+def _snapshot_id(key: str, value: object) -> str:
+    if not isinstance(value, str) or not _SNAPSHOT_ID.fullmatch(value):
+        raise OperationFailed(f"no snapshot id for {key}: {value!r}; the backup has to run again")
+    return value
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Every error of an operation is one of the two that `Operations` promises."""
+    try:
+        yield
+    except OperationFailed:
+        raise
+    except CommandTimedOut as error:
+        raise OperationTimedOut(str(error)) from error
+    except (HostenvError, OSError) as error:
+        raise OperationFailed(str(error)) from error

@@ -1,0 +1,65 @@
+"""What the user's side is asked to do, as lists of steps (`user_apply.STEPS`). Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from hostenv_node.config import Config
+from hostenv_node.runtime.environment import Environment
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.render import render, render_secrets
+from hostenv_node.runtime.user_call import Step
+
+
+def write(
+    environment: Environment, layout: Layout, config: Config, secrets: Mapping[str, str] | None
+) -> list[Step]:
+    """Configuration and units; secrets too when they are given, else those there stay."""
+    steps: list[Step] = [("files", render(environment, layout, config).to_json()), ("load", {})]
+    if secrets is not None:
+        files = [[file.path, file.content, file.mode] for file in render_secrets(layout, secrets)]
+        steps.insert(0, ("secrets", {"files": files}))
+    return steps
+
+
+def lay_out(environment: Environment, config: Config, release: str) -> list[Step]:
+    """Finish the release whose source was unpacked."""
+    application = config.applications.get(environment.application)
+    operator = (
+        {}
+        if application is None
+        else {"operatorRoot": str(application.root), "operatorDocroot": application.docroot}
+    )
+    return [("layOut", {"name": release, "docroot": environment.docroot, **operator})]
+
+
+def first_start(environment: Environment, layout: Layout, config: Config, release: str) -> list[Step]:
+    """Nobody is served yet: data, then the application, then the units."""
+    return [
+        ("database", {}),
+        *_application(environment, release),
+        ("switch", {"name": release, "keep": []}),
+        ("start", _start(environment, layout, config)),
+    ]
+
+
+def change(
+    environment: Environment, layout: Layout, config: Config, release: str, keep: Sequence[str]
+) -> list[Step]:
+    """Visitors are served: the release changes first, lest old code fill caches that were emptied."""
+    return [
+        ("database", {}),
+        ("switch", {"name": release, "keep": list(keep)}),
+        ("start", _start(environment, layout, config)),
+        *_application(environment, release),
+    ]
+
+
+def _application(environment: Environment, release: str) -> list[Step]:
+    if environment.application != "drupal":
+        return []
+    arguments = {"name": release, "profile": environment.profile, "hostname": environment.hostname}
+    return [("application", arguments)]
+
+
+def _start(environment: Environment, layout: Layout, config: Config) -> dict[str, object]:
+    rendered = render(environment, layout, config)
+    return {"unitFiles": {unit: list(paths) for unit, paths in rendered.unit_files.items()}}

@@ -1,0 +1,44 @@
+"""Installing and refreshing the application, as the environment's user."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hostenv_node.runtime import user_database
+from hostenv_node.runtime.user_process import UserProcess, text_of
+
+
+def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Install Drupal into an empty database; where tables are, fit them to the code that is now there.
+
+    Where the tree has drush, it updates the database. An installation that was cut short is begun anew.
+    """
+    layout = process.layout
+    begun = layout.state_dir / "installing"
+    root = (layout.release(text_of(arguments, "name")) / "public").resolve()
+    if begun.exists():
+        user_database.query(process, layout.mysql_socket, f"DROP DATABASE IF EXISTS `{layout.codebase}`")
+        user_database.create_database(process, layout.mysql_socket)
+    elif not user_database.is_empty(process):
+        _refresh(process, root)
+        return
+    begun.touch()
+    _php(
+        process,
+        layout.config_dir / "install_drupal.php",
+        root,
+        text_of(arguments, "profile"),
+        text_of(arguments, "hostname"),
+    )
+    begun.unlink()
+
+
+def _refresh(process: UserProcess, root: Path) -> None:
+    places = (root / "vendor/bin/drush", root.parent / "vendor/bin/drush")
+    drush = next((path for path in places if path.exists()), None)
+    if drush is not None:
+        _php(process, drush, f"--root={root}", "--yes", "updatedb")
+    _php(process, process.layout.config_dir / "rebuild_drupal.php", root)
+
+
+def _php(process: UserProcess, script: Path, *arguments: Path | str) -> None:
+    process.run("php", "-d", "memory_limit=512M", script, *arguments)

@@ -1,0 +1,58 @@
+"""`hostenv-node user-apply`: the part of an operation that runs as the environment's user.
+
+Root sends one JSON object on standard input, with the steps in order; the answer is one JSON object on
+standard output: `results` by step, or `error` and `timedOut`. One process does all steps, for starting
+Python is dear on a small machine.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import IO
+
+from hostenv_node.errors import HostenvError
+from hostenv_node.operations import Deadline, OperationTimedOut
+from hostenv_node.run import CommandTimedOut
+from hostenv_node.runtime import (
+    user_application,
+    user_backup,
+    user_database,
+    user_files,
+    user_release,
+    user_restore,
+    user_units,
+)
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.user_process import UserProcess
+
+STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
+    "files": user_files.write_files,
+    "secrets": user_files.write_secrets,
+    "layOut": user_release.lay_out,
+    "switch": user_release.switch,
+    "load": user_units.load,
+    "start": user_units.start,
+    "stop": user_units.stop,
+    "freeze": user_units.freeze,
+    "database": user_database.ensure,
+    "application": user_application.apply,
+    "backup": user_backup.backup,
+    "restore": user_restore.restore,
+}
+
+
+def main(source: IO[str] = sys.stdin, sink: IO[str] = sys.stdout) -> int:
+    """Read the request, do the steps, answer; exit status 0 or 1."""
+    request = json.load(source)
+    layout = Layout.from_json(request["layout"])
+    process = UserProcess(layout, request["tools"], Deadline.after(request["timeout"]))
+    results = {}
+    try:
+        for name, arguments in request["steps"]:
+            results[name] = STEPS[name](process, arguments)
+    except (HostenvError, OSError) as error:
+        timed_out = isinstance(error, OperationTimedOut | CommandTimedOut)
+        json.dump({"error": str(error), "timedOut": timed_out}, sink)
+        return 1
+    json.dump({"results": results}, sink)
+    return 0

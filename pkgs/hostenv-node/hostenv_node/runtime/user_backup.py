@@ -1,0 +1,42 @@
+"""The final backup, as the environment's user."""
+
+import json
+from collections.abc import Mapping
+
+from hostenv_node.operations import OperationFailed
+from hostenv_node.run import CommandFailed
+from hostenv_node.runtime.user_process import UserProcess, texts_of
+
+_ERROR_CHARACTERS = 1000
+
+
+def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, str]:
+    """Run the unit of each migration key; the snapshot ids by key.
+
+    Raises OperationFailed with the end of what the backup said.
+    """
+    snapshots = {}
+    for key in texts_of(arguments, "keys"):
+        try:
+            process.systemctl("start", process.layout.backup_unit(key))
+        except CommandFailed as error:
+            raise OperationFailed(f"backup {key} failed: {_complaint(process, key) or error}") from error
+        snapshots[key] = _snapshot(process, key)
+    return snapshots
+
+
+def _snapshot(process: UserProcess, key: str) -> str:
+    for line in process.layout.backup_summary(key).read_text().splitlines():
+        message = json.loads(line)
+        if message.get("message_type") == "summary":
+            return str(message["snapshot_id"])
+    raise OperationFailed(f"restic named no snapshot for {key}; see {process.layout.backup_summary(key)}")
+
+
+def _complaint(process: UserProcess, key: str) -> str:
+    path = process.layout.backup_summary(key)
+    try:
+        text = path.with_name(f"{path.name}.errors").read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return text.strip()[-_ERROR_CHARACTERS:]

@@ -1,0 +1,80 @@
+"""How root has something done by an environment's user; it opens no path below a home itself (contract 8)."""
+
+import json
+import pwd
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
+from hostenv_node.run import run
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.render import PATH
+
+Step = tuple[str, Mapping[str, object]]
+
+_ANSWER_SECONDS = 5.0
+
+
+def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
+    """Raises OperationFailed when the account is missing or not the plan's."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise OperationFailed(f"there is no account {user} on {config.node}; the switch makes it") from None
+    if account.pw_uid != uid:
+        raise OperationFailed(f"account {user} has uid {account.pw_uid}, not {uid}; it is not the plan's")
+    return Layout(user, uid, codebase, Path(account.pw_dir), config.freeze_dir / user)
+
+
+def as_user(config: Config, layout: Layout, *argv: str) -> list[str]:
+    """The argument list that runs `argv` as the environment's user, in its environment."""
+    return [
+        config.tool("runuser"),
+        "-u",
+        layout.user,
+        "--",
+        "/usr/bin/env",
+        f"--chdir={layout.home}",
+        f"HOME={layout.home}",
+        f"USER={layout.user}",
+        f"LOGNAME={layout.user}",
+        f"PATH={PATH}",
+        f"XDG_RUNTIME_DIR=/run/user/{layout.uid}",
+        *argv,
+    ]
+
+
+def user_apply(
+    config: Config, layout: Layout, deadline: Deadline, steps: Sequence[Step]
+) -> Mapping[str, object]:
+    """Do the steps as the user, in one process; their results by name.
+
+    Raises OperationFailed with the first failing step's message, OperationTimedOut at the deadline.
+    """
+    request = {
+        "layout": layout.to_json(),
+        "tools": dict(config.tools),
+        # So that the user's side speaks first about its own time-out.
+        "timeout": max(1.0, deadline.remaining() - _ANSWER_SECONDS),
+        "steps": steps,
+    }
+    completed = run(
+        as_user(config, layout, config.tool("hostenv-node"), "user-apply"),
+        timeout=deadline.remaining(),
+        stdin=json.dumps(request).encode(),
+        cwd=Path("/"),
+        check=False,
+    )
+    try:
+        answer = json.loads(completed.stdout)
+        if completed.returncode == 0:
+            return dict(answer["results"])
+        message = str(answer["error"])
+        timed_out = bool(answer["timedOut"])
+    except (ValueError, KeyError, TypeError):
+        detail = completed.stderr.decode("utf-8", "replace").strip()[-1000:]
+        raise OperationFailed(
+            f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
+        ) from None
+    raise OperationTimedOut(message) if timed_out else OperationFailed(message)

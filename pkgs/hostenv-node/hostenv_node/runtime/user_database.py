@@ -1,0 +1,80 @@
+"""The environment's MariaDB, as its user."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from hostenv_node.runtime import user_units
+from hostenv_node.runtime.user_process import UserProcess
+
+
+def ensure(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+    """The folders of files and a running server with the environment's database; existing data stay."""
+    layout = process.layout
+    for directory in (layout.files_dir, layout.private_files_dir / "config_sync"):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not layout.mysql_dir.exists():
+        unfinished = layout.mysql_dir.with_name(".mysql.new")
+        initialise(process, unfinished)
+        os.rename(unfinished, layout.mysql_dir)
+    user_units.start_unit(process, layout.mysql_unit)
+    create_database(process, layout.mysql_socket)
+
+
+def initialise(process: UserProcess, directory: Path) -> None:
+    """A fresh data folder, whose administrator is the environment's user by socket authentication alone."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+    process.run(
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={directory}",
+        f"--basedir={Path(process.tools['mariadb-install-db']).resolve().parent.parent}",
+        "--auth-root-authentication-method=socket",
+        f"--auth-root-socket-user={process.layout.user}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+        "--innodb-log-file-size=32M",
+    )
+
+
+def create_database(process: UserProcess, socket: Path) -> None:
+    """The environment's database, if it is not there."""
+    name = process.layout.codebase
+    charset = "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+    query(process, socket, f"CREATE DATABASE IF NOT EXISTS `{name}` {charset}")
+
+
+def query(process: UserProcess, socket: Path, statement: str) -> str:
+    """Run one statement; tab-separated rows without headings."""
+    return process.run(
+        "mariadb",
+        "--no-defaults",
+        f"--socket={socket}",
+        f"--user={process.layout.user}",
+        "--batch",
+        "--skip-column-names",
+        f"--execute={statement}",
+    ).text
+
+
+def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:
+    """Read a dump into the environment's database."""
+    process.run(
+        "mariadb",
+        "--no-defaults",
+        f"--socket={socket}",
+        f"--user={process.layout.user}",
+        "--max-allowed-packet=64M",
+        "--default-character-set=utf8mb4",
+        f"--database={process.layout.codebase}",
+        stdin=dump,
+    )
+
+
+def is_empty(process: UserProcess) -> bool:
+    """Whether the environment's database has no table."""
+    name = process.layout.codebase
+    statement = f"SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '{name}'"
+    return query(process, process.layout.mysql_socket, statement).strip() == "0"

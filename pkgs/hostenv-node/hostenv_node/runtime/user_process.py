@@ -1,0 +1,75 @@
+"""What the part that runs as an environment's user has at hand."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.run import Completed, run
+from hostenv_node.runtime.layout import Layout
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class UserProcess:
+    """One run of `hostenv-node user-apply`."""
+
+    layout: Layout
+    tools: Mapping[str, str]
+    deadline: Deadline
+
+    def run(
+        self,
+        tool: str,
+        *arguments: str | Path,
+        stdin: Path | None = None,
+        check: bool = True,
+        cwd: Path | None = None,
+    ) -> Completed:
+        """Run one of the node's tools to its end; raises CommandFailed."""
+        return self.run_program([self.tools[tool], *map(str, arguments)], check=check, cwd=cwd, stdin=stdin)
+
+    def run_program(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        cwd: Path | None = None,
+        stdin: Path | None = None,
+    ) -> Completed:
+        """Run a program to its end; raises CommandFailed."""
+        if stdin is not None:
+            # Files can be larger than memory, so the shell opens them.
+            argv = ["/bin/sh", "-c", 'input=$1; shift; exec "$@" <"$input"', "sh", str(stdin), *argv]
+        return run(argv, timeout=self.deadline.remaining(), check=check, cwd=cwd)
+
+    def systemctl(self, *arguments: str, check: bool = True) -> Completed:
+        """Talk to the user's own manager."""
+        return self.run("systemctl", "--user", "--no-pager", *arguments, check=check)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Look at `condition` until it holds or `seconds` have passed; whether it holds."""
+        end = time.monotonic() + self.deadline.remaining(seconds)
+        while not condition():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+
+def text_of(arguments: Mapping[str, object], key: str) -> str:
+    """A text among a step's arguments."""
+    value = arguments.get(key)
+    if not isinstance(value, str):
+        raise OperationFailed(f"a step lacks {key}; install one version of hostenv-node throughout")
+    return value
+
+
+def texts_of(arguments: Mapping[str, object], key: str) -> list[str]:
+    """A list of texts among a step's arguments."""
+    value = arguments.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise OperationFailed(f"a step lacks {key}; install one version of hostenv-node throughout")
+    return value
