@@ -58,8 +58,8 @@ class Agent:
     def run(self) -> None:
         """Do all that can be done now; returns when nothing is left to do or to wait for.
 
-        Raises HostenvError when the provider cannot be reached or refuses this node, or when a generation or a
-        step after a verdict failed; what is left is taken up by the next run.
+        Raises HostenvError when the provider cannot be reached or refuses this node, or when a generation or
+        a step after a verdict failed; what is left is taken up by the next run.
         """
         while True:
             self._take_in()

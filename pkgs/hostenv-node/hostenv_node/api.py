@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
+_MESSAGE_CHARACTERS = 4000
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -125,7 +126,7 @@ class Api:
                 "node": self._config.node,
                 "status": event.status,
                 "phase": event.phase,
-                "message": event.message,
+                "message": _shortened(event.message),
                 "payload": event.payload,
                 "actionIndex": event.action_index,
             },
@@ -201,6 +202,13 @@ def git_environment(config: Config) -> dict[str, str]:
         "GIT_CONFIG_KEY_0": f"http.{config.api_base_url}/git/.extraHeader",
         "GIT_CONFIG_VALUE_0": f"Authorization: Basic {account}",
     }
+
+
+def _shortened(message: str | None) -> str | None:
+    # Programs name the place first and the cause last.
+    if message is None or len(message) <= _MESSAGE_CHARACTERS:
+        return message
+    return f"{message[: _MESSAGE_CHARACTERS // 4]} … {message[-_MESSAGE_CHARACTERS * 3 // 4 :]}"
 
 
 def _accepted(response: "requests.Response", request: str) -> Mapping[str, object]:

@@ -1,0 +1,98 @@
+"""A node in a temporary folder, and a provider that answers over HTTP on loopback."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostenv_node.config import Config
+from node_support import Provider, RecordedOperations
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    played = Provider()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1
+
+        def do_GET(self) -> None:
+            self._respond("GET")
+
+        def do_POST(self) -> None:
+            self._respond("POST")
+
+        def _respond(self, method: str) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            status, answer = played.answer(method, self.path, dict(self.headers), body)
+            content = b"" if answer is None else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    played.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield played
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def operations() -> RecordedOperations:
+    return RecordedOperations()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., Config]:
+    """Write a node.json in `tmp_path` and load it; a tool that is not given ends at once, with 0."""
+
+    def write(
+        node: str = "node-b", url: str = "http://127.0.0.1:9", tools: Mapping[str, str] | None = None
+    ) -> Config:
+        (tmp_path / "token").write_text("secret-token\n")
+        path = tmp_path / "node.json"
+        path.write_text(
+            json.dumps(
+                {
+                    "node": node,
+                    "apiBaseUrl": url,
+                    "tokenFile": str(tmp_path / "token"),
+                    "stateDir": str(tmp_path / "state"),
+                    "frontDoorGroup": "www-data",
+                    "cominProfile": str(tmp_path / "profile"),
+                    "tools": {"comin": "/bin/false", "systemctl": "/bin/true"} | dict(tools or {}),
+                }
+            )
+        )
+        return Config.load(path, {})
+
+    return write
+
+
+@pytest.fixture
+def generation(tmp_path: Path) -> Callable[..., Path]:
+    """Make a toplevel as comin builds it, and let comin's profile point to it."""
+
+    def make(commit: str, node: str = "node-b", environments: Mapping[str, Any] | None = None) -> Path:
+        toplevel = tmp_path / "store" / f"{'0' * 32}-hostenv-{node}-{commit}"
+        toplevel.mkdir(parents=True)
+        content = {"node": node, "environments": environments or {}}
+        (toplevel / "slice.json").write_text(json.dumps(content))
+        profile = tmp_path / "profile"
+        profile.unlink(missing_ok=True)
+        profile.symlink_to(toplevel)
+        return toplevel
+
+    return make

@@ -1,0 +1,191 @@
+"""What the tests put in place of the provider and of the environments' runtime."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from hostenv_node.intent import Action
+from hostenv_node.operations import Context, Entry, OperationFailed
+
+C1, C2, C3 = "1" * 40, "2" * 40, "3" * 40
+USER = "drupal-main-2855093"
+
+
+def action(
+    op: str, user: str = USER, from_node: str | None = None, to_node: str | None = None
+) -> dict[str, Any]:
+    return {"op": op, "user": user, "fromNode": from_node, "toNode": to_node, "migrations": ["data"]}
+
+
+@dataclass
+class Job:
+    commit: str
+    state: str
+    intents: dict[str, list[dict[str, Any]]]
+    rows: list[dict[str, Any]]
+    snapshots: dict[str, str] = field(default_factory=dict)
+
+    def row(self, node: str, op: str, user: str = USER) -> dict[str, Any]:
+        return next(row for row in self.rows if (row["node"], row["op"], row["user"]) == (node, op, user))
+
+
+class Provider:
+    """Plays the provider's part of contract 4 for the node under test; scripted, it checks nothing."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.token = "secret-token"
+        self.history = [C1, C2, C3]
+        self.jobs: dict[str, Job] = {}
+        self.events: list[tuple[str, str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.requests: list[str] = []
+        self.failures: list[int] = []
+        """Statuses with which the next requests are answered instead."""
+        self.on_wait: list[Callable[[], None]] = []
+        """What happens elsewhere, one at each long poll; a poll beyond it is answered 410."""
+        self.on_event: dict[tuple[str, str], Callable[[], None]] = {}
+        """What happens just before an event (status, phase) is looked at."""
+        self.secrets: dict[str, str] = {}
+
+    def add_job(
+        self, job_id: str, commit: str, intents: Mapping[str, list[dict[str, Any]]], verify: bool = True
+    ) -> Job:
+        rows = [
+            {"node": node, "actionIndex": index, "op": item["op"], "user": item["user"], "status": "queued"}
+            for node, actions in intents.items()
+            for index, item in enumerate(actions)
+        ]
+        users = {row["user"] for row in rows if row["op"] in ("activate", "reload")}
+        if verify:
+            rows += [
+                {"node": "provider", "actionIndex": index, "op": "verify", "user": user, "status": "queued"}
+                for index, user in enumerate(sorted(users))
+            ]
+        job = Job(commit, "waiting", dict(intents), rows)
+        self.jobs[job_id] = job
+        return job
+
+    def verify_when_activated(self, job: Job, user: str = USER, op: str = "activate") -> None:
+        """The provider's check succeeds at once after the environment was activated."""
+        self.on_event[("success", op)] = lambda: job.row("provider", "verify", user).update(status="success")
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Any]:
+        self.requests.append(f"{method} {target}")
+        if self.failures:
+            return self.failures.pop(0), {"error": "scripted"}
+        if headers.get("Authorization") != f"Bearer {self.token}":
+            return 403, None
+        url = urlsplit(target)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        match [method, *url.path.strip("/").split("/")[1:]]:
+            case ["GET", "deploy-intents", "pending"]:
+                return 200, {"node": query["node"], "intents": self._pending(query["sha"], query["node"])}
+            case ["GET", "deploy-jobs", job_id, "actions"] if job_id in self.jobs:
+                if "wait" in query:
+                    if not self.on_wait:
+                        return 410, {"error": "nothing more is scripted to happen"}
+                    self.on_wait.pop(0)()
+                job = self.jobs[job_id]
+                return 200, {"jobId": job_id, "node": query["node"], "state": job.state, "actions": job.rows}
+            case ["GET", "deploy-jobs", job_id, "backup-snapshot"] if job_id in self.jobs:
+                snapshots = self.jobs[job_id].snapshots
+                payload = {"user": query["user"], "sourceNode": query["source"], "snapshots": snapshots}
+                return 200, {"payload": payload if snapshots else None}
+            case ["POST", "deploy-jobs", job_id, "events"] if job_id in self.jobs:
+                return self._event(job_id, json.loads(body))
+            case ["GET", "environments", user, "secrets"]:
+                return 200, {"user": user, "secrets": self.secrets}
+        return 404, {"error": "no such thing"}
+
+    def _pending(self, commit: str, node: str) -> list[dict[str, Any]]:
+        reached = self.history[: self.history.index(commit) + 1] if commit in self.history else []
+        return [
+            {"jobId": job_id, "commitSha": sha, "intent": {"schemaVersion": 1, "actions": job.intents[node]}}
+            for sha in reached
+            for job_id, job in self.jobs.items()
+            if job.commit == sha and job.state == "waiting" and node in job.intents
+        ]
+
+    def _event(self, job_id: str, event: dict[str, Any]) -> tuple[int, Any]:
+        job = self.jobs[job_id]
+        key = (event["status"], event["phase"])
+        self.on_event.pop(key, lambda: None)()
+        if job.state != "waiting":
+            return 409, {"error": f"the job is {job.state}", "state": job.state}
+        self.events.append((job_id, *key))
+        self.bodies.append(event)
+        if event["phase"] != "intent":
+            row = next(
+                row
+                for row in job.rows
+                if (row["node"], row["actionIndex"], row["op"])
+                == (event["node"], event["actionIndex"], event["phase"])
+            )
+            row["status"] = event["status"]
+        if event["status"] in ("failed", "timed_out"):
+            job.state = "failed"
+        return 200, {"recorded": True}
+
+
+class RecordedOperations:
+    """Operations that only note their calls; `failures` maps an operation to what it raises once."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, str]] = []
+        self.failures: dict[str, BaseException] = {}
+        self.entries: list[Entry] = []
+        self.snapshots: list[Mapping[str, str]] = []
+        self.during: dict[str, Callable[[], None]] = {}
+        self.pruned = 0
+
+    def names(self) -> list[str]:
+        return [name for name, _, _ in self.calls]
+
+    def _call(self, name: str, context: Context, user: str) -> None:
+        assert context.deadline.remaining() > 0
+        self.calls.append((name, context.job, user))
+        self.during.pop(name, lambda: None)()
+        if name in self.failures:
+            raise self.failures.pop(name)
+
+    def backup(self, context: Context, action: Action) -> Mapping[str, object]:
+        self._call("backup", context, action.user)
+        return {"user": action.user, "sourceNode": "node-a", "snapshots": {"data": "abc123"}}
+
+    def restore(self, context: Context, action: Action, entry: Entry, snapshots: Mapping[str, str]) -> None:
+        self.entries.append(entry)
+        self.snapshots.append(snapshots)
+        self._call("restore", context, action.user)
+
+    def activate(self, context: Context, action: Action, entry: Entry) -> None:
+        self.entries.append(entry)
+        self._call("activate", context, action.user)
+
+    def reload(self, context: Context, action: Action, entry: Entry) -> None:
+        self.entries.append(entry)
+        self._call("reload", context, action.user)
+
+    def deactivate(self, context: Context, action: Action) -> None:
+        self._call("deactivate", context, action.user)
+
+    def thaw(self, context: Context, user: str) -> None:
+        self._call("thaw", context, user)
+
+    def keep(self, context: Context, user: str) -> None:
+        self._call("keep", context, user)
+
+    def withdraw(self, context: Context, user: str) -> None:
+        self._call("withdraw", context, user)
+
+    def switch_back(self, context: Context, user: str) -> None:
+        self._call("switch_back", context, user)
+
+    def prune(self, now: float) -> None:
+        assert now > 0
+        self.pruned += 1
+
+    def boot(self) -> None:
+        raise OperationFailed("not part of an activation")

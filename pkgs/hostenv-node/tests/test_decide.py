@@ -1,0 +1,215 @@
+"""The rules of contract 7 and 8, one by one."""
+
+import pytest
+from hostenv_node.decide import (
+    Announce,
+    Close,
+    Finish,
+    Keep,
+    Move,
+    Report,
+    Start,
+    Step,
+    SwitchBack,
+    Thaw,
+    Wait,
+    Withdraw,
+    after,
+    next_move,
+    next_step,
+)
+from hostenv_node.intent import Action
+from hostenv_node.job_view import JobView, Row
+from hostenv_node.journal import JobJournal, Progress
+
+U, V = "site-main-1111111", "site-stage-2222222"
+
+
+def journal(*actions: Action, node: str = "node-b", job: str = "job", order: int = 1) -> JobJournal:
+    return JobJournal.opened(job, "1" * 40, node, order, actions)
+
+
+def view(*rows: tuple[str, str, str, str], state: str = "waiting", job: str = "job") -> JobView:
+    return JobView(job, state, tuple(Row(*row) for row in rows))
+
+
+def move(op: str, user: str = U) -> Action:
+    return Action(op, user, "node-a", "node-b", ("data",))
+
+
+def reload(user: str = U) -> Action:
+    return Action("reload", user, "node-b", "node-b", ())
+
+
+def succeeded(journal: JobJournal, *indices: int) -> JobJournal:
+    for index in indices:
+        journal = journal.started(index).ended(index, Progress.SUCCESS).reported(index)
+    return journal
+
+
+SOURCE = journal(move("backup"), move("deactivate"), node="node-a")
+TARGET = journal(move("restore"), move("activate"))
+
+
+def rows(backup: str = "queued", verify: str = "queued") -> tuple[tuple[str, str, str, str], ...]:
+    return ("node-a", "backup", U, backup), ("provider", "verify", U, verify)
+
+
+def test_first_action_starts_and_is_reported_before_the_next() -> None:
+    assert next_step(SOURCE, view(*rows())) == Start(0)
+    done = SOURCE.started(0).ended(0, Progress.SUCCESS)
+    assert next_step(done, view(*rows("running"))) == Report(0)
+
+
+@pytest.mark.parametrize("status", ["queued", "waiting", "running", "failed", "timed_out"])
+def test_restore_waits_for_its_sources_backup(status: str) -> None:
+    assert next_step(TARGET, view(*rows(status))) == Announce(0)
+    assert next_step(TARGET.announced(0), view(*rows(status))) == Wait()
+
+
+def test_restore_starts_after_the_backup_of_its_own_user_on_its_own_source() -> None:
+    assert next_step(TARGET.announced(0), view(*rows("success"))) == Start(0)
+    others = (("node-c", "backup", U, "success"), ("node-a", "backup", V, "success"))
+    assert next_step(TARGET, view(*rows(), *others)) == Announce(0)
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_deactivate_of_a_move_waits_for_the_providers_check(status: str) -> None:
+    moved = succeeded(SOURCE, 0)
+    activated = ("node-b", "activate", U, "success")
+    assert next_step(moved, view(*rows("success", status), activated)) == Announce(1)
+    assert next_step(moved, view(*rows("success", "success"), activated)) == Start(1)
+
+
+def test_deactivate_without_a_target_waits_for_nobody() -> None:
+    removed = journal(Action("deactivate", U, "node-b", None, ()))
+    assert next_step(removed, view()) == Start(0)
+
+
+def test_deactivate_of_a_stale_copy_goes_on_when_the_job_checks_nothing() -> None:
+    stale = journal(Action("deactivate", U, "node-b", "node-c", ()))
+    assert next_step(stale, view(("node-b", "deactivate", U, "queued"))) == Start(0)
+
+
+@pytest.mark.parametrize(("last", "expected"), [(move("activate"), Thaw(U)), (reload(), Keep(U))])
+def test_target_goes_live_only_after_the_commit_point(last: Action, expected: Step) -> None:
+    activated = succeeded(journal(last), 0)
+    assert next_step(activated, view(*rows("success", "running"))) == Wait()
+    verified = view(*rows("success", "success"))
+    assert next_step(activated, verified) == expected
+    assert next_step(activated.settled(U), verified) == Finish()
+
+
+def test_next_user_waits_until_the_first_is_live() -> None:
+    two = succeeded(journal(move("activate"), move("activate", V)), 0)
+    assert (
+        next_step(two, view(("provider", "verify", U, "queued"), ("provider", "verify", V, "queued")))
+        == Wait()
+    )
+    assert next_step(two.settled(U), view(("provider", "verify", V, "queued"))) == Start(1)
+
+
+def test_finished_node_waits_for_the_verdict_and_closes_on_it() -> None:
+    done = succeeded(TARGET, 0, 1).settled(U)
+    assert next_step(done, view(*rows("success", "success"))) == Finish()
+    assert next_step(done.done(), view(*rows("success", "success"))) == Wait()
+    assert next_step(done.done(), view(*rows("success", "success"), state="succeeded")) == Close()
+
+
+def test_intent_without_actions_only_finishes() -> None:
+    assert next_step(journal(), view()) == Finish()
+
+
+@pytest.mark.parametrize("progress", [Progress.FAILED, Progress.TIMED_OUT])
+def test_nothing_follows_a_failed_action(progress: Progress) -> None:
+    failed = TARGET.started(0).ended(0, progress, "disk full")
+    assert next_step(failed, view(*rows("success"))) == Report(0)
+    assert next_step(failed.reported(0), view(*rows("success"))) == Wait()
+
+
+def test_crash_in_an_action_starts_it_again() -> None:
+    assert next_step(SOURCE.started(0), view(*rows("running"))) == Start(0)
+
+
+def test_crash_before_the_report_only_reports() -> None:
+    assert next_step(SOURCE.started(0).ended(0, Progress.SUCCESS), view(*rows("running"))) == Report(0)
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_job_that_is_not_waiting_is_left_alone(state: str) -> None:
+    assert next_step(SOURCE, view(*rows(), state=state)) == Wait()
+
+
+FAILED = [
+    pytest.param(SOURCE, "queued", Close(), id="nothing begun"),
+    pytest.param(SOURCE.started(0), "failed", Thaw(U), id="backup cut short: the source thaws"),
+    pytest.param(succeeded(SOURCE, 0), "failed", Thaw(U), id="backup done: the source thaws"),
+    pytest.param(
+        succeeded(SOURCE, 0), "success", Close(), id="after the commit point nothing thaws the source"
+    ),
+    pytest.param(
+        succeeded(SOURCE, 0).started(1).ended(1, Progress.FAILED).reported(1),
+        "success",
+        Close(),
+        id="failed deactivate leaves the placement",
+    ),
+    pytest.param(TARGET.started(0), "failed", Withdraw(U), id="restore cut short: the target withdraws"),
+    pytest.param(
+        succeeded(TARGET, 0, 1), "failed", Withdraw(U), id="activated, not verified: the target withdraws"
+    ),
+    pytest.param(
+        succeeded(TARGET, 0, 1), "success", Thaw(U), id="verified: the target thaws, whatever the verdict"
+    ),
+    pytest.param(journal(reload()).started(0), "failed", SwitchBack(U), id="reload is switched back"),
+    pytest.param(succeeded(journal(reload()), 0), "success", Keep(U), id="verified reload stays"),
+]
+
+
+@pytest.mark.parametrize("state", ["failed", "superseded"])
+@pytest.mark.parametrize(("begun", "verify", "expected"), FAILED)
+def test_verdict(begun: JobJournal, verify: str, expected: Step, state: str) -> None:
+    assert next_step(begun, view(*rows("success", verify), state=state)) == expected
+
+
+def test_verdict_is_acted_on_per_environment_and_once() -> None:
+    both = succeeded(journal(move("backup"), move("deactivate"), move("backup", V), node="node-a"), 0, 1, 2)
+    failed = view(("provider", "verify", U, "success"), ("provider", "verify", V, "failed"), state="failed")
+    assert next_step(both, failed) == Thaw(V)
+    assert next_step(after(both, Thaw(V)), failed) == Close()
+
+
+def test_success_is_a_verdict_too() -> None:
+    assert next_step(succeeded(TARGET, 0, 1), view(state="succeeded")) == Thaw(U)
+
+
+def test_jobs_run_in_commit_order_one_at_a_time() -> None:
+    first, second = TARGET, journal(move("activate", V), job="second", order=2)
+    blocked = {"job": view(*rows()), "second": view(job="second")}
+    assert next_move([first, second], blocked) == Move(first, Announce(0))
+    waiting = first.announced(0)
+    assert next_move([waiting, second], blocked) == Move(waiting, Wait())
+    finished = succeeded(first, 0, 1).settled(U).done()
+    assert next_move([finished, second], blocked) == Move(second, Start(0))
+
+
+def test_verdict_of_a_later_job_does_not_wait_for_an_earlier_one() -> None:
+    first, second = TARGET.announced(0), journal(move("backup", V), job="second", order=2)
+    views = {"job": view(*rows()), "second": view(state="superseded", job="second")}
+    assert next_move([first, second], views) == Move(second, Close())
+
+
+def test_job_whose_undoing_failed_holds_up_later_ones_but_is_not_waited_for() -> None:
+    second = journal(move("activate", V), job="second", order=2)
+    views = {"job": view(*rows(), state="failed"), "second": view(job="second")}
+    assert next_move([SOURCE.started(0), second], views, {"job"}) is None
+
+
+def test_job_that_the_provider_does_not_know_is_kept_and_holds_up_nobody() -> None:
+    second = journal(move("activate", V), job="second", order=2)
+    assert next_move([SOURCE.started(0)], {}) is None
+    assert next_move([SOURCE.started(0), second], {"second": view(job="second")}) == Move(second, Start(0))
+
+
+def test_nothing_to_do_when_only_verdicts_are_missing() -> None:
+    finished = succeeded(TARGET, 0, 1).settled(U).done()
+    assert next_move([finished], {"job": view(*rows("success", "success"))}) is None

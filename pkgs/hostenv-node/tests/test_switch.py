@@ -1,0 +1,206 @@
+"""Taking over a generation: accounts, slice, commit; again and again, and only this node's."""
+
+import grp
+import json
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hostenv_node import users
+from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
+from hostenv_node.generation import Generation
+from hostenv_node.switch import reapply, switch
+from node_support import C1, C2, USER
+
+OTHER = "shop-main-1234567"
+
+
+class Machine:
+    """Accounts in text files, with programs that add to them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tools = {}
+        for name, kind in (("useradd", "passwd"), ("groupadd", "group")):
+            program = root / name
+            number = "--uid" if kind == "passwd" else "--gid"
+            program.write_text(
+                "#!/bin/sh\n"
+                f'echo "{name} $*" >>{root}/calls\n'
+                f"[ ! -e {root}/broken-{name} ] || {{ echo no space left >&2; exit 1; }}\n"
+                'number=\nfor word; do [ "$last" != ' + number + " ] || number=$word; last=$word; done\n"
+                f'echo "$last $number" >>{root}/{kind}\n'
+            )
+            program.chmod(0o755)
+            self.tools[name] = str(program)
+            (root / kind).write_text("alice 1500\n")
+        self.homes = root / "home"
+        self.homes.mkdir()
+
+    def entries(self, kind: str) -> list[tuple[str, int]]:
+        lines = (line.split() for line in (self.root / kind).read_text().splitlines())
+        return [(name, int(number)) for name, number in lines]
+
+    def add(self, kind: str, name: str, number: int) -> None:
+        with (self.root / kind).open("a") as file:
+            file.write(f"{name} {number}\n")
+
+    def calls(self) -> list[str]:
+        path = self.root / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine(tmp_path)
+    fields = {"passwd": ("pw_name", "pw_uid"), "group": ("gr_name", "gr_gid")}
+
+    def by(kind: str, position: int) -> Callable[[object], SimpleNamespace]:
+        def look_up(key: object) -> SimpleNamespace:
+            for entry in made.entries(kind):
+                if entry[position] == key:
+                    return SimpleNamespace(**dict(zip(fields[kind], entry, strict=True)))
+            raise KeyError(key)
+
+        return look_up
+
+    monkeypatch.setattr(pwd, "getpwnam", by("passwd", 0))
+    monkeypatch.setattr(pwd, "getpwuid", by("passwd", 1))
+    monkeypatch.setattr(grp, "getgrnam", by("group", 0))
+    monkeypatch.setattr(grp, "getgrgid", by("group", 1))
+    monkeypatch.setattr(users.os, "chown", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(users.ensure_users, "__defaults__", (made.homes,))
+    return made
+
+
+@pytest.fixture
+def config(configure: Callable[..., Config], machine: Machine) -> Config:
+    return configure("node-b", tools=machine.tools)
+
+
+def recorded(config: Config) -> str | None:
+    generation = Generation.recorded(config)
+    return generation.commit if generation else None
+
+
+def test_switch_makes_the_users_and_records_slice_and_commit(
+    config: Config, machine: Machine, generation: Callable[..., Path]
+) -> None:
+    toplevel = generation(C1, environments={USER: {"uid": 1002}})
+    assert switch(config, toplevel) == Generation(C1, toplevel)
+    assert machine.entries("passwd")[-1] == (USER, 1002)
+    assert machine.entries("group")[-1] == (USER, 1002)
+    assert (machine.homes / USER).stat().st_mode & 0o777 == 0o700
+    assert json.loads(config.slice_file.read_text())["environments"] == {USER: {"uid": 1002}}
+    assert recorded(config) == C1
+
+
+def test_same_generation_again_changes_nothing(
+    config: Config, machine: Machine, generation: Callable[..., Path]
+) -> None:
+    toplevel = generation(C1, environments={USER: {"uid": 1002}})
+    switch(config, toplevel)
+    before = {path: path.stat().st_mtime_ns for path in config.state_dir.iterdir()}
+    calls = machine.calls()
+    switch(config, toplevel)
+    assert {path: path.stat().st_mtime_ns for path in config.state_dir.iterdir()} == before
+    assert machine.calls() == calls
+
+
+def test_switch_removes_nothing(config: Config, machine: Machine, generation: Callable[..., Path]) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    switch(config, generation(C2))
+    assert (USER, 1002) in machine.entries("passwd")
+    assert json.loads(config.users_file.read_text()) == {USER: 1002}
+    assert recorded(config) == C2
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "number"),
+    [("passwd", USER, 1002), ("passwd", "bob", 1002), ("group", USER, 1002), ("group", "staff", 1002)],
+)
+def test_foreign_account_is_refused_and_nothing_is_made(
+    config: Config, machine: Machine, generation: Callable[..., Path], kind: str, name: str, number: int
+) -> None:
+    switch(config, generation(C1))
+    machine.add(kind, name, number)
+    with pytest.raises(HostenvError, match=name):
+        switch(config, generation(C2, environments={OTHER: {"uid": 1003}, USER: {"uid": 1002}}))
+    assert machine.calls() == []
+    assert recorded(config) == C1
+    assert not config.users_file.exists()
+
+
+def test_uid_that_changed_in_the_plan_is_refused(
+    config: Config, machine: Machine, generation: Callable[..., Path]
+) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    calls = machine.calls()
+    with pytest.raises(HostenvError, match="1002 on this node but 1009"):
+        switch(config, generation(C2, environments={USER: {"uid": 1009}}))
+    assert machine.calls() == calls
+
+
+def test_home_of_somebody_else_is_refused(
+    config: Config, machine: Machine, generation: Callable[..., Path]
+) -> None:
+    (machine.homes / USER).write_text("not a folder")
+    with pytest.raises(HostenvError, match="move it away"):
+        switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    assert machine.calls() == []
+
+
+@pytest.mark.parametrize("program", ["groupadd", "useradd"])
+def test_cut_short_between_accounts_is_completed(
+    config: Config, machine: Machine, generation: Callable[..., Path], program: str
+) -> None:
+    toplevel = generation(C1, environments={USER: {"uid": 1002}})
+    (machine.root / f"broken-{program}").touch()
+    with pytest.raises(HostenvError, match="no space left"):
+        switch(config, toplevel)
+    assert recorded(config) is None
+    (machine.root / f"broken-{program}").unlink()
+    switch(config, toplevel)
+    assert machine.entries("passwd")[-1] == machine.entries("group")[-1] == (USER, 1002)
+    assert recorded(config) == C1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        (f"hostenv-node-a-{C1}", {"node": "node-b", "environments": {}}, "built for node node-a"),
+        ("nixos-system-node-b-24.11", {"node": "node-b", "environments": {}}, "is not named"),
+        (f"hostenv-node-b-{C1[:7]}", {"node": "node-b", "environments": {}}, "is not named"),
+        (f"hostenv-node-b-{C1}", None, "missing"),
+        (f"hostenv-node-b-{C1}", {"node": "node-a", "environments": {}}, "is for node 'node-a'"),
+        (f"hostenv-node-b-{C1}", {"node": "node-b"}, "environments"),
+        (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {"../x": {"uid": 1002}}}, "cannot name"),
+        (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {"root": {"uid": 0}}}, "uid of root"),
+        (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: {"uid": "1002"}}}, "uid of"),
+        (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: 1002}}, "must be an object"),
+    ],
+)
+def test_generation_that_is_not_this_nodes_is_refused(
+    config: Config, machine: Machine, tmp_path: Path, name: str, content: object, complaint: str
+) -> None:
+    toplevel = tmp_path / "store" / f"{'0' * 32}-{name}"
+    toplevel.mkdir(parents=True)
+    if content is not None:
+        (toplevel / "slice.json").write_text(json.dumps(content))
+    with pytest.raises(HostenvError, match=complaint):
+        switch(config, toplevel)
+    assert machine.calls() == []
+    assert recorded(config) is None
+
+
+def test_reapply_follows_comins_profile(config: Config, generation: Callable[..., Path]) -> None:
+    assert reapply(config) is None
+    generation(C1)
+    reapply(config)
+    assert recorded(config) == C1
+    generation(C2)
+    reapply(config)
+    assert recorded(config) == C2
