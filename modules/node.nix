@@ -21,6 +21,25 @@ let
   # the path that the package's units watch
   tokenFile = "/etc/hostenv/node-token";
   tool = lib.getExe';
+  tools = {
+    git = lib.getExe pkgs.git;
+    nix = tool config.nix.package "nix";
+    nginx = lib.getExe nginx.package;
+    mariadb = tool pkgs.mariadb "mariadb";
+    mariadbd = tool pkgs.mariadb "mariadbd";
+    mariadb-dump = tool pkgs.mariadb "mariadb-dump";
+    mariadb-install-db = tool pkgs.mariadb "mariadb-install-db";
+    php = tool cfg.php "php";
+    php-fpm = tool cfg.php "php-fpm";
+    restic = lib.getExe pkgs.restic;
+    systemctl = tool config.systemd.package "systemctl";
+    loginctl = tool config.systemd.package "loginctl";
+    runuser = tool pkgs.util-linux "runuser";
+    tar = lib.getExe pkgs.gnutar;
+    useradd = tool pkgs.shadow "useradd";
+    groupadd = tool pkgs.shadow "groupadd";
+    comin = lib.getExe config.services.comin.package;
+  };
 in
 {
   options.services.hostenv-node = {
@@ -206,49 +225,42 @@ in
 
     environment.systemPackages = [ cfg.package ];
 
-    environment.etc."hostenv/node.json".text = builtins.toJSON (
+    environment.etc = lib.mkMerge [
       {
-        node = cfg.name;
-        inherit tokenFile;
-        inherit (cfg)
-          apiBaseUrl
-          actionTimeout
-          setAsideRetentionDays
-          frontDoorPort
-          applications
-          ;
-        stateDir = "/var/lib/hostenv";
-        frontDoorGroup = nginx.group;
-        shell = lib.getExe pkgs.bashInteractive;
-        tools = {
-          git = lib.getExe pkgs.git;
-          nix = tool config.nix.package "nix";
-          nginx = lib.getExe nginx.package;
-          mariadb = tool pkgs.mariadb "mariadb";
-          mariadbd = tool pkgs.mariadb "mariadbd";
-          mariadb-dump = tool pkgs.mariadb "mariadb-dump";
-          mariadb-install-db = tool pkgs.mariadb "mariadb-install-db";
-          php = tool cfg.php "php";
-          php-fpm = tool cfg.php "php-fpm";
-          restic = lib.getExe pkgs.restic;
-          systemctl = tool config.systemd.package "systemctl";
-          loginctl = tool config.systemd.package "loginctl";
-          runuser = tool pkgs.util-linux "runuser";
-          tar = lib.getExe pkgs.gnutar;
-          useradd = tool pkgs.shadow "useradd";
-          groupadd = tool pkgs.shadow "groupadd";
-          comin = lib.getExe config.services.comin.package;
+        "hostenv/node.json".text = builtins.toJSON (
+          {
+            node = cfg.name;
+            inherit tokenFile;
+            inherit (cfg)
+              apiBaseUrl
+              actionTimeout
+              setAsideRetentionDays
+              frontDoorPort
+              applications
+              ;
+            stateDir = "/var/lib/hostenv";
+            frontDoorGroup = nginx.group;
+            shell = "/run/current-system/sw/bin/bash";
+            tools = lib.mapAttrs (name: _: "/etc/hostenv/tools/${name}") tools;
+          }
+          // lib.optionalAttrs (cfg.slice != null) {
+            cominProfile = "/etc/hostenv/generation";
+          }
+        );
+      }
+      # Environments' units name these paths and outlive the system that rendered them: a store path would one day be
+      # collected as garbage.
+      (lib.mapAttrs' (
+        name: program: lib.nameValuePair "hostenv/tools/${name}" { source = program; }
+      ) tools)
+      (lib.mkIf (cfg.tokenFile != tokenFile) {
+        "hostenv/node-token" = {
+          source = cfg.tokenFile;
+          mode = "direct-symlink";
         };
-      }
-      // lib.optionalAttrs (cfg.slice != null) {
-        cominProfile = "/etc/hostenv/generation";
-      }
-    );
-
-    environment.etc."hostenv/node-token" = lib.mkIf (cfg.tokenFile != tokenFile) {
-      source = cfg.tokenFile;
-      mode = "direct-symlink";
-    };
+      })
+      (lib.mkIf (cfg.slice != null) { "hostenv/generation".source = generation; })
+    ];
 
     systemd.packages = [ cfg.package ];
     systemd.tmpfiles.packages = [ cfg.package ];
@@ -291,7 +303,6 @@ in
       };
     };
 
-    environment.etc."hostenv/generation" = lib.mkIf (cfg.slice != null) { source = generation; };
     systemd.services.hostenv-switch = lib.mkIf (cfg.slice != null) {
       description = "Hand this node's part of the plan to hostenv";
       wantedBy = [ "multi-user.target" ];

@@ -20,6 +20,9 @@ let
       ) config.systemd.units
     );
     wanted = lib.mapAttrs (_: unit: unit.wantedBy) config.systemd.units;
+    keptRunning = lib.attrNames (
+      lib.filterAttrs (_: service: !service.restartIfChanged) config.systemd.services
+    );
     etc = lib.mapAttrs (_: file: file.text) (
       lib.filterAttrs (
         name: file: lib.hasPrefix "hostenv/" name && file.text != null
@@ -39,12 +42,7 @@ let
     };
     ports = config.networking.firewall.allowedTCPPorts;
     users = lib.mapAttrs (_: user: {
-      inherit (user)
-        group
-        extraGroups
-        home
-        isSystemUser
-        ;
+      inherit (user) group extraGroups;
     }) config.users.users;
     groups = lib.attrNames config.users.groups;
     unitPackages = map toString config.systemd.packages;
@@ -143,8 +141,45 @@ in
       interactive = lib.mapAttrs (_: node: node.virtualisation.forwardPorts) config.interactive.nodes;
     };
 
+  # what each package says that it can run
+  programs =
+    let
+      inherit (hostenv.checks.x86_64-linux.migration.config) nodes;
+    in
+    map
+      (package: {
+        inherit (package) pname;
+        outputs = map (output: "${package.${output}}") package.outputs;
+        mainProgram = package.meta.mainProgram or null;
+      })
+      (
+        (with nodes.node-a.nixpkgs.pkgs; [
+          bashInteractive
+          drupal
+          fcgiwrap
+          git
+          gnutar
+          mariadb
+          php
+          restic
+          restic-rest-server
+          shadow
+          util-linux
+        ])
+        ++ [
+          nodes.node-a.nix.package
+          nodes.node-a.services.comin.package
+          nodes.node-a.services.hostenv-node.package
+          nodes.node-a.services.nginx.package
+          nodes.node-a.systemd.package
+          nodes.provider.services.hostenv-provider.package
+        ]
+      );
+
+  # Debian's paths in the sources, and what the packages put in their place
   paths = {
-    inherit (hostenv.packages.x86_64-linux) hostenv-provider hostenv-node;
+    hostenv-provider = hostenv.packages.x86_64-linux.hostenv-provider.paths;
+    hostenv-node = hostenv.packages.x86_64-linux.hostenv-node.paths;
   };
 
   template =
@@ -155,9 +190,13 @@ in
       };
     in
     lib.mapAttrs (_: system: {
-      machine = removeAttrs (machine (system.config // { virtualisation = { }; })) [ "virtualisation" ];
-      toplevel = system.config.system.build.toplevel.drvPath;
+      inherit (system.config) warnings;
       inherit (system.config.services.comin) machineId;
+      toplevel = system.config.system.build.toplevel.drvPath;
+      switch = system.config.systemd.units."hostenv-switch.service".text;
+      wantedBy = system.config.systemd.services.hostenv-switch.wantedBy;
+      generation = "${system.config.environment.etc."hostenv/generation".source}";
+      configuration = system.config.environment.etc."hostenv/node.json".text;
     }) operator.nixosConfigurations;
 
   right = refusals [
