@@ -1,0 +1,99 @@
+"""The command `run-demo.sh`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hostenv_lab import host
+from hostenv_lab.errors import HostenvError
+from hostenv_lab.lab import ending_signals
+
+from hostenv_demo import demo, workdir
+from hostenv_demo.console import Console
+
+_FAILED, _USAGE, _ABORTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0 ok, 1 failed, 2 usage, 130 aborted (contract 9)."""
+    options = _parser().parse_args(arguments)
+    console = Console(color=not options.no_color)
+    try:
+        with ending_signals():
+            if options.teardown:
+                return _teardown(options.workdir, console)
+            with console:
+                return _run(options, console)
+    except HostenvError as error:
+        _complain(str(error))
+        return _FAILED
+    except OSError as error:
+        _complain(f"{error.filename or 'this host'}: {error.strerror}")
+        return _FAILED
+    except KeyboardInterrupt:
+        _complain("aborted; machines, network and work folder of the run are gone")
+        return _ABORTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run-demo.sh",
+        description="Moves a live website, database and files, from one machine to another by a Git push.",
+        epilog="Example: ./run-demo.sh --automated --cleanup",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--automated", action="store_true", help="run every stage without a question")
+    parser.add_argument("--cleanup", action="store_true", help="remove the work folder after success")
+    parser.add_argument("--teardown", action="store_true", help="remove what a crashed run left, and exit")
+    parser.add_argument(
+        "--workdir", type=Path, metavar="DIR", help="the run's folder (default: a new one below /tmp)"
+    )
+    parser.add_argument(
+        "--machines",
+        choices=host.CHOICES,
+        default="auto",
+        help="VMs by QEMU or containers by systemd-nspawn (auto: VMs where KVM works, else containers)",
+    )
+    parser.add_argument(
+        "--comin", type=Path, metavar="PROGRAM", help="the real comin instead of the stand-in"
+    )
+    parser.add_argument("--drupal", type=Path, metavar="DIR", help="a real Drupal instead of the stand-in")
+    parser.add_argument("--no-color", action="store_true", help="no colours")
+    parser.add_argument(
+        "--keep-failed-workdir", action="store_true", help="keep the whole work folder of a failed run"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    given = {name: path for name in ("comin", "drupal") if (path := getattr(options, name))}
+    passed = demo.run(
+        demo.Options(
+            machines=options.machines,
+            workdir=options.workdir,
+            cleanup=options.cleanup,
+            keep_failed_workdir=options.keep_failed_workdir,
+            given=given,
+        ),
+        console,
+    )
+    if not passed:
+        console.error("The demo failed.")
+        return _FAILED
+    console.success(f"The site moved. {sum(seconds for _, seconds in console.stages):.0f} s in all.")
+    return 0
+
+
+def _teardown(folder: Path | None, console: Console) -> int:
+    folders = [folder] if folder else workdir.left_behind()
+    for found in folders:
+        workdir.remove(found)
+        console.info(f"removed {found}")
+    if not folders:
+        console.info("nothing was left behind")
+    return 0
+
+
+def _complain(text: str) -> None:
+    print(f"run-demo: {text}", file=sys.stderr)
