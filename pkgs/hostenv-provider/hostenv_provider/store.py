@@ -178,10 +178,10 @@ class Store(Queries):
         with self._database.transaction() as db:
             db.execute("UPDATE jobs SET pushed = 1 WHERE id = ?", (job_id,))
 
-    def drop_intents(self, job_id: str) -> None:
-        """The job's push was rejected: forget what was made of its request and plan it again (contract 5)."""
+    def plan_again(self, job_id: str) -> None:
+        """The job's commit was not pushed: forget what was made of its request and queue it (contract 5)."""
         with self._database.transaction() as db:
-            if load_view(db, job_id).state is not JobState.WAITING:
+            if load_view(db, job_id).state not in (JobState.RUNNING, JobState.WAITING):
                 return
             for table in ("intents", "actions", "targets", "events"):
                 db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import parse_qs
 
@@ -17,9 +17,9 @@ _NO_COMMIT = frozenset("0")
 
 @dataclass(frozen=True)
 class Secret:
-    """How a project's webhook is guarded: by a shared secret, or deliberately not at all (`--open-webhook`)."""
+    """How a project's webhook is guarded: by a shared secret, or on purpose not at all (None)."""
 
-    value: str | None
+    value: str | None = field(repr=False)
 
 
 class Signature(Enum):
@@ -100,20 +100,25 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
         return Ignored(f"{ref[:200]} was deleted")
     if ref.startswith("refs/") and not ref.startswith(_BRANCH):
         return Ignored(f"{ref[:200]} is no branch")
-    return Push(ref.removeprefix(_BRANCH))
+    return Push(branch(ref))
 
 
 def _payload(content_type: str, body: bytes) -> dict[str, object] | None:
     text: str | bytes = body
+    is_form = content_type.split(";")[0].strip().lower() == "application/x-www-form-urlencoded"
     try:
-        if content_type.split(";")[0].strip().lower() == "application/x-www-form-urlencoded":
-            fields = parse_qs(body.decode("ascii"), max_num_fields=20)
-            # What clients like curl send with this type by default is JSON all the same.
-            text = fields["payload"][0] if "payload" in fields else body
+        # Clients like curl send plain JSON with this type too, unless they are told otherwise.
+        if is_form and not body.lstrip().startswith(b"{"):
+            text = parse_qs(body.decode("ascii"), max_num_fields=20)["payload"][0]
         payload = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, KeyError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def branch(ref: str) -> str:
+    """The branch's name of a Git reference, however it is spelled."""
+    return ref.removeprefix(_BRANCH)
 
 
 def projects_of_hash(plan: Plan, project_hash: str) -> list[str]:
@@ -128,4 +133,4 @@ def follows(environments: Iterable[Environment], push: Push) -> bool:
     enabled = [environment for environment in environments if environment.enable]
     if push.ref is None:
         return bool(enabled)
-    return any(environment.source.ref.removeprefix(_BRANCH) == push.ref for environment in enabled)
+    return any(branch(environment.source.ref) == push.ref for environment in enabled)

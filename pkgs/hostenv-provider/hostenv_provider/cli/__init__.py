@@ -4,12 +4,36 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hostenv_provider.cli import dns_gate, init, plan, project
+from hostenv_provider.cli import (
+    comin_tokens,
+    dns_gate,
+    init,
+    jobs,
+    migrate,
+    plan,
+    project,
+    rollback,
+    secrets,
+    service,
+    trigger,
+)
 from hostenv_provider.cli.identity import become_service_user
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 
-COMMANDS = (init, project, plan, dns_gate)
+COMMANDS = (
+    init,
+    project,
+    plan,
+    dns_gate,
+    comin_tokens,
+    secrets,
+    trigger,
+    jobs,
+    migrate,
+    rollback,
+    service,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

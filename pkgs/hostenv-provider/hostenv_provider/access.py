@@ -1,0 +1,60 @@
+"""Who a request is from and what its sender may read (contract 4, node authentication; contract 1, /git/)."""
+
+import base64
+import re
+from collections.abc import Mapping
+
+from hostenv_provider.exchange import HttpAnswer, HttpError, HttpRequest
+from hostenv_provider.jobs import PROVIDER_NODE
+from hostenv_provider.queries import Queries
+from hostenv_provider.tokens import TokenFile
+
+PUBLIC_MARK = "x-hostenv-public"
+"""nginx puts this header on every request that comes from the network."""
+
+_GIT_READ = re.compile(
+    r"/git/(?P<repository>provider|[a-z0-9]+__[a-z0-9]+)\.git/"
+    r"(?P<service>info/refs\?service=git-upload-pack|git-upload-pack)"
+)
+
+
+class Access:
+    """Checks of node tokens."""
+
+    def __init__(self, tokens: TokenFile, store: Queries) -> None:
+        self._tokens = tokens
+        self._store = store
+
+    def require_node(self, request: HttpRequest, node: str) -> None:
+        """Raises HttpError 403 unless the request carries a token of this node."""
+        scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not self._is_node(node, token.strip()):
+            raise HttpError(403, "forbidden")
+
+    def git(self, request: HttpRequest) -> HttpAnswer:
+        """nginx asks whether to let a request of `/git/` through: 204 yes, 401 who are you, 403 no."""
+        node, token = _basic(request.headers)
+        if not self._is_node(node, token):
+            raise HttpError(401, "give node name and token", {"WWW-Authenticate": 'Basic realm="hostenv"'})
+        # Only these exact forms: what is spelled otherwise, or would write, is not even interpreted.
+        match = _GIT_READ.fullmatch(request.headers.get("x-original-uri", ""))
+        method = request.headers.get("x-original-method", "")
+        if match is None or method != ("GET" if "?" in match["service"] else "POST"):
+            raise HttpError(403, "forbidden")
+        if match["repository"] != "provider" and not self._store.may_read_source(node, match["repository"]):
+            raise HttpError(403, "forbidden")
+        return HttpAnswer(204)
+
+    def _is_node(self, node: str, token: str) -> bool:
+        return node != PROVIDER_NODE and self._tokens.is_valid(node, token)
+
+
+def _basic(headers: Mapping[str, str]) -> tuple[str, str]:
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        name, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return "", ""
+    return name, password

@@ -1,0 +1,52 @@
+"""`hostenv-provider comin-tokens`: the tokens by which nodes identify themselves (contract 4, 6)."""
+
+import argparse
+
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.repository import Repository
+from hostenv_provider.tokens import TokenFile
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        "comin-tokens",
+        help="make a token for every node that has none, replace or show one",
+        epilog="example: hostenv-provider comin-tokens --show node-a",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--rotate",
+        metavar="NODE",
+        help="replace NODE's token; the old one stays valid until the new one was used",
+    )
+    what.add_argument("--show", metavar="NODE", help="print NODE's token")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Raises HostenvError."""
+    tokens = TokenFile(config)
+    if arguments.show is not None:
+        print(tokens.show(arguments.show))
+        return 0
+    nodes = Repository(config).published_plan().nodes
+    if arguments.rotate is not None:
+        if arguments.rotate not in nodes:
+            raise HostenvError(f"no node {arguments.rotate!r} in the plan; there are: {', '.join(nodes)}")
+        tokens.show(arguments.rotate)
+        if not arguments.dry_run:
+            tokens.rotate(arguments.rotate)
+        print(f"{_would(arguments)}replaced: {arguments.rotate}")
+        return 0
+    missing = tokens.missing(nodes)
+    if not arguments.dry_run:
+        tokens.create(missing)
+    print(f"{_would(arguments)}made: {', '.join(missing) or 'none, every node has a token'}")
+    return 0
+
+
+def _would(arguments: argparse.Namespace) -> str:
+    return "would be " if arguments.dry_run else ""

@@ -1,0 +1,44 @@
+"""`hostenv-provider migrate`: move an environment to another node (contract 6)."""
+
+import argparse
+
+from hostenv_provider.client import Client
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        "migrate",
+        help="place an environment on another node and move its data there",
+        epilog="example: hostenv-provider migrate demo__drupal/main --to node-b",
+    )
+    parser.add_argument("environment", metavar="ENV", help="user name or <org>__<project>/<environment>")
+    parser.add_argument("--to", required=True, metavar="NODE", help="the node that is to host it")
+    parser.add_argument(
+        "--migration-source",
+        metavar="ENV=NODE",
+        help="take the data from NODE instead of the node where the environment is deployed",
+    )
+    parser.add_argument("--skip-migrations", action="store_true", help="move without data")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Raises HostenvError."""
+    source = None
+    if arguments.migration_source is not None:
+        environment, _, source = arguments.migration_source.rpartition("=")
+        if environment != arguments.environment:
+            raise HostenvError(
+                f"--migration-source {arguments.migration_source!r}: must begin with {arguments.environment}="
+            )
+    request = {
+        "environment": arguments.environment,
+        "node": arguments.to,
+        "migrationSource": source,
+        "skipMigrations": arguments.skip_migrations,
+    }
+    print(Client(config).start_job(request))
+    return 0

@@ -1,0 +1,23 @@
+"""`hostenv-provider rollback`: an environment's code back to the release before (contract 6)."""
+
+import argparse
+
+from hostenv_provider.client import Client
+from hostenv_provider.config import Config
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        "rollback",
+        help="go back to the release before the deployed one; code only, data stays as it is",
+        epilog="example: hostenv-provider rollback demo__drupal/main",
+    )
+    parser.add_argument("environment", metavar="ENV", help="user name or <org>__<project>/<environment>")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Raises HostenvError."""
+    print(Client(config).start_job({"environment": arguments.environment, "rollback": True}))
+    return 0

@@ -1,0 +1,35 @@
+"""`hostenv-provider secrets set`: a project's own secrets for one of its environments (contract 6)."""
+
+import argparse
+import sys
+
+from hostenv_provider.config import Config
+from hostenv_provider.environment_secrets import MAX_VALUE, EnvironmentSecrets
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.repository import Repository
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its arguments."""
+    secrets = commands.add_parser("secrets", help="secrets that environments get from the provider")
+    actions = secrets.add_subparsers(required=True, metavar="set")
+    parser = actions.add_parser(
+        "set",
+        help="set a secret; the value is read from standard input, so that it stands in no process list",
+        epilog="example: hostenv-provider secrets set demo__drupal/main API_KEY < key.txt",
+    )
+    parser.add_argument("environment", metavar="ENV", help="user name or <org>__<project>/<environment>")
+    parser.add_argument("key", metavar="KEY", help="name of the secret: letters, digits and _")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Raises HostenvError."""
+    environment = Repository(config).published_plan().resolve(arguments.environment)
+    try:
+        value = sys.stdin.buffer.read(MAX_VALUE + 2).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise HostenvError(f"secret {arguments.key}: standard input is not UTF-8 text") from None
+    EnvironmentSecrets(config).set(environment.user_name, arguments.key, value)
+    print(f"{environment.user_name}: {arguments.key} set; the environment gets it with its next deployment")
+    return 0

@@ -1,0 +1,71 @@
+"""What commands ask the running service, over its socket (contract 4)."""
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+
+_TIMEOUT = 60.0
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("service", timeout=_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_TIMEOUT)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """The service of this machine."""
+
+    def __init__(self, config: Config) -> None:
+        self._path = config.socket
+
+    def start_job(self, request: Mapping[str, object]) -> str:
+        """Ask for a job; returns its id. Raises HostenvError if the service refuses or does not run."""
+        answer, _ = self._request("POST", "/api/jobs", json.dumps(request))
+        return str(answer["jobId"])
+
+    def jobs(self) -> list[dict[str, object]]:
+        """The newest jobs, newest first. Raises HostenvError."""
+        answer, _ = self._request("GET", "/api/jobs")
+        jobs = answer["jobs"]
+        assert isinstance(jobs, list)
+        return jobs
+
+    def job(self, job_id: str, tag: str | None = None) -> tuple[dict[str, object], str]:
+        """A job and the tag of this answer; with the tag of the last answer, once something changed.
+
+        Raises HostenvError.
+        """
+        path = f"/api/jobs/{quote(job_id, safe='')}"
+        if tag is None:
+            return self._request("GET", path)
+        return self._request("GET", f"{path}?wait=30", headers={"If-None-Match": tag})
+
+    def _request(
+        self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, object], str]:
+        connection = _Connection(self._path)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            document = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise HostenvError(
+                f"{self._path}: the service does not answer ({error}): is hostenv-provider.service running?"
+            ) from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise HostenvError(str(document["error"]))
+        return document, response.headers.get("ETag", "")

@@ -1,0 +1,204 @@
+"""HTTP over an AF_UNIX socket: one thread for each connection, so that a slow client delays nobody else."""
+
+import contextlib
+import os
+import socket
+import socketserver
+import sqlite3
+import stat
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.exchange import MAX_BODY, HttpAnswer, HttpError, HttpRequest
+
+_READ_TIMEOUT = 30.0
+_MAX_LINE = 65536
+_MAX_PARAMETERS = 50
+_DRAINED = 16 * 1024 * 1024
+_DRAIN_TIME = 5.0
+
+Answer = Callable[[HttpRequest], HttpAnswer]
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Listens with mode 0660 at `path` and lets `answer` handle every request."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 1024
+
+    def __init__(self, path: Path, answer: Answer) -> None:
+        """Raises HostenvError if the socket cannot be made or another service listens on it."""
+        self.answer = answer
+        self._path = path
+        _remove_abandoned(path)
+        umask = os.umask(0o117)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            super().__init__(str(path), _Handler)
+        except OSError as error:
+            raise HostenvError(
+                f"{path}: cannot listen there ({error}): correct socket in provider.json"
+            ) from error
+        finally:
+            os.umask(umask)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        error = sys.exception()
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            traceback.print_exc()
+
+
+def _remove_abandoned(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HostenvError(f"{path}: cannot be looked at ({error.strerror})") from error
+    if not stat.S_ISSOCK(mode):
+        raise HostenvError(f"{path}: exists and is no socket: remove it or correct socket in provider.json")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise HostenvError(f"{path}: another service listens there: stop it first")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "hostenv-provider"
+    sys_version = ""
+    timeout = _READ_TIMEOUT
+    server: Server
+
+    def handle_one_request(self) -> None:
+        self.close_connection = True
+        self.raw_requestline = self.rfile.readline(_MAX_LINE + 1)
+        if len(self.raw_requestline) > _MAX_LINE:
+            self.send_error(414, "the address is too long")
+            return
+        if not self.raw_requestline or not self.parse_request():
+            return
+        try:
+            answer = self._answer()
+        except HttpError as error:
+            self.close_connection = True
+            answer = error.answer()
+        self._send(answer)
+        if answer.status == 413:
+            self._drain()
+
+    def _answer(self) -> HttpAnswer:
+        try:
+            address = urlsplit(self.path)
+            query = dict(
+                reversed(parse_qsl(address.query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
+            )
+        except ValueError:
+            raise HttpError(400, "the address cannot be understood") from None
+        request = HttpRequest(
+            method=self.command,
+            path=address.path,
+            query=query,
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=self._body(),
+        )
+        try:
+            return self.server.answer(request)
+        except sqlite3.Error as error:
+            traceback.print_exc()
+            raise HttpError(503, f"the database does not answer: {error}") from error
+        except Exception as error:
+            traceback.print_exc()
+            raise HttpError(500, "internal error; the service's log tells more") from error
+
+    def _length(self) -> int:
+        if self.headers.get("Transfer-Encoding") is not None:
+            raise HttpError(411, "give the body's length in Content-Length")
+        text = self.headers.get("Content-Length", "0").strip()
+        if not (text.isascii() and text.isdigit()):
+            raise HttpError(400, "Content-Length is no number")
+        if len(text) > 15 or int(text) > MAX_BODY:
+            raise HttpError(413, f"the body is larger than {MAX_BODY} bytes")
+        return int(text)
+
+    def _body(self) -> bytes:
+        left = self._length()
+        deadline = time.monotonic() + _READ_TIMEOUT
+        chunks = []
+        while left:
+            # A client that sends a byte now and then must not hold its thread for ever.
+            if time.monotonic() > deadline:
+                raise HttpError(408, "the body did not arrive in time")
+            chunk = self.rfile.read1(left)
+            if not chunk:
+                raise HttpError(400, "the body is shorter than Content-Length")
+            chunks.append(chunk)
+            left -= len(chunk)
+        return b"".join(chunks)
+
+    def _send(self, answer: HttpAnswer) -> None:
+        body = answer.body()
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if body:
+            self.send_header("Content-Type", "application/json")
+        if answer.status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _drain(self) -> None:
+        # Closing with unread data would reset the connection, and the sender would not see the answer.
+        deadline = time.monotonic() + _DRAIN_TIME
+        left = _DRAINED
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(1)
+            while left > 0 and time.monotonic() < deadline:
+                chunk = self.connection.recv(65536)
+                if not chunk:
+                    break
+                left -= len(chunk)
+
+    def handle_expect_100(self) -> bool:
+        try:
+            self._length()
+        except HttpError as error:
+            self.close_connection = True
+            self._send(error.answer())
+            return False
+        return super().handle_expect_100()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        # Called by the base class for requests that it cannot parse; all of them are the client's fault.
+        self.close_connection = True
+        if not hasattr(self, "command"):
+            self.command = ""
+        self.request_version = self.protocol_version
+        self._send(HttpError(code if code < 500 else 400, message or "bad request").answer())
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass

@@ -1,0 +1,150 @@
+"""The long-running service: HTTP API, worker, verification and time-outs in one process."""
+
+import os
+import signal
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hostenv_provider import projects, verify
+from hostenv_provider.api import Api
+from hostenv_provider.config import Config
+from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan import Environment, Plan, Source
+from hostenv_provider.repository import Repository
+from hostenv_provider.schema import EnvironmentDefinition
+from hostenv_provider.server import Server
+from hostenv_provider.store import Store
+from hostenv_provider.worker import Projects, Worker, log
+
+_IDLE = 60.0
+_RETRY = 5.0
+_EXPIRY = 10.0
+_SHUTDOWN = 5.0
+
+
+class ProjectsOfRepository:
+    """The functions of `projects`, bound to one work tree."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def update_input(self, key: str) -> None:
+        projects.update_input(self._repository, key)
+
+    def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:
+        return projects.evaluate(self._repository, key)
+
+    def sources(
+        self,
+        key: str,
+        definitions: Mapping[str, EnvironmentDefinition],
+        previous: Plan,
+        moves: Callable[[str], bool],
+    ) -> dict[str, Source]:
+        return projects.sources(self._repository, key, definitions, previous, moves)
+
+    def mirror(self, key: str, environments: Mapping[str, Environment]) -> None:
+        projects.mirror(self._repository, key, environments)
+
+
+class Service:
+    """All threads of one provider; `projects_of` and `fetch` are replaced in tests."""
+
+    def __init__(
+        self,
+        config: Config,
+        projects_of: Callable[[Repository], Projects] = ProjectsOfRepository,
+        fetch: verify.Fetch = verify.fetch,
+    ) -> None:
+        """Opens database and socket. Raises HostenvError."""
+        repository = Repository(config)
+        secrets = EnvironmentSecrets(config)
+        # rest-server needs its accounts file before the first environment has an account.
+        secrets.ensure(())
+        self._config = config
+        self._store = Store(config.database)
+        self._store.recover()
+        self._stop = threading.Event()
+        self._worker = Worker(self._store, repository, projects_of(repository), secrets)
+        self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
+        self._server = Server(config.socket, Api(config, self._store, repository, self._problem).answer)
+        self._threads = [
+            threading.Thread(target=self._loop, args=(step,), name=name, daemon=True)
+            for name, step in (
+                ("worker", self._worker.step),
+                ("verifier", self._verify),
+                ("expiry", self._expire),
+            )
+        ]
+        self._serving = threading.Thread(target=self._server.serve_forever, name="server", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work and to answer."""
+        for thread in (*self._threads, self._serving):
+            thread.start()
+
+    def stop(self) -> None:
+        """End the answering at once and the work after its current step, if that ends soon."""
+        self._stop.set()
+        self._store.wake()
+        self._server.shutdown()
+        self._server.server_close()
+        for thread in self._threads:
+            thread.join(_SHUTDOWN)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._store.close()
+
+    def _loop(self, step: Callable[[], bool]) -> None:
+        while not self._stop.is_set():
+            seen = self._store.version()
+            try:
+                if step():
+                    continue
+            except Exception as error:
+                if not isinstance(error, HostenvError):
+                    traceback.print_exc()
+                log(f"{threading.current_thread().name}: {error}; trying again in {_RETRY:.0f} s")
+                self._stop.wait(_RETRY)
+                continue
+            self._store.wait(seen, _IDLE)
+
+    def _verify(self) -> bool:
+        self._verifier.start_due()
+        return False
+
+    def _expire(self) -> bool:
+        for job_id in self._store.expire(self._config.job_timeout):
+            log(f"job {job_id}: no progress for {self._config.job_timeout} s")
+        self._stop.wait(_EXPIRY)
+        return True
+
+    def _problem(self) -> str | None:
+        stopped = [thread.name for thread in self._threads if not thread.is_alive()]
+        return f"stopped: {', '.join(stopped)}" if stopped else None
+
+
+def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. Raises HostenvError if the service cannot start."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    service = Service(config)
+    service.start()
+    print(f"hostenv-provider: listening on {config.socket}", flush=True)
+    _notify("READY=1")
+    ended.wait()
+    _notify("STOPPING=1")
+    service.stop()
+
+
+def _notify(state: str) -> None:
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else str(Path(address)))
+        notify.send(state.encode())

@@ -1,0 +1,144 @@
+"""The service's own HTTP check of an environment at its node's address (contract 7)."""
+
+import http.client
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.jobs import JobState, Status
+from hostenv_provider.plan import Environment
+from hostenv_provider.records import Target, Verification
+from hostenv_provider.schema import Check, Constraint
+from hostenv_provider.store import Store
+
+_TIMEOUT = 10.0
+_WHOLE_TIMEOUT = 30.0
+_PAUSE = 1.0
+_MAX_BODY = 1024 * 1024
+_DEFAULT = (Constraint("minHttpStatus", 200), Constraint("maxHttpStatus", 399))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a web server said; the body is cut at 1 MiB."""
+
+    status: int
+    body: bytes
+
+
+Fetch = Callable[[str, str, str], Answer]
+"""Gets a path: address of the machine, virtual host, path. Raises OSError or http.client.HTTPException."""
+
+
+def checks_of(environment: Environment) -> tuple[Check, ...]:
+    """The environment's checks; without any, its canonical host must answer `/` with 200 to 399."""
+    return environment.checks or (Check("front page", None, "/", _DEFAULT),)
+
+
+def violation(check: Check, answer: Answer) -> str | None:
+    """The first constraint that an answer breaks, in words; None if it keeps all."""
+    for constraint in check.constraints:
+        value = constraint.value
+        match constraint.rule:
+            case "minHttpStatus":
+                broken = answer.status < int(value)
+            case "maxHttpStatus":
+                broken = answer.status > int(value)
+            case _:
+                broken = str(value).encode() not in answer.body
+        if broken:
+            return f"{constraint.rule} {value!r} is not met by the answer with status {answer.status}"
+    return None
+
+
+def problem(target: Target, fetch: Fetch) -> str | None:
+    """Make every check of an environment once; what is wrong, or None."""
+    environment = Environment.from_json({**target.environment, "previousNode": None})
+    for check in checks_of(environment):
+        host = check.virtual_host or environment.hostname
+        try:
+            found = violation(check, fetch(target.address, host, check.path))
+        except (OSError, http.client.HTTPException) as error:
+            found = f"no answer: {error or type(error).__name__}"
+        if found is not None:
+            return f"{check.name} ({host}{check.path} at {target.address}): {found}"
+    return None
+
+
+def fetch(address: str, host: str, path: str, port: int = 80) -> Answer:
+    """GET a path of a virtual host from the web server at `address`; redirects are not followed."""
+    deadline = time.monotonic() + _WHOLE_TIMEOUT
+    connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT)
+    try:
+        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", host)
+        connection.putheader("User-Agent", "hostenv-provider")
+        connection.putheader("Connection", "close")
+        connection.endheaders()
+        response = connection.getresponse()
+        body = b""
+        while len(body) < _MAX_BODY and (chunk := response.read1(65536)):
+            body += chunk
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the answer takes longer than {_WHOLE_TIMEOUT:.0f} s")
+        return Answer(response.status, body)
+    finally:
+        connection.close()
+
+
+class Verifier:
+    """Makes every check that the store asks for, each in its own thread, until it passes or time is up."""
+
+    def __init__(
+        self, store: Store, limit: float, stop: threading.Event, fetch: Fetch = fetch, pause: float = _PAUSE
+    ) -> None:
+        self._store = store
+        self._limit = limit
+        self._stop = stop
+        self._fetch = fetch
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._running: set[tuple[str, str]] = set()
+
+    def start_due(self) -> None:
+        """Start those checks that are due and do not run yet."""
+        for verification in self._store.verifiable():
+            key = (verification.job_id, verification.target.user)
+            with self._lock:
+                if key in self._running:
+                    continue
+                self._running.add(key)
+            threading.Thread(target=self._run, args=(verification,), daemon=True).start()
+
+    def _run(self, verification: Verification) -> None:
+        try:
+            self.verify(verification)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            with self._lock:
+                self._running.discard((verification.job_id, verification.target.user))
+
+    def verify(self, verification: Verification) -> None:
+        """Repeat one environment's check until it passes, its time is up, or its job has ended."""
+        job_id, user = verification.job_id, verification.target.user
+        self._store.start_verification(job_id, user)
+        deadline = time.monotonic() + self._limit
+        while self._store.view(job_id).state is JobState.WAITING:
+            try:
+                found = problem(verification.target, self._fetch)
+            except HostenvError as error:
+                self._store.record_verification(job_id, user, Status.FAILED, str(error))
+                return
+            if found is None:
+                self._store.record_verification(job_id, user, Status.SUCCESS, None)
+                return
+            if time.monotonic() >= deadline:
+                message = f"{found}; repeated for {self._limit:g} s"
+                self._store.record_verification(job_id, user, Status.FAILED, message)
+                return
+            if self._stop.wait(self._pause):
+                return

@@ -1,0 +1,241 @@
+"""The stages of a job, from the request to the pushed commit (contract 5), carried out by one thread."""
+
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from hostenv_provider import dns_gate, names
+from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.intents import derive_actions, verify_actions
+from hostenv_provider.jobs import Request
+from hostenv_provider.plan import Environment, Plan, Source, State, make_plan
+from hostenv_provider.records import Job, Prepared, Target
+from hostenv_provider.repository import PushRejected
+from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
+from hostenv_provider.store import Store
+from hostenv_provider.webhook import branch
+
+STAGES = (
+    "sync_repository",
+    "update_flake",
+    "generate_plan",
+    "dns_gate",
+    "load_plan",
+    "resolve_nodes",
+    "derive_intents",
+    "write_deploy_intent",
+    "finalize_repository",
+)
+MAX_ATTEMPTS = 10
+"""So often a job is planned when its commit cannot be pushed, mostly for somebody else's push."""
+
+
+class WorkTree(Protocol):
+    """What the stages need of the provider repository (`repository.Repository`)."""
+
+    def locked(self) -> AbstractContextManager[None]: ...
+    def sync(self) -> str: ...
+    def read_settings(self) -> ProviderSettings: ...
+    def read_plan(self) -> Plan: ...
+    def read_state(self) -> State: ...
+    def set_node(self, user: str, node: str) -> None: ...
+    def write_generated(self, plan: Plan, state: State) -> None: ...
+    def changed(self) -> bool: ...
+    def commit(self, message: str, allow_empty: bool = False) -> str: ...
+    def push(self, sha: str) -> None: ...
+    def contains(self, sha: str) -> bool: ...
+
+
+class Projects(Protocol):
+    """What the stages need of the projects' flakes and sources (`projects`, bound to one work tree)."""
+
+    def update_input(self, key: str) -> None: ...
+    def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]: ...
+    def sources(
+        self,
+        key: str,
+        definitions: Mapping[str, EnvironmentDefinition],
+        previous: Plan,
+        moves: Callable[[str], bool],
+    ) -> dict[str, Source]: ...
+    def mirror(self, key: str, environments: Mapping[str, Environment]) -> None: ...
+
+
+def log(text: str) -> None:
+    """A line of the service's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Worker:
+    """Takes jobs from the store one after the other."""
+
+    def __init__(
+        self,
+        store: Store,
+        repository: WorkTree,
+        projects: Projects,
+        secrets: EnvironmentSecrets,
+        addresses_of: dns_gate.Lookup = dns_gate.lookup,
+    ) -> None:
+        self._store = store
+        self._repository = repository
+        self._projects = projects
+        self._secrets = secrets
+        self._addresses_of = addresses_of
+        self._attempts: dict[str, int] = {}
+
+    def step(self) -> bool:
+        """Push what a crash left unpushed, else run the next job; False if there was nothing to do.
+
+        Raises HostenvError if the remote cannot be asked what it has.
+        """
+        unpushed = self._store.unpushed()
+        if unpushed:
+            # Commits in their order: what is planned next starts from the remote's head.
+            with self._repository.locked():
+                self._push_waiting(unpushed[0].job_id, unpushed[0].commit_sha or "")
+            return True
+        job = self._store.take_next()
+        if job is None:
+            return False
+        try:
+            with self._repository.locked():
+                prepared = self._prepare(job)
+                if prepared is not None:
+                    self._store.start_waiting(job.job_id, prepared)
+                    self._push_waiting(job.job_id, prepared.commit_sha)
+        except PushRejected as error:
+            self._plan_again(job.job_id, str(error))
+        except HostenvError as error:
+            self._fail(job, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            self._fail(job, f"internal error: {error!r}; the service's log tells more")
+        return True
+
+    def _fail(self, job: Job, error: str) -> None:
+        current = self._store.job(job.job_id)
+        stage = current.stage if current is not None else None
+        self._store.fail(job.job_id, f"{stage or 'start'}: {error}")
+        log(f"job {job.job_id}: failed in stage {stage}: {error}")
+
+    def _push_waiting(self, job_id: str, sha: str) -> None:
+        try:
+            self._repository.push(sha)
+        except HostenvError as error:
+            if not self._repository.contains(sha):
+                # Nobody has seen the commit, so it can be forgotten, whatever was in its way.
+                self._plan_again(job_id, str(error))
+                return
+        self._attempts.pop(job_id, None)
+        self._store.mark_pushed(job_id)
+        log(f"job {job_id}: pushed {sha}")
+
+    def _plan_again(self, job_id: str, error: str) -> None:
+        attempts = self._attempts.pop(job_id, 0) + 1
+        if attempts >= MAX_ATTEMPTS:
+            self._store.fail(job_id, f"push: failed {attempts} times: {error}")
+            return
+        self._attempts[job_id] = attempts
+        log(f"job {job_id}: planned again, since its commit was not pushed: {error}")
+        self._store.plan_again(job_id)
+
+    def _stage(self, job: Job, stage: str) -> None:
+        log(f"job {job.job_id}: stage {stage}")
+        self._store.set_stage(job.job_id, stage)
+
+    def _prepare(self, job: Job) -> Prepared | None:
+        """Run the stages; None if the job ended with them, because no node has anything to do."""
+        key, request = job.request.project, job.request
+        self._stage(job, "sync_repository")
+        self._repository.sync()
+        previous, state = self._repository.read_plan(), self._repository.read_state()
+        for user, node in sorted(request.placements.items()):
+            self._repository.set_node(user, node)
+
+        self._stage(job, "update_flake")
+        if request.refs is None or request.refs:
+            self._projects.update_input(key)
+
+        self._stage(job, "generate_plan")
+        settings = self._repository.read_settings()
+        definitions = self._projects.evaluate(key)
+        sources = self._sources(request, definitions, previous)
+        organisation, project = names.parse_input_name(key)
+        plan, state = make_plan(settings, organisation, project, definitions, sources, previous, state)
+
+        self._stage(job, "dns_gate")
+        addresses = {name: node.address for name, node in settings.nodes.items()}
+        plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key))
+        for warning in warnings:
+            log(f"job {job.job_id}: {warning}")
+
+        self._stage(job, "load_plan")
+        self._repository.write_generated(plan, state)
+        planned = plan.of_project(key)
+
+        self._stage(job, "resolve_nodes")
+        deployed, stale = self._store.deployed(key), self._store.stale(key)
+        _check_nodes(
+            addresses,
+            {deployment.node for deployment in deployed.values()}
+            | set().union(*stale.values())
+            | set(request.migration_sources.values()),
+        )
+
+        self._stage(job, "derive_intents")
+        actions = derive_actions(deployed, planned, stale, request.migration_sources, request.skip_migrations)
+        verifications = verify_actions(actions)
+
+        self._stage(job, "write_deploy_intent")
+        targets = [_target(planned[action.user], addresses) for action in verifications]
+        self._secrets.ensure(user for user, environment in planned.items() if environment.enable)
+
+        self._stage(job, "finalize_repository")
+        self._projects.mirror(key, planned)
+        message = f"Deploy {key} ({job.job_id})"
+        if actions:
+            # Without a change of files too: comin acts on new commits only.
+            sha = self._repository.commit(message, allow_empty=True)
+            return Prepared(sha, actions, verifications, targets)
+        self._finish_without_actions(job, message)
+        return None
+
+    def _finish_without_actions(self, job: Job, message: str) -> None:
+        sha = None
+        if self._repository.changed():
+            sha = self._repository.commit(message)
+            self._repository.push(sha)
+        self._store.succeed(job.job_id, sha)
+
+    def _sources(
+        self, request: Request, definitions: Mapping[str, EnvironmentDefinition], previous: Plan
+    ) -> dict[str, Source]:
+        key = request.project
+        sources = self._projects.sources(key, definitions, previous, lambda ref: request.moves(branch(ref)))
+        for user in request.rollbacks:
+            deployment = self._store.deployment(user)
+            environment = previous.environments.get(user)
+            if deployment is None or deployment.previous_source is None or environment is None:
+                raise HostenvError(f"{user} has no release to go back to")
+            sources[environment.name] = _source(deployment.previous_source)
+        return sources
+
+
+def _check_nodes(known: Collection[str], needed: Iterable[str]) -> None:
+    for node in sorted(set(needed)):
+        if node not in known:
+            raise HostenvError(
+                f"provider.json: node {node} still holds environments: keep it in nodes until they have moved"
+            )
+
+
+def _target(environment: Environment, addresses: Mapping[str, str]) -> Target:
+    return Target(environment.user_name, addresses[environment.node], environment.comparable())
+
+
+def _source(repo: Mapping[str, object]) -> Source:
+    return Source(str(repo["url"]), str(repo["ref"]), str(repo["rev"]), str(repo["narHash"]))
