@@ -8,6 +8,7 @@ from hostenv_provider.names import shown
 
 # Addresses that Nix and git both understand, without anything that has a meaning in a Nix string.
 _URL = re.compile(r"git\+(https|http|ssh|file)://[A-Za-z0-9._~:/@%+-]+")
+_PASSWORD = re.compile(r"git\+[a-z]+://[^/@]*:[^/]*@")
 _MARKERS = re.compile(
     r"^(?P<begin> *# begin projects\b[^\n]*\n)(?P<entries>.*?)(?P<end> *# end projects\b)",
     re.MULTILINE | re.DOTALL,
@@ -35,6 +36,11 @@ def check_url(url: str) -> str:
 
     Raises HostenvError.
     """
+    if _PASSWORD.match(url):
+        raise HostenvError(
+            "project address has a password, which every node would see: leave it out and give the service's"
+            " user a key or a git credential"
+        )
     if not _URL.fullmatch(url) or len(url) > 1000:
         raise HostenvError(
             f"project address {shown(url)} is not git+https://, git+ssh:// or git+file:// with a plain path"

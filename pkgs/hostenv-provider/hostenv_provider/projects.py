@@ -14,13 +14,13 @@ from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import check_url, project_expression
 from hostenv_provider.plan import Environment, Plan, Source, moving
 from hostenv_provider.repository import LOCK, Repository, environment_of
-from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, Limits, run
+from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, Limits, OutputTooLong, run
 from hostenv_provider.schema import EnvironmentDefinition, Value, parse_environments
 
 _FETCH_TIMEOUT = 600
 _EVALUATION_TIMEOUT = 60
-_EVALUATION_LIMITS = Limits(memory=2 << 30, processor_time=20)
-_MAX_OUTPUT = 1 << 20
+_EVALUATION_LIMITS = Limits(memory=2 << 30, processor_time=20, output=1 << 20)
+_MAX_MESSAGE = 500
 
 _NIX_ERROR = re.compile(r"^\s*error: (?P<message>\S.*)$", re.MULTILINE)
 
@@ -91,12 +91,14 @@ def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinitio
             timeout=_EVALUATION_TIMEOUT,
             limits=_EVALUATION_LIMITS,
         )
+    except OutputTooLong:
+        raise InvalidData(
+            f"{where}: its evaluation writes more than {_EVALUATION_LIMITS.output >> 20} MiB"
+        ) from None
     except CommandTimedOut:
         raise InvalidData(f"{where}: its evaluation takes longer than {_EVALUATION_TIMEOUT} s") from None
     if answer.returncode:
         raise InvalidData(f"{where}: {_evaluation_error(answer)}")
-    if len(answer.stdout) > _MAX_OUTPUT:
-        raise InvalidData(f"{where}: defines more than {_MAX_OUTPUT >> 20} MiB of environments")
     try:
         document = json.loads(answer.stdout)
     except (ValueError, RecursionError) as error:
@@ -213,7 +215,9 @@ def _nix(
 
 def _nix_error(answer: Completed) -> str:
     messages = _NIX_ERROR.findall(answer.stderr)
-    return str(messages[-1]) if messages else " ".join(answer.stderr.split())[-500:] or "no message"
+    text = messages[-1] if messages else " ".join(answer.stderr.split())[-_MAX_MESSAGE:] or "no message"
+    # A stranger may have written it, for whatever terminal shows it.
+    return "".join(each if each.isprintable() else "?" for each in text[:_MAX_MESSAGE])
 
 
 def _evaluation_error(answer: Completed) -> str:

@@ -4,21 +4,29 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hostenv_provider.errors import HostenvError
 
 _ERROR_CHARACTERS = 2000
+_MAX_OUTPUT = 64 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a process may use: address space in bytes, processor time in seconds."""
+    """What a process that is not trusted may use.
+
+    Bytes of address space, seconds of processor time, bytes of standard output and of standard error.
+    """
 
     memory: int
     processor_time: int
+    output: int
 
 
 @dataclass(frozen=True)
@@ -38,30 +46,83 @@ class CommandTimedOut(CommandFailed):
     """A program was killed at its time limit."""
 
 
+class OutputTooLong(CommandFailed):
+    """A program was killed because it wrote more than it may."""
+
+
 def run(
     argv: Sequence[str],
     *,
     timeout: float,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: str = "",
     limits: Limits | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program to its end; `env` is added to this process's environment.
+    """Run a program to its end, without input; `env` is added to this process's environment.
 
     At `timeout` seconds the program and all that it started are killed.
-    Raises CommandTimedOut, and with `check` CommandFailed on an exit status other than 0.
+    Raises CommandTimedOut, OutputTooLong, and with `check` CommandFailed on an exit status other than 0.
     """
+    deadline = time.monotonic() + timeout
+    process = _start(argv, cwd, env, limits)
+    try:
+        most = limits.output if limits else _MAX_OUTPUT
+        readers = [_Reader(process, stream, most) for stream in (process.stdout, process.stderr)]
+        for reader in readers:
+            reader.join(max(0, deadline - time.monotonic()))
+        if any(reader.too_long for reader in readers):
+            raise OutputTooLong(f"{_name(argv)} wrote more than {most} bytes")
+        if any(reader.is_alive() for reader in readers):
+            raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s")
+        try:
+            returncode = process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s") from None
+    finally:
+        _end(process)
+        for reader in readers:
+            reader.join()
+    stdout, stderr = (reader.content.decode("utf-8", "replace") for reader in readers)
+    if check and returncode:
+        detail = " ".join((stderr or stdout).split())[-_ERROR_CHARACTERS:]
+        raise CommandFailed(f"{_name(argv)} ended with status {returncode}: {detail or 'no output'}")
+    return Completed(returncode, stdout, stderr)
+
+
+class _Reader(threading.Thread):
+    """Reads one stream of a process to its end; a process that writes too much is killed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stream: IO[bytes] | None, most: int) -> None:
+        super().__init__(daemon=True)
+        assert stream is not None
+        self._process = process
+        self._stream = stream
+        self._most = most
+        self.content = b""
+        self.too_long = False
+        self.start()
+
+    def run(self) -> None:
+        with self._stream:
+            self.content = self._stream.read(self._most + 1)
+            if len(self.content) > self._most:
+                self.too_long = True
+                _kill_group(self._process)
+
+
+def _start(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, limits: Limits | None
+) -> subprocess.Popen[bytes]:
     command = list(argv)
     if limits is not None:
         # The shell sets the limits, because code between fork and exec is not safe in a program with threads.
         script = f'ulimit -v {limits.memory // 1024} && ulimit -t {limits.processor_time} && exec "$@"'
         command = ["/bin/sh", "-c", script, "sh", *command]
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
@@ -72,32 +133,18 @@ def run(
         raise CommandFailed(
             f"cannot start {argv[0]}: {error.strerror}; check tools in provider.json"
         ) from error
-    try:
-        stdout, stderr = process.communicate(stdin.encode(), timeout)
-    except subprocess.TimeoutExpired:
-        raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s") from None
-    finally:
-        _end(process)
-    completed = Completed(
-        process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
-    )
-    if check and completed.returncode:
-        detail = " ".join((completed.stderr or completed.stdout).split())[-_ERROR_CHARACTERS:]
-        raise CommandFailed(
-            f"{_name(argv)} ended with status {completed.returncode}: {detail or 'no output'}"
-        )
-    return completed
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    # Not reaped yet, so the group's number is still ours; it also names children that the leader left behind.
+    _kill_group(process)
+    process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    # While the leader is not reaped the group's number is ours; it also names what the leader left behind.
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
 
 
 def _name(argv: Sequence[str]) -> str:

@@ -1,0 +1,249 @@
+import json
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hostenv_provider.cli import main
+from hostenv_provider.config import PATH_VARIABLE
+
+GIT = shutil.which("git") or "git"
+NIX = shutil.which("nix")
+INIT = ["init", "--hostname", "demo.hostenv.test", "--node", "node-a=192.0.2.1", "--node", "node-b=192.0.2.2"]
+
+needs_nix = pytest.mark.skipif(NIX is None, reason="nix is not installed")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    document = {
+        "dataDir": str(folder),
+        "socket": str(tmp_path / "socket"),
+        "user": pwd.getpwuid(os.geteuid()).pw_name,
+        "publicUrl": "http://provider",
+        "tools": {"git": GIT, "nix": NIX or "/nonexistent"},
+    }
+    (tmp_path / "provider.json").write_text(json.dumps(document))
+    monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "provider.json"))
+    monkeypatch.setenv("HOME", "/nonexistent")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    main = '{ type = "production"; application.name = "php"; virtualHosts."demo.hostenv.local" = { }; }'
+    (folder / "flake.nix").write_text(
+        f"{{ outputs = _: {{ lib.hostenv = rec {{ x86_64-linux.environments.main = {main};"
+        " aarch64-linux = x86_64-linux; }; }; }"
+    )
+    commit_all(folder)
+    return folder
+
+
+def commit_all(folder: Path) -> None:
+    git = [GIT, "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run([*git, "init", "--quiet", "--initial-branch=main"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", "x"], check=True)
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hostenv-provider: ")
+    return line
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """What a command could change for the service: not Git's bookkeeping, nor caches."""
+    skipped = (".git", ".cache", "repo.lock")
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.stat().st_size
+        and not any(part in skipped for part in path.relative_to(folder).parts)
+    }
+
+
+def test_init_then_plan_is_up_to_date(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*INIT, "--node-for", "production=node-b"]) == 0
+    assert main(["plan"]) == 0
+
+    assert "up to date" in capsys.readouterr().out
+    settings = json.loads((data / "repo/provider.json").read_text())
+    assert settings["nodeFor"] == {"default": "node-a", "production": "node-b"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["init", "--hostname", "a b", "--node", "node-a=::1"], "$.hostenvHostname"),
+        (["init", "--hostname", "a.test", "--node", "../a=::1"], "$.nodes"),
+        (
+            ["init", "--hostname", "a.test", "--node", "a=::1", "--node-for", "production=b"],
+            "$.nodeFor.production",
+        ),
+        (["init", "--hostname", "a.test", "--node", "a=::1", "--node-for", "live=a"], "$.nodeFor"),
+        (
+            ["init", "--hostname", "a.test", "--node", "a=::1", "--node", "a=::2"],
+            "--node names something twice",
+        ),
+        (["plan"], "run `hostenv-provider init`"),
+    ],
+)
+def test_bad_input_leaves_no_trace(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 1
+
+    assert message in error_line(capsys)
+    assert snapshot(data) == {}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nothing"], ["init"], ["init", "--hostname", "a.test", "--node", "a"]]
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+
+    assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("../x__y", "git+file:///srv/project"),
+        ("drupal", "git+file:///srv/project"),
+        ("a__b\n", "git+file:///srv/project"),
+        ("a__" + "b" * 300, "git+file:///srv/project"),
+        ("demo__drupal", "/srv/project"),
+        ("demo__drupal", 'git+file:///srv/"; }'),
+        ("demo__drupal", "git+file:///nonexistent"),
+    ],
+)
+def test_a_project_that_is_refused_leaves_no_trace(
+    data: Path, capsys: pytest.CaptureFixture[str], name: str, url: str
+) -> None:
+    main(INIT)
+    before = snapshot(data)
+    capsys.readouterr()
+
+    assert main(["project", "add", name, url]) == 1
+
+    assert len(error_line(capsys)) < 1500
+    assert snapshot(data) == before
+
+
+def test_an_unreadable_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "none.json"))
+
+    assert main(["plan"]) == 1
+    assert "none.json" in error_line(capsys)
+
+
+def test_dns_gate_of_an_unknown_node(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.is_dir()
+    main(INIT)
+
+    assert main(["dns-gate", "--node", "node-c"]) == 1
+    assert "there are: node-a, node-b" in error_line(capsys)
+
+
+@needs_nix
+def test_a_project_is_added_planned_and_its_secret_shown_once(
+    data: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(INIT)
+    url = f"git+file://{project}"
+
+    assert main(["project", "add", "demo__drupal", url]) == 0
+
+    out = capsys.readouterr().out
+    assert "webhook/28550931a7ff25f178b6ffc12b8cb3ad288935e40dc36f1e746aae10ca5c9632" in out
+    secret = out.rsplit("secret, not shown again: ", 1)[1].strip()
+    assert any(secret.encode() in content for content in snapshot(data).values())
+    assert not any(secret.encode() in content for content in snapshot(data / "repo").values())
+    plan = json.loads((data / "repo/generated/plan.json").read_text())
+    assert list(plan["environments"]) == ["drupal-main-2855093"]
+
+    assert main(["project", "add", "demo__drupal", url]) == 0
+    assert secret not in capsys.readouterr().out
+    assert main(["project", "add", "demo__drupal", url + "2"]) == 1
+    assert "there already" in error_line(capsys)
+
+
+@needs_nix
+def test_an_open_webhook_has_no_secret(data: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.is_dir()
+    main(INIT)
+
+    assert main(["project", "add", "demo__drupal", f"git+file://{project}", "--open-webhook"]) == 0
+
+    out = capsys.readouterr().out
+    assert "open: anybody" in out
+    assert "secret" not in out
+
+
+@needs_nix
+def test_dry_run_shows_the_difference_and_writes_nothing(
+    data: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(INIT)
+    main(["project", "add", "demo__drupal", f"git+file://{project}"])
+    # An operator moves the environment in provider.json and asks first.
+    clone = data.parent / "clone"
+    subprocess.run([GIT, "clone", "--quiet", str(data / "git/provider.git"), str(clone)], check=True)
+    settings = json.loads((clone / "provider.json").read_text())
+    settings["environments"] = {"drupal-main-2855093": {"node": "node-b"}}
+    (clone / "provider.json").write_text(json.dumps(settings))
+    commit_all(clone)
+    subprocess.run([GIT, "-C", str(clone), "push", "--quiet", "origin", "HEAD:main"], check=True)
+    main(["plan", "--dry-run"])
+    capsys.readouterr()
+    before = snapshot(data)
+
+    assert main(["plan", "--dry-run"]) == 0
+
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "--- a/generated/nodes/node-a/slice.json\n+++ b/generated/nodes/node-a/slice.json\n@@"
+    )
+    assert '\n-      "node": "node-a",' in out
+    assert '\n+      "node": "node-b",' in out
+    assert '\n+      "previousNode": "node-a",' in out
+    assert snapshot(data) == before
+
+    assert main(["plan"]) == 0
+    assert main(["plan", "--dry-run"]) == 0
+    assert "@@" not in capsys.readouterr().out
+
+
+@needs_nix
+def test_dns_gate_takes_certificates_from_names_that_lead_nowhere(
+    data: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flake = project / "flake.nix"
+    flake.write_text(flake.read_text().replace('local" = { }', 'local" = { enableACME = true; }'))
+    commit_all(project)
+    main(INIT)
+    main(["project", "add", "demo__drupal", f"git+file://{project}"])
+    plan = data / "repo/generated/plan.json"
+    before = plan.read_text()
+    assert '"enableACME": true' in before
+
+    assert main(["dns-gate", "--node", "node-b"]) == 0
+    assert main(["dns-gate", "--dry-run"]) == 0
+    assert plan.read_text() == before
+    assert "warning: demo.hostenv.local of drupal-main-2855093" in capsys.readouterr().err
+
+    assert main(["dns-gate"]) == 0
+    assert '"enableACME": true' not in plan.read_text()

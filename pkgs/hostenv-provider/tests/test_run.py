@@ -1,0 +1,56 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hostenv_provider.run import CommandFailed, CommandTimedOut, Limits, OutputTooLong, run
+
+
+def test_output_without_input() -> None:
+    answer = run(
+        ["/bin/sh", "-c", 'echo x; cat; echo "$GREETING" >&2'], timeout=30, env={"GREETING": "hello"}
+    )
+
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "x\n", "hello\n")
+
+
+def test_failure_says_which_program_and_why_in_one_line() -> None:
+    with pytest.raises(CommandFailed, match=r"^sh -c .* ended with status 3: first second$"):
+        run(["/bin/sh", "-c", "printf 'first\\nsecond\\n' >&2; exit 3"], timeout=30)
+
+    assert run(["/bin/sh", "-c", "exit 3"], timeout=30, check=False).returncode == 3
+
+
+def test_a_missing_program() -> None:
+    with pytest.raises(CommandFailed, match="cannot start /nonexistent"):
+        run(["/nonexistent"], timeout=30)
+
+
+def test_at_the_time_limit_all_that_was_started_ends(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+
+    with pytest.raises(CommandTimedOut, match="did not end within 1 s"):
+        run(["/bin/sh", "-c", f"sleep 600 & echo $! > {child}; wait"], timeout=1)
+
+    state = Path(f"/proc/{int(child.read_text())}/stat")
+    deadline = time.monotonic() + 30
+    while state.exists() and ") Z " not in state.read_text():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_limits_bind_the_program() -> None:
+    limits = Limits(memory=256 << 20, processor_time=1, output=1000)
+    greedy = run(["/bin/sh", "-c", "ulimit -v; ulimit -t"], timeout=30, limits=limits)
+    endless = run(["/bin/sh", "-c", "while :; do :; done"], timeout=30, limits=limits, check=False)
+
+    assert greedy.stdout.split() == ["262144", "1"]
+    assert endless.returncode < 0
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_program_that_writes_too_much_is_killed(stream: int) -> None:
+    limits = Limits(memory=256 << 20, processor_time=20, output=1000)
+
+    with pytest.raises(OutputTooLong, match="wrote more than 1000 bytes"):
+        run(["/bin/sh", "-c", f"while :; do echo xxxxxxxxxxxx >&{stream}; done"], timeout=30, limits=limits)
