@@ -12,16 +12,19 @@ from hostenv_node.errors import HostenvError
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: the function `(config, arguments)` behind it, its arguments, and one line about it."""
+    """A sub-command: the function behind it, its arguments, and one line about it.
+
+    The function takes the arguments and returns the exit status.
+    """
 
     function: str
     arguments: tuple[str, ...]
     help: str
 
-    def load(self) -> Callable[[Config, Sequence[str]], None]:
+    def load(self) -> Callable[[Sequence[str]], int]:
         """Import the function, `module:name`."""
         module, _, name = self.function.partition(":")
-        function: Callable[[Config, Sequence[str]], None] = getattr(import_module(module), name)
+        function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
         return function
 
 
@@ -41,38 +44,55 @@ COMMANDS: Mapping[str, Command] = {
         (),
         "recreate what a reboot loses; hostenv-runtime.service runs it before nginx",
     ),
+    "user-apply": Command(
+        "hostenv_node.cli:user_apply",
+        (),
+        "an operation's part as the environment's user; activate runs it, with JSON on standard input",
+    ),
 }
 
 
-def switch(config: Config, arguments: Sequence[str]) -> None:
+def switch(arguments: Sequence[str]) -> int:
     """`hostenv-node switch TOPLEVEL`."""
     from hostenv_node.switch import switch as take_over
 
-    generation = take_over(config, Path(arguments[0]))
+    generation = take_over(Config.load(), Path(arguments[0]))
     print(f"hostenv-node: on {generation.commit}")
+    return 0
 
 
-def activate(config: Config, _arguments: Sequence[str]) -> None:
+def activate(_arguments: Sequence[str]) -> int:
     """`hostenv-node activate`: one run, unless another one is under way."""
     from hostenv_node.agent import Agent
     from hostenv_node.api import Api
     from hostenv_node.lock import locked_if_free
     from hostenv_node.runtime.runtime import Runtime
 
+    config = Config.load()
     with locked_if_free(config.lock_file) as free:
         if not free:
             print("hostenv-node: another activation is under way")
-            return
+            return 0
         api = Api(config)
         Agent(config, api, Runtime(config, api.secrets), log=lambda line: print(line, flush=True)).run()
+    return 0
 
 
-def boot(config: Config, _arguments: Sequence[str]) -> None:
+def boot(_arguments: Sequence[str]) -> int:
     """`hostenv-node boot`."""
     from hostenv_node.api import Api
     from hostenv_node.runtime.runtime import Runtime
 
+    config = Config.load()
     Runtime(config, Api(config).secrets).boot()
+    return 0
+
+
+def user_apply(_arguments: Sequence[str]) -> int:
+    """`hostenv-node user-apply`."""
+    from hostenv_node.runtime.user_apply import main as apply
+
+    return apply()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,11 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage(), file=sys.stderr)
         return 2
     try:
-        command.load()(Config.load(), arguments[1:])
+        return command.load()(arguments[1:])
     except (HostenvError, OSError) as error:
         print(f"hostenv-node: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _usage() -> str:
