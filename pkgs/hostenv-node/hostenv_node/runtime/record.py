@@ -1,6 +1,6 @@
 """A node's own durable record of each environment (contract 8): what it runs, whatever the slice says."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -114,12 +114,9 @@ class Records:
         self.directory.mkdir(mode=0o755, exist_ok=True)
         write_json(self._path(record.user), record.to_json())
 
-    def all(self) -> Iterator[Record]:
-        """Every record, sorted by user."""
-        for path in sorted(self.directory.glob("*.json")):
-            values = read_json(path)
-            if values is not None:
-                yield Record.from_json(values, path)
+    def users(self) -> list[str]:
+        """Of every environment that this node ever had, sorted."""
+        return sorted(path.stem for path in self.directory.glob("*.json"))
 
     def _path(self, user: str) -> Path:
         return self.directory / f"{user}.json"

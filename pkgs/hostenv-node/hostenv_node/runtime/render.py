@@ -109,7 +109,7 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
 def release_name(environment: Environment, config: Config) -> str:
     """The release folder's name: the revision, and a digest of what else decides its content."""
     application = config.applications.get(environment.application)
-    parts = [environment.application, environment.docroot]
+    parts = [environment.nar_hash, environment.application, environment.docroot]
     parts += [] if application is None else [str(application.root), application.docroot]
     return f"{environment.rev}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
 
@@ -143,7 +143,7 @@ def php_fpm(environment: Environment, layout: Layout) -> str:
     """The pool of the environment's one codebase."""
     return f"""\
 [global]
-error_log = /proc/self/fd/2
+error_log = syslog
 daemonize = no
 
 [{environment.codebase}]
@@ -159,7 +159,7 @@ decorate_workers_output = no
 ; The unit's environment is the application's: database, files, the project's secrets.
 clear_env = no
 php_admin_flag[log_errors] = on
-php_admin_value[error_log] = /proc/self/fd/2
+php_admin_value[error_log] = syslog
 php_admin_value[memory_limit] = 256M
 php_admin_value[upload_max_filesize] = 64M
 php_admin_value[post_max_size] = 64M

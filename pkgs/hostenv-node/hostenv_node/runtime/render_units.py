@@ -132,6 +132,9 @@ backup() {{
   {config.tool("restic")} backup --json --tag {key} \\
     {dump.relative_to(layout.data_dir)} {layout.files_dir.name} {layout.private_files_dir.name} >{summary}.new
 }}
-backup || {{ {config.tool("restic")} init --quiet && backup; }}
+if ! backup; then
+  {config.tool("restic")} init --quiet || exit 1
+  backup || exit 1
+fi
 mv {summary}.new {summary}
 """

@@ -207,31 +207,52 @@ class Runtime:
 
     def prune(self, now: float) -> None:
         """Delete what was set aside longer ago than the configured retention."""
+        oldest = now - self.config.set_aside_retention_days * _DAY_SECONDS
         with _reported():
-            oldest = now - self.config.set_aside_retention_days * _DAY_SECONDS
-            for record in self.records.all():
-                due = [job for job, at in record.set_aside.items() if at < oldest]
-                for job in due:
-                    self._remove(Deadline.after(_UPKEEP_SECONDS), record, self._layout(record).set_aside(job))
-                if due:
-                    left = {job: at for job, at in record.set_aside.items() if job not in due}
-                    self.records.put(replace(record, set_aside=left))
+            self._for_each(lambda record: self._prune(record, oldest))
 
     def boot(self) -> None:
-        """Recreate `/run/hostenv` and the front door's files from the records alone."""
-        with _reported():
-            served = {}
-            for record in self.records.all():
-                if record.phase is Phase.INACTIVE:
-                    continue
+        """Recreate `/run/hostenv` and the front door's files from the records alone.
+
+        A record that is no good keeps no other environment from being served; it is reported at the end.
+        """
+        served: dict[str, str] = {}
+
+        def recreate(record: Record) -> None:
+            if record.phase is not Phase.INACTIVE:
                 layout = self._layout(record)
                 make_run_dirs(self.config, layout)
                 if record.phase is Phase.ACTIVE:
                     environment = parse_environment(record.applied.entry)
                     served[record.user] = front_door(environment, layout, self.config.front_door_port)
+
+        with _reported():
             self.config.freeze_dir.mkdir(mode=0o755, exist_ok=True)
-            self.front_door.write(served)
-            self.front_door.reload_if_running()
+            try:
+                self._for_each(recreate)
+            finally:
+                self.front_door.write(served)
+                self.front_door.reload_if_running()
+
+    def _for_each(self, work: Callable[[Record], None]) -> None:
+        problems = []
+        for user in self.records.users():
+            try:
+                record = self.records.get(user)
+                if record is not None:
+                    work(record)
+            except (HostenvError, OSError) as error:
+                problems.append(f"{user}: {error}")
+        if problems:
+            raise OperationFailed("; ".join(problems))
+
+    def _prune(self, record: Record, oldest: float) -> None:
+        due = {job for job, at in record.set_aside.items() if at < oldest}
+        for job in due:
+            self._remove(Deadline.after(_UPKEEP_SECONDS), record, self._layout(record).set_aside(job))
+        if due:
+            left = {job: at for job, at in record.set_aside.items() if job not in due}
+            self.records.put(replace(record, set_aside=left))
 
     def _back_up(self, context: Context, action: Action, record: Record) -> Record:
         environment = _environment(action, record.applied.entry)

@@ -34,10 +34,10 @@ def lay_out(environment: Environment, config: Config, release: str) -> list[Step
 def first_start(environment: Environment, layout: Layout, config: Config, release: str) -> list[Step]:
     """Nobody is served yet: data, then the application, then the units."""
     return [
-        ("database", {}),
+        ("database", _start(environment, layout, config, [layout.mysql_unit])),
         *_application(environment, release),
         ("switch", {"name": release, "keep": []}),
-        ("start", _start(environment, layout, config)),
+        ("start", _start(environment, layout, config, layout.units)),
     ]
 
 
@@ -46,9 +46,9 @@ def change(
 ) -> list[Step]:
     """Visitors are served: the release changes first, lest old code fill caches that were emptied."""
     return [
-        ("database", {}),
+        ("database", _start(environment, layout, config, [layout.mysql_unit])),
         ("switch", {"name": release, "keep": list(keep)}),
-        ("start", _start(environment, layout, config)),
+        ("start", _start(environment, layout, config, layout.units)),
         *_application(environment, release),
     ]
 
@@ -60,6 +60,8 @@ def _application(environment: Environment, release: str) -> list[Step]:
     return [("application", arguments)]
 
 
-def _start(environment: Environment, layout: Layout, config: Config) -> dict[str, object]:
-    rendered = render(environment, layout, config)
-    return {"unitFiles": {unit: list(paths) for unit, paths in rendered.unit_files.items()}}
+def _start(
+    environment: Environment, layout: Layout, config: Config, units: Sequence[str]
+) -> dict[str, object]:
+    unit_files = render(environment, layout, config).unit_files
+    return {"unitFiles": {unit: list(paths) for unit, paths in unit_files.items() if unit in units}}

@@ -1,7 +1,7 @@
 """`hostenv-node user-apply`: the part of an operation that runs as the environment's user.
 
-Root sends one JSON object on standard input, with the steps in order; the answer is one JSON object on
-standard output: `results` by step, or `error` and `timedOut`. One process does all steps, for starting
+Root sends one JSON object on standard input, with the steps in order.
+The answer is one JSON object on standard output: `results` by step, or `error`, `timedOut` and `unitFailed`. One process does all steps, for starting
 Python is dear on a small machine.
 """
 
@@ -52,7 +52,8 @@ def main(source: IO[str] = sys.stdin, sink: IO[str] = sys.stdout) -> int:
             results[name] = STEPS[name](process, arguments)
     except (HostenvError, OSError) as error:
         timed_out = isinstance(error, OperationTimedOut | CommandTimedOut)
-        json.dump({"error": str(error), "timedOut": timed_out}, sink)
+        unit_failed = isinstance(error, user_units.UnitFailed)
+        json.dump({"error": str(error), "timedOut": timed_out, "unitFailed": unit_failed}, sink)
         return 1
     json.dump({"results": results}, sink)
     return 0

@@ -72,9 +72,25 @@ def user_apply(
             return dict(answer["results"])
         message = str(answer["error"])
         timed_out = bool(answer["timedOut"])
+        if answer["unitFailed"]:
+            message += _journal(config, layout)
     except (ValueError, KeyError, TypeError):
         detail = completed.stderr.decode("utf-8", "replace").strip()[-1000:]
         raise OperationFailed(
             f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
         ) from None
     raise OperationTimedOut(message) if timed_out else OperationFailed(message)
+
+
+def _journal(config: Config, layout: Layout) -> str:
+    """The last lines that the user's units wrote."""
+    argv = [
+        config.tool("systemctl"),
+        "status",
+        "--no-pager",
+        "--full",
+        "--lines=8",
+        f"user@{layout.uid}.service",
+    ]
+    lines = run(argv, timeout=60, check=False).text.rpartition("\n\n")[2].splitlines()
+    return "; its manager's last lines: " + " | ".join(line.strip() for line in lines)

@@ -9,7 +9,7 @@ from hostenv_node.runtime import user_units
 from hostenv_node.runtime.user_process import UserProcess
 
 
-def ensure(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
     """The folders of files and a running server with the environment's database; existing data stay."""
     layout = process.layout
     for directory in (layout.files_dir, layout.private_files_dir / "config_sync"):
@@ -18,7 +18,7 @@ def ensure(process: UserProcess, _arguments: Mapping[str, object]) -> None:
         unfinished = layout.mysql_dir.with_name(".mysql.new")
         initialise(process, unfinished)
         os.rename(unfinished, layout.mysql_dir)
-    user_units.start_unit(process, layout.mysql_unit)
+    user_units.bring_up(process, user_units.unit_files(arguments))
     create_database(process, layout.mysql_socket)
 
 

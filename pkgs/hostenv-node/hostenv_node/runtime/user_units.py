@@ -4,16 +4,20 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from hostenv_node.operations import OperationFailed
-from hostenv_node.run import CommandFailed
+from hostenv_node.run import CommandFailed, CommandTimedOut
 from hostenv_node.runtime.user_files import make_link, write_file
 from hostenv_node.runtime.user_process import UserProcess
 
 DRAIN_SECONDS = 30
+
+
+class UnitFailed(OperationFailed):
+    """A unit does not run; why is in the journal, which root can read."""
 
 
 def load(process: UserProcess, _arguments: Mapping[str, object]) -> None:
@@ -22,29 +26,38 @@ def load(process: UserProcess, _arguments: Mapping[str, object]) -> None:
 
 
 def start(process: UserProcess, arguments: Mapping[str, object]) -> None:
-    """Start the units; those whose files changed since they were last started take up the change."""
-    unit_files = arguments["unitFiles"]
-    assert isinstance(unit_files, dict)
+    """Start what serves, now and with the user's manager."""
+    bring_up(process, unit_files(arguments))
+    make_link(_wanted_link(process), f"../{process.layout.target_unit}")
+    _systemctl(process, "start", list(process.layout.units))
+
+
+def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
+    """Start units (unit → its files); those whose files changed since they were started take up the change."""
     stamps = process.layout.state_dir / "started.json"
     known = json.loads(stamps.read_text()) if stamps.exists() else {}
-    wanted = {
-        unit: _digest({path: Path(path).read_bytes() for path in paths}) for unit, paths in unit_files.items()
-    }
-    changed = [unit for unit in wanted if known.get(unit) != wanted[unit]]
-    reloaded = [unit for unit in changed if unit == process.layout.nginx_unit]
-    restarted = [unit for unit in changed if unit not in reloaded]
-    if restarted:
-        _start(process, "restart", restarted)
-    if reloaded:
-        _start(process, "reload-or-restart", reloaded)
-    make_link(_wanted_link(process), f"../{process.layout.target_unit}")
-    _start(process, "start", list(process.layout.units))
-    write_file(stamps, json.dumps(wanted).encode(), 0o600)
+    digests = {unit: _digest({path: Path(path).read_bytes() for path in wanted[unit]}) for unit in wanted}
+    changed = [unit for unit in wanted if known.get(unit) != digests[unit]]
+    for unit in wanted:
+        if unit not in changed:
+            verb = "start"
+        else:
+            # nginx alone can take up a new configuration without refusing anybody.
+            verb = "reload-or-restart" if unit == process.layout.nginx_unit else "restart"
+        _systemctl(process, verb, [unit])
+    write_file(stamps, json.dumps({**known, **digests}).encode(), 0o600)
 
 
 def start_unit(process: UserProcess, unit: str) -> None:
     """Start one unit and wait until it is ready."""
-    _start(process, "start", [unit])
+    _systemctl(process, "start", [unit])
+
+
+def unit_files(arguments: Mapping[str, object]) -> Mapping[str, Sequence[str]]:
+    """The units of a step and the files that each is started from."""
+    files = arguments["unitFiles"]
+    assert isinstance(files, dict)
+    return files
 
 
 def stop(process: UserProcess, arguments: Mapping[str, object]) -> None:
@@ -89,7 +102,7 @@ def freeze(process: UserProcess, _arguments: Mapping[str, object]) -> None:
             for worker in before & _workers(process):
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGTERM)
-    _start(process, "try-restart", [layout.fpm_unit])
+    _systemctl(process, "try-restart", [layout.fpm_unit])
 
 
 def _wanted_link(process: UserProcess) -> Path:
@@ -104,13 +117,13 @@ def _workers(process: UserProcess) -> set[int]:
         return set()
 
 
-def _start(process: UserProcess, verb: str, units: list[str]) -> None:
+def _systemctl(process: UserProcess, verb: str, units: list[str]) -> None:
     try:
         process.systemctl(verb, *units)
+    except CommandTimedOut:
+        raise
     except CommandFailed as error:
-        status = process.systemctl("status", "--lines=5", "--full", *units, check=False).text
-        failed = [line.strip() for line in status.splitlines() if "failed" in line or "error" in line.lower()]
-        raise OperationFailed(f"{error}; {' | '.join(failed[-8:])}") from error
+        raise UnitFailed(str(error)) from error
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
