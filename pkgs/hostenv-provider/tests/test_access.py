@@ -1,0 +1,83 @@
+"""Who may do what: node tokens, and what nginx asks for /git/ (contract 1 and 4)."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hostenv_provider.plan import Environment
+
+MakeEnvironment = Callable[..., Environment]
+PENDING = f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer wrong", "Basic bm9kZS1hOng=", "Bearer  ", "Bearer \u00e9", "Bearer a b"],
+)
+def test_anything_but_the_nodes_token_is_403_without_a_word(api: Any, authorization: str) -> None:
+    answer = api.request(
+        "GET",
+        PENDING,
+        headers={"Authorization": authorization.encode("latin-1").decode("latin-1")},
+    )
+    assert (answer.status, answer.body) == (403, b"")
+
+
+def test_the_scheme_is_case_insensitive_and_tokens_are_reloaded(api: Any) -> None:
+    old = api.tokens.show("node-a")
+    assert api.request("GET", PENDING, headers={"Authorization": f"bearer   {old}"}).status == 200
+    api.tokens.rotate("node-a")
+    new = api.tokens.show("node-a")
+    for token, status in ((old, 200), (new, 200), (old, 403)):
+        assert api.request("GET", PENDING, headers={"Authorization": f"Bearer {token}"}).status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "uri", "status"),
+    [
+        ("GET", "/git/provider.git/info/refs?service=git-upload-pack", 204),
+        ("POST", "/git/provider.git/git-upload-pack", 204),
+        ("GET", "/git/demo__drupal.git/info/refs?service=git-upload-pack", 204),
+        ("GET", "/git/demo__shop.git/info/refs?service=git-upload-pack", 403),
+        ("POST", "/git/provider.git/git-receive-pack", 403),
+        ("GET", "/git/provider.git/info/refs?service=git-receive-pack", 403),
+        ("GET", "/git/provider.git/info/refs", 403),
+        ("GET", "/git/provider.git/HEAD", 403),
+        ("GET", "/git/provider.git/../demo__shop.git/info/refs?service=git-upload-pack", 403),
+        ("GET", "/git/provider.git/%2e%2e/demo__shop.git/info/refs?service=git-upload-pack", 403),
+        ("GET", "/git/provider.git/info/refs?service=git-upload-pack&service=git-receive-pack", 403),
+        ("PUT", "/git/provider.git/git-upload-pack", 403),
+        ("GET", "/git/provider.git/git-upload-pack", 403),
+        ("GET", "", 403),
+    ],
+)
+def test_what_a_node_may_read_by_git(
+    api: Any, environment: MakeEnvironment, method: str, uri: str, status: int
+) -> None:
+    here = environment(node="node-a")
+    api.provider.finish(api.provider.deploy(here), [here], "node-a")
+    answer = api.request(
+        "GET",
+        "/api/git-access",
+        headers={"X-Original-URI": uri, "X-Original-Method": method, **basic("node-a", api)},
+    )
+    assert answer.status == status
+    assert answer.body == b""
+
+
+def test_git_asks_who_one_is(api: Any) -> None:
+    uri = {
+        "X-Original-URI": "/git/provider.git/info/refs?service=git-upload-pack",
+        "X-Original-Method": "GET",
+    }
+    for authorization in ({}, {"Authorization": "Basic !"}, {"Authorization": "Basic bm9kZS1hOndyb25n"}):
+        answer = api.request("GET", "/api/git-access", headers={**uri, **authorization})
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+    assert api.request("GET", "/api/git-access", headers={**uri, **basic("node-b", api)}).status == 204
+
+
+def basic(node: str, api: Any) -> dict[str, str]:
+    credentials = base64.b64encode(f"{node}:{api.tokens.show(node)}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}

@@ -1,0 +1,166 @@
+"""Node tokens (contract 4, 6) and environments' secrets with the accounts made from them (contract 8)."""
+
+import base64
+import hashlib
+import json
+import os
+
+import pytest
+from hostenv_provider import files
+from hostenv_provider.config import Config
+from hostenv_provider.environment_secrets import RESERVED, EnvironmentSecrets
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.files import write_private
+from hostenv_provider.tokens import TokenFile, Tokens, matches
+
+USER = "drupal-main-2855093"
+
+
+def test_a_token_opens_only_its_own_node() -> None:
+    tokens = Tokens({"node-a": "aaa", "node-b": "bbb"}, {"node-a": ("old", "older")})
+    assert matches(tokens, "node-a", "aaa") == (True, True)
+    assert matches(tokens, "node-a", "older") == (True, False)
+    for node, given in (
+        ("node-a", "bbb"),
+        ("node-b", "old"),
+        ("node-c", ""),
+        ("node-a", ""),
+        ("node-a", "é"),
+    ):
+        assert matches(tokens, node, given) == (False, False)
+    assert matches(Tokens({"node-a": ""}, {}), "node-a", "") == (False, False)
+
+
+def test_new_nodes_get_tokens_and_the_others_keep_theirs(config: Config) -> None:
+    tokens = TokenFile(config)
+    tokens.create(["node-a"])
+    first = tokens.show("node-a")
+    tokens.create(["node-a", "node-b"])
+    assert tokens.show("node-a") == first
+    assert tokens.missing(["node-a", "node-b", "node-c"]) == ["node-c"]
+    assert config.tokens_file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(HostenvError, match="no token"):
+        tokens.show("node-c")
+    with pytest.raises(HostenvError, match="stands for the provider"):
+        tokens.create(["provider"])
+
+
+def test_a_replaced_token_is_valid_until_the_new_one_was_used(config: Config) -> None:
+    running, command_line = TokenFile(config), TokenFile(config)
+    command_line.create(["node-a"])
+    first = command_line.show("node-a")
+    assert running.is_valid("node-a", first)
+    command_line.rotate("node-a")
+    second = command_line.show("node-a")
+    command_line.rotate("node-a")
+    third = command_line.show("node-a")
+    assert len({first, second, third}) == 3
+    for token in (first, second, first, third):
+        assert running.is_valid("node-a", token)
+    for token in (first, second):
+        assert not running.is_valid("node-a", token)
+    assert running.is_valid("node-a", third)
+    assert json.loads(config.previous_tokens_file.read_text()) == {}
+
+
+def test_a_rotation_needs_a_token(config: Config) -> None:
+    with pytest.raises(HostenvError, match="run hostenv-provider comin-tokens first"):
+        TokenFile(config).rotate("node-a")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"node-a": 7}', "\x00"])
+def test_damaged_tokens_are_an_error_and_no_admission(config: Config, text: str) -> None:
+    config.tokens_file.parent.mkdir(parents=True)
+    config.tokens_file.write_text(text)
+    with pytest.raises(HostenvError):
+        TokenFile(config).is_valid("node-a", "7")
+
+
+def test_secrets_are_made_once_and_kept(config: Config) -> None:
+    secrets = EnvironmentSecrets(config)
+    secrets.ensure([USER])
+    first = secrets.read(USER)
+    assert first is not None
+    assert set(first) == RESERVED
+    assert first["backupUrl"] == f"rest:http://provider/backups/{USER}/"
+    assert first["backupUser"] == USER
+    assert len({first["backupPassword"], first["resticPassword"], first["hashSalt"]}) == 3
+    secrets.ensure([USER])
+    assert secrets.read(USER) == first
+    assert (config.secrets_dir / f"{USER}.json").stat().st_mode & 0o777 == 0o600
+    assert config.secrets_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_every_environment_has_a_backup_account(config: Config) -> None:
+    secrets = EnvironmentSecrets(config)
+    secrets.ensure(())
+    assert config.htpasswd.read_text() == ""
+    other = "shop-main-1234567"
+    secrets.ensure([USER])
+    secrets.ensure([other])
+    lines = dict(line.split(":", 1) for line in config.htpasswd.read_text().splitlines())
+    assert set(lines) == {USER, other}
+    password = (secrets.read(USER) or {})["backupPassword"]
+    digest = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()
+    assert lines[USER] == "{SHA}" + digest
+    assert password not in config.htpasswd.read_text()
+    assert config.htpasswd.stat().st_mode & 0o777 == 0o600
+
+
+def test_unchanged_accounts_are_not_written_again(config: Config) -> None:
+    secrets = EnvironmentSecrets(config)
+    secrets.ensure([USER])
+    before = config.htpasswd.stat().st_ino
+    secrets.ensure([USER])
+    assert config.htpasswd.stat().st_ino == before
+
+
+def test_a_projects_own_secret(config: Config) -> None:
+    secrets = EnvironmentSecrets(config)
+    secrets.set(USER, "API_KEY", "line 1\nline 2 é")
+    found = secrets.read(USER)
+    assert found is not None
+    assert found["API_KEY"] == "line 1\nline 2 é"
+    secrets.set(USER, "API_KEY", "new")
+    assert secrets.read(USER) == {**found, "API_KEY": "new"}
+
+
+@pytest.mark.parametrize(
+    ("user", "key", "value"),
+    [
+        (USER, "backupPassword", "x"),
+        (USER, "1st", "x"),
+        (USER, "a b", "x"),
+        (USER, "", "x"),
+        (USER, "KEY", ""),
+        (USER, "KEY", "x" * 70_000),
+        (USER, "KEY", "a\0b"),
+        ("../../etc/passwd", "KEY", "x"),
+        ("root", "KEY", "x"),
+    ],
+)
+def test_a_bad_secret_leaves_no_trace(config: Config, user: str, key: str, value: str) -> None:
+    secrets = EnvironmentSecrets(config)
+    with pytest.raises(HostenvError):
+        secrets.set(user, key, value)
+    assert not list(config.data_dir.glob("**/*.json"))
+
+
+def test_secrets_of_strange_names_do_not_exist(config: Config) -> None:
+    assert EnvironmentSecrets(config).read("../tokens") is None
+    assert EnvironmentSecrets(config).read(USER) is None
+
+
+def test_a_write_that_fails_keeps_the_old_file(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = config.data_dir / "file"
+    write_private(path, "old")
+
+    def no_space(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", no_space)
+    with pytest.raises(HostenvError, match="No space left"):
+        write_private(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert os.listdir(config.data_dir) == ["file"]

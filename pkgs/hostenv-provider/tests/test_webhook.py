@@ -1,0 +1,220 @@
+"""Deliveries as GitHub and GitLab send them (contract 4, webhooks)."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+from hostenv_provider import webhook, webhook_secrets
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan import Environment, Plan
+from hostenv_provider.webhook import Ignored, Push, Secret, Signature
+
+COMMIT = "1481a2de7b2a7d02428ad93446ab166be7793fbb"
+NOTHING = "0" * 40
+
+
+def github(event: str = "push", **payload: object) -> tuple[dict[str, str], bytes]:
+    headers = {
+        "user-agent": "GitHub-Hookshot/044aadd",
+        "content-type": "application/json",
+        "x-github-event": event,
+        "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+        "x-github-hook-id": "292430182",
+    }
+    body = {
+        "ref": "refs/heads/main",
+        "before": "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+        "after": COMMIT,
+        "created": False,
+        "deleted": False,
+        "forced": False,
+        "repository": {"id": 186853002, "full_name": "demo/drupal", "default_branch": "main"},
+        "pusher": {"name": "dev", "email": "dev@example.org"},
+        "commits": [{"id": COMMIT, "message": "Update README", "added": [], "removed": [], "modified": []}],
+    }
+    return headers, json.dumps({**body, **payload}).encode()
+
+
+def gitlab(event: str = "Push Hook", **payload: object) -> tuple[dict[str, str], bytes]:
+    headers = {
+        "user-agent": "GitLab/17.0.0",
+        "content-type": "application/json",
+        "x-gitlab-event": event,
+        "x-gitlab-event-uuid": "13792a34-cac6-4fda-95a8-c58e00a3954e",
+        "x-gitlab-webhook-uuid": "e6ef6a2d-0ed8-4b21-ad57-bd4f4d2be6c6",
+        "x-gitlab-instance": "https://gitlab.example.org",
+        "x-gitlab-token": "s3cret",
+        "idempotency-key": "f5e57ab2-6f0a-4dd4-9d7f-11a2b3c4d5e6",
+    }
+    body = {
+        "object_kind": "push",
+        "event_name": "push",
+        "before": "95790bf891e76fee5e1747ab589903a6a1f80f22",
+        "after": COMMIT,
+        "ref": "refs/heads/main",
+        "checkout_sha": COMMIT,
+        "user_username": "dev",
+        "project": {"id": 15, "path_with_namespace": "demo/drupal", "default_branch": "main"},
+        "commits": [],
+        "total_commits_count": 0,
+    }
+    return headers, json.dumps({**body, **payload}).encode()
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        github(),
+        github(ref="main"),
+        gitlab(),
+        gitlab("System Hook"),
+        ({}, b'{"ref": "refs/heads/main"}'),
+        ({"content-type": "application/octet-stream"}, b'{"ref": "refs/heads/main"}'),
+        ({"content-type": "application/x-www-form-urlencoded"}, b'{"ref": "refs/heads/main"}'),
+    ],
+)
+def test_a_push_names_its_branch(delivery: tuple[dict[str, str], bytes]) -> None:
+    assert webhook.parse(*delivery) == Push("main")
+
+
+def test_a_branch_keeps_its_slashes() -> None:
+    assert webhook.parse(*github(ref="refs/heads/feature/heads/x")) == Push("feature/heads/x")
+
+
+def test_github_can_send_forms() -> None:
+    headers, body = github()
+    form = urlencode({"payload": body.decode()}).encode()
+    headers["content-type"] = "application/x-www-form-urlencoded; charset=utf-8"
+    assert webhook.parse(headers, form) == Push("main")
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b'{"checkout_sha": "abc"}', b'{"ref": null}', b"{}"])
+def test_a_push_may_leave_its_branch_unsaid(body: bytes) -> None:
+    assert webhook.parse({"content-type": "application/octet-stream"}, body) == Push(None)
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        github("ping", zen="Anything added dilutes everything else.", hook_id=1),
+        github("issues"),
+        github("create", ref="v1", ref_type="tag"),
+        github(ref="refs/tags/v1.0"),
+        github(deleted=True, after=NOTHING),
+        github(after=NOTHING),
+        github(ref=7),
+        github(ref=""),
+        gitlab("Tag Push Hook", object_kind="tag_push", ref="refs/tags/v1.0"),
+        gitlab("System Hook", object_kind="tag_push", event_name="tag_push", ref="refs/tags/v1.0"),
+        gitlab("System Hook", object_kind=None, event_name="project_create", ref=None),
+        gitlab("Merge Request Hook", object_kind="merge_request"),
+        gitlab(after=NOTHING, checkout_sha=None),
+        ({}, b"not JSON"),
+        ({}, b"[1, 2]"),
+        ({}, b"\xff\xfe"),
+        ({}, b"[" * 100_000),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"payload=%7B"),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"other=1"),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"&".join([b"a=1"] * 1000)),
+    ],
+)
+def test_what_is_no_push_of_a_branch_is_ignored_with_a_reason(delivery: tuple[dict[str, str], bytes]) -> None:
+    said = webhook.parse(*delivery)
+    assert isinstance(said, Ignored)
+    assert said.reason
+
+
+def sign(secret: str, body: bytes) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def test_githubs_documented_signature_is_valid() -> None:
+    secret = Secret("It's a Secret to Everybody")
+    signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    headers = {"x-hub-signature-256": signature}
+    assert webhook.check_signature(secret, headers, b"Hello, World!") is Signature.VALID
+    assert webhook.check_signature(secret, headers, b"Hello, World?") is Signature.WRONG
+
+
+@pytest.mark.parametrize(
+    ("headers", "result"),
+    [
+        ({"x-gitlab-token": "s3cret"}, Signature.VALID),
+        ({"x-hub-signature-256": sign("s3cret", b"{}")}, Signature.VALID),
+        ({"x-hub-signature-256": sign("s3cret", b"{}").upper()}, Signature.VALID),
+        ({"x-gitlab-token": "wrong"}, Signature.WRONG),
+        ({"x-gitlab-token": ""}, Signature.WRONG),
+        ({"x-gitlab-token": "sécret"}, Signature.WRONG),
+        ({"x-hub-signature-256": sign("other", b"{}")}, Signature.WRONG),
+        ({"x-hub-signature-256": "sha256="}, Signature.WRONG),
+        ({"x-hub-signature": "sha1=00"}, Signature.MISSING),
+        ({}, Signature.MISSING),
+    ],
+)
+def test_signatures(headers: dict[str, str], result: Signature) -> None:
+    assert webhook.check_signature(Secret("s3cret"), headers, b"{}") is result
+
+
+def test_only_a_deliberately_open_webhook_lets_everybody_in() -> None:
+    assert webhook.check_signature(Secret(None), {}, b"{}") is Signature.VALID
+    assert webhook.check_signature(None, {"x-gitlab-token": "x"}, b"{}") is Signature.NOT_CONFIGURED
+
+
+def test_a_secret_is_not_shown_in_logs() -> None:
+    assert "s3cret" not in repr(Secret("s3cret"))
+
+
+def test_the_id_of_a_delivery() -> None:
+    assert webhook.delivery_id(github()[0]) == "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+    headers = gitlab()[0]
+    assert webhook.delivery_id(headers) == "f5e57ab2-6f0a-4dd4-9d7f-11a2b3c4d5e6"
+    del headers["idempotency-key"]
+    assert webhook.delivery_id(headers) == "13792a34-cac6-4fda-95a8-c58e00a3954e"
+    assert webhook.delivery_id({}) is None
+
+
+def test_a_push_concerns_enabled_environments_of_its_branch(environment: Callable[..., Environment]) -> None:
+    environments = [
+        environment("main"),
+        environment("staging", ref="release"),
+        environment("old", enable=False),
+    ]
+    assert webhook.follows(environments, Push("main"))
+    assert webhook.follows(environments, Push("release"))
+    assert webhook.follows(environments, Push(None))
+    assert not webhook.follows(environments, Push("staging"))
+    assert not webhook.follows(environments, Push("old"))
+    assert not webhook.follows(environments[2:], Push(None))
+
+
+def test_the_hash_of_any_environment_means_the_project(environment: Callable[..., Environment]) -> None:
+    environments = {each.user_name: each for each in (environment("main"), environment("staging"))}
+    plan = Plan("demo.hostenv.test", "http://provider", environments, ("node-a",))
+    for each in environments.values():
+        assert webhook.projects_of_hash(plan, each.project_name_hash) == ["demo__drupal"]
+    assert webhook.projects_of_hash(plan, "0" * 64) == []
+
+
+def test_secrets_of_webhooks_are_kept_privately(config: Config) -> None:
+    assert webhook_secrets.read(config, "demo__drupal") is None
+    value = webhook_secrets.create(config, "demo__drupal")
+    assert webhook_secrets.read(config, "demo__drupal") == Secret(value)
+    assert len(value) == 64
+    path = config.webhook_secrets_dir / "demo__drupal.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    webhook_secrets.leave_open(config, "demo__drupal")
+    assert webhook_secrets.read(config, "demo__drupal") == Secret(None)
+    assert webhook_secrets.read(replace(config), "demo__other") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"secret": ""}', '{"secret": 7}', '{"open": "yes"}'])
+def test_a_damaged_secret_lets_nobody_in(config: Config, text: str) -> None:
+    webhook_secrets.create(config, "demo__drupal")
+    (config.webhook_secrets_dir / "demo__drupal.json").write_text(text)
+    with pytest.raises(HostenvError):
+        webhook_secrets.read(config, "demo__drupal")
