@@ -39,6 +39,7 @@ let
     useradd = tool pkgs.shadow "useradd";
     groupadd = tool pkgs.shadow "groupadd";
     comin = lib.getExe config.services.comin.package;
+    hostenv-node = lib.getExe cfg.package;
   };
 in
 {

@@ -153,6 +153,19 @@ in
 
     environment.systemPackages = [ cfg.package ];
 
+    # the package's nginx snippet includes it
+    environment.etc."hostenv/provider-tls.conf" = lib.mkIf encrypted {
+      text = ''
+        listen 443 ssl;
+        listen [::]:443 ssl;
+        ssl_certificate ${cfg.sslCertificate};
+        ssl_certificate_key ${toString cfg.sslCertificateKey};
+      '';
+    };
+    systemd.services.nginx.restartTriggers = lib.mkIf encrypted [
+      config.environment.etc."hostenv/provider-tls.conf".text
+    ];
+
     environment.etc."hostenv/provider.json".text = builtins.toJSON {
       dataDir = "/var/lib/hostenv-provider";
       socket = "/run/hostenv-provider/hostenv-provider.sock";
@@ -176,6 +189,12 @@ in
 
     systemd.packages = [ cfg.package ];
     systemd.tmpfiles.packages = [ cfg.package ];
+
+    # [Install] of a package's units is ignored
+    systemd.services.hostenv-provider.wantedBy = [ "multi-user.target" ];
+    systemd.services.hostenv-backups.wantedBy = [ "multi-user.target" ];
+    systemd.sockets.hostenv-git.wantedBy = [ "sockets.target" ];
+    systemd.paths.hostenv-backups-reload.wantedBy = [ "multi-user.target" ];
 
     systemd.services.hostenv-provider-init = lib.mkIf (cfg.nodes != [ ]) {
       description = "Make the provider repository";

@@ -9,7 +9,7 @@
 let
   paths = {
     "/usr/bin/hostenv-provider" = "${placeholder "out"}/bin/hostenv-provider";
-    "/usr/bin/rest-server" = lib.getExe restic-rest-server;
+    "/usr/bin/restic-rest-server" = lib.getExe restic-rest-server;
     "/usr/bin/systemctl" = lib.getExe' systemd "systemctl";
     "/usr/lib/git-core/git-http-backend" = "${git}/libexec/git-core/git-http-backend";
     "/usr/sbin/fcgiwrap" = lib.getExe fcgiwrap;

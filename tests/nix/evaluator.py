@@ -59,12 +59,12 @@ class Nix:
         """Raises NixError if the file is not a Nix expression without unknown variables."""
         self._run("--parse", str(file))
 
-    def evaluate(self, file: Path, arguments: Mapping[str, Path], attribute: str) -> object:
-        """The value of an attribute of what the file's function returns for these folders.
+    def evaluate(self, file: Path, arguments: Mapping[str, Path]) -> object:
+        """The value that the file's function returns for these folders.
 
         Raises NixError with the evaluator's last lines, as a user would see them.
         """
-        words = ["--eval", "--strict", "--json", "--readonly-mode", "--show-trace", str(file), "--attr", attribute]
+        words = ["--eval", "--strict", "--json", "--readonly-mode", "--show-trace", str(file)]
         for name, path in arguments.items():
             words += ["--arg", name, str(path.resolve())]
         return json.loads(self._run(*words))

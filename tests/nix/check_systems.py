@@ -1,0 +1,414 @@
+#!/usr/bin/env python3
+"""Asserts what the project's Nix half renders, evaluated against source trees of nixpkgs and comin.
+
+Builds and fetches nothing. Without trees it only parses every .nix file. Prints one line per finding and ends
+with 1 if there is any; ends with 77 if there is no Nix.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+from evaluator import Nix, NixError
+
+TREE = Path(__file__).resolve().parents[2]
+SYSTEMS = {"x86_64-linux", "aarch64-linux"}
+NODES = ("node-a", "node-b")
+PACKAGES = {"provider": "hostenv-provider", "node-a": "hostenv-node", "node-b": "hostenv-node"}
+NO_NIX = 77
+FEWEST_REFUSALS = 10
+
+STORE_FILE = re.compile(r"(?P<path>/nix/store/[0-9a-z]{32}-[^/\s\"';]+)/(?P<file>[^\s\"';:,]+)")
+# stands for the package itself in what the package puts in place of Debian's paths
+OUTPUT = re.compile(r"/[0-9a-z]{52}(?=/)")
+# NixOS names the front door's user differently
+NGINX_USERS = {"www-data": "nginx"}
+# by which only Debian guards its Nix daemon
+DEBIAN_GROUPS = {"nix-users"}
+
+# Programs that are no package's main one: where nixpkgs says that the package has them, and in which words.
+PROGRAMS = {
+    ("mariadb-server", "bin/mariadb"): ("pkgs/servers/sql/mariadb/default.nix", "-DINSTALL_BINDIR=bin"),
+    ("mariadb-server", "bin/mariadbd"): ("pkgs/servers/sql/mariadb/default.nix", "-DINSTALL_BINDIR=bin"),
+    ("mariadb-server", "bin/mariadb-dump"): ("pkgs/servers/sql/mariadb/default.nix", "-DINSTALL_BINDIR=bin"),
+    ("mariadb-server", "bin/mariadb-install-db"): (
+        "pkgs/servers/sql/mariadb/default.nix",
+        "-DINSTALL_SCRIPTDIR=bin",
+    ),
+    ("php-with-extensions", "bin/php-fpm"): ("pkgs/development/interpreters/php/generic.nix", "/bin/php-fpm"),
+    ("systemd", "bin/loginctl"): ("nixos/modules/config/users-groups.nix", "/bin/loginctl enable-linger"),
+    ("systemd", "bin/systemctl"): ("nixos/modules/config/console.nix", "/bin/systemctl restart"),
+    ("util-linux", "bin/runuser"): (
+        "nixos/modules/services/web-apps/netbox.nix",
+        "${util-linux}/bin/runuser",
+    ),
+    ("shadow", "bin/useradd"): ("nixos/modules/programs/shadow.nix", "useradd.rootOK"),
+    ("shadow", "bin/groupadd"): ("nixos/modules/programs/shadow.nix", "groupadd.rootOK"),
+    ("git", "libexec/git-core/git-http-backend"): (
+        "nixos/modules/services/networking/cgit.nix",
+        "${pkgs.git}/libexec/git-core/git-http-backend",
+    ),
+    ("drupal", "share/php/drupal"): (
+        "pkgs/build-support/php/builders/v2/hooks/composer-install-hook.sh",
+        'cp -r . "$out"/share/php/"${pname}"/',
+    ),
+}
+
+
+class Findings:
+    """What is wrong, one line each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.checked = 0
+
+    def check(self, holds: bool, message: str) -> None:
+        self.checked += 1
+        if not holds:
+            self.count += 1
+            print(message)
+
+    def equal(self, got: object, wanted: object, what: str) -> None:
+        self.check(got == wanted, f"{what} is {got!r}, not {wanted!r}")
+
+
+def nix_files() -> list[Path]:
+    """The tree's Nix expressions, whether or not they are committed."""
+    hidden = {".git", "hostenv-demo"}
+    return sorted(path for path in TREE.rglob("*.nix") if not hidden & set(path.relative_to(TREE).parts[:1]))
+
+
+def check_syntax(nix: Nix, findings: Findings) -> None:
+    for file in nix_files():
+        try:
+            nix.parse(file)
+            findings.checked += 1
+        except NixError as error:
+            findings.check(False, f"{file.relative_to(TREE)}: {error}")
+
+
+def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
+    findings.equal(set(systems), SYSTEMS, "the flake's systems")
+    for system, outputs in systems.items():
+        for kind in ("packages", "checks", "devShells"):
+            for name, derivation in outputs[kind].items():
+                findings.check(derivation.endswith(".drv"), f"{kind}.{system}.{name} is no derivation")
+        findings.equal(
+            set(outputs["packages"]),
+            {"default", "hostenv-demo", "hostenv-lab", "hostenv-node", "hostenv-provider"},
+            f"packages.{system}",
+        )
+        findings.check({"demo", "trigger-webhook", "lab"} <= set(outputs["apps"]), f"apps.{system} lacks one")
+        findings.check(
+            {"migration", "unit-tests", "lint", "types"} <= set(outputs["checks"]), "a check is missing"
+        )
+        findings.equal(outputs["hydraJobs"], outputs["checks"], f"Hydra's jobs of {system}")
+
+
+def check_test(test: Mapping[str, Any], findings: Findings) -> None:
+    findings.check(test["sameScript"], "the NixOS test runs another script than tests/script.py")
+    findings.check(not test["skipped"], "the script's type check or lint is switched off")
+    findings.check("--junit-xml=junit.xml" in test["extraDriverArgs"], "the test writes no JUnit report")
+    findings.check(test["timeout"] > test["globalTimeout"], "the builder gives up before the test does")
+    for node, address in zip(NODES, ("127.0.0.2", "127.0.0.3"), strict=True):
+        (forward,) = test["interactive"][node]
+        findings.equal(
+            (forward["host"], forward["guest"]["port"]),
+            ({"address": address, "port": 8080}, 80),
+            f"the host's way to {node}",
+        )
+
+
+def check_machine(name: str, machine: Mapping[str, Any], findings: Findings) -> None:
+    findings.equal(machine["warnings"], [], f"{name}: warnings")
+    findings.equal(machine["assertions"], [], f"{name}: failed assertions")
+    findings.equal(machine["ports"], [80], f"{name}: open ports")
+    findings.equal(
+        machine["nixSettings"], {"substituters": [], "flake-registry": ""}, f"{name}: ways out of Nix"
+    )
+    size = machine["virtualisation"]
+    findings.check(size["memorySize"] >= 1536 and size["diskSize"] >= 4096, f"{name} is too small: {size}")
+    findings.check(
+        size["writableStore"] and not size["writableStoreUseTmpfs"], f"{name} cannot build on its disk"
+    )
+    for packages in ("unitPackages", "tmpfilesPackages"):
+        findings.check(
+            any(PACKAGES[name] in path for path in machine[packages]), f"{name}: {packages} lacks ours"
+        )
+    findings.check("curl" in machine["systemPackages"], f"{name} has no curl for the script")
+
+
+def check_units(name: str, machine: Mapping[str, Any], paths: Mapping[str, str], findings: Findings) -> None:
+    """The package's units on NixOS: wanted as [Install] says, no path of Debian's, accounts that exist."""
+    source = TREE / "pkgs" / PACKAGES[name]
+    files = [
+        path for folder in ("systemd", "nginx") for path in (source / folder).rglob("*") if path.is_file()
+    ]
+    findings.check(len(files) > 3, f"{source} has hardly a unit")
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        for debian, store in paths.items():
+            text = text.replace(debian, store)
+        for left in re.findall(r"(?<![\w}])/(?:usr|s?bin)/[^\s\"';]*", text):
+            findings.check(False, f"{file.relative_to(TREE)} names {left}, which NixOS has not")
+        if file.parent.name == "systemd":
+            unit = parse_unit(text)
+            for target in unit.get("Install", {}).get("WantedBy", "").split():
+                wanted = machine["wanted"].get(file.name, [])
+                findings.check(target in wanted, f"{name}: {file.name} is not wanted by {target}")
+            for section, key in (("Service", "User"), ("Socket", "SocketUser")):
+                user = unit.get(section, {}).get(key, "root")
+                findings.check(
+                    user in machine["users"], f"{name}: {file.name} runs as {user}, who does not exist"
+                )
+            for section, key in (("Service", "Group"), ("Socket", "SocketGroup")):
+                group = unit.get(section, {}).get(key, "root")
+                findings.check(
+                    group in machine["groups"], f"{name}: {file.name} uses group {group}, which is missing"
+                )
+    for words in config_lines(source / "sysusers.d"):
+        kind, who = words[0], words[1]
+        if kind == "u":
+            findings.check(who in machine["users"], f"{name}: sysusers' user {who} is missing")
+        elif kind == "g":
+            findings.check(who in machine["groups"], f"{name}: sysusers' group {who} is missing")
+        elif kind == "m" and words[2] not in DEBIAN_GROUPS:
+            user = NGINX_USERS.get(who, who)
+            groups = machine["users"].get(user, {"extraGroups": []})["extraGroups"]
+            findings.check(words[2] in groups, f"{name}: {user} is not in group {words[2]}")
+    for words in config_lines(source / "tmpfiles.d"):
+        for account, known in ((words[3], machine["users"]), (words[4], machine["groups"])):
+            findings.check(
+                account in {"-", *known}, f"{name}: tmpfiles' {words[1]} belongs to unknown {account}"
+            )
+
+
+def check_node(name: str, machine: Mapping[str, Any], findings: Findings) -> None:
+    configuration = json.loads(machine["etc"]["hostenv/node.json"])
+    expected = {
+        "node": name,
+        "apiBaseUrl": "http://provider",
+        "tokenFile": "/etc/hostenv/node-token",
+        "stateDir": "/var/lib/hostenv",
+        "frontDoorGroup": machine["nginx"]["group"],
+        "frontDoorPort": 80,
+    }
+    findings.equal({key: configuration[key] for key in expected}, expected, f"{name}: node.json")
+    for tool, path in configuration["tools"].items():
+        link = machine["etcSources"].get(path.removeprefix("/etc/"))
+        findings.check(link is not None and Path(link).name == tool, f"{name}: {path} leads to {link}")
+    for tool in tools_used(TREE / "pkgs/hostenv-node/hostenv_node"):
+        findings.check(tool in configuration["tools"], f"{name}: node.json has no {tool}")
+
+    comin = machine["comin"]
+    (remote,) = comin["remotes"]
+    findings.equal(comin["hostname"], name, f"{name}: comin's host name")
+    findings.equal(remote["url"], "http://provider/git/provider.git", f"{name}: comin's remote")
+    findings.equal(
+        remote["auth"],
+        {"username": name, "access_token_path": "/etc/hostenv/node-token"},
+        f"{name}: how comin authenticates",
+    )
+    findings.equal(remote["poller"]["period"], 5, f"{name}: comin's period")
+    findings.equal(remote["branches"]["testing"]["name"], "", f"{name}: comin's testing branch")
+    findings.equal(comin["exporter"]["listen_address"], "127.0.0.1", f"{name}: where comin's metrics listen")
+    findings.check(
+        comin["post_deployment_command"].endswith("/bin/hostenv-comin-activate"),
+        f"{name}: comin's hook is {comin['post_deployment_command']}",
+    )
+    unit = machine["units"]["comin.service"]
+    for line in (
+        f'Environment="HOSTENV_COMIN_NODE_NAME={name}"',
+        'Environment="HOSTENV_COMIN_API_BASE_URL=http://provider"',
+        'Environment="HOSTENV_COMIN_TOKEN_FILE=/etc/hostenv/node-token"',
+        'Environment="HOSTENV_COMIN_ACTION_TIMEOUT=900"',
+        "Restart=always",
+    ):
+        findings.check(line in unit, f"{name}: comin.service lacks {line}")
+    findings.check(
+        re.search(r'"PATH=[^"]*-hostenv-node-[^/]*/bin', unit) is not None,
+        f"{name}: comin cannot run the generation's switch, which calls hostenv-node",
+    )
+    drop_in = parse_unit((TREE / "pkgs/hostenv-node/systemd/comin.service.d/10-hostenv.conf").read_text())
+    findings.equal(drop_in["Unit"].get("StartLimitIntervalSec"), "0", f"{name}: comin's start limit")
+    findings.equal(
+        drop_in["Unit"].get("ConditionPathExists"), "/etc/hostenv/node-token", f"{name}: what comin waits for"
+    )
+    findings.check(
+        "hostenv-activate" in machine["keptRunning"], f"{name}: a new system would stop a migration"
+    )
+    nginx = machine["nginx"]
+    findings.check(nginx["enable"] and nginx["enableReload"], f"{name}: nginx is off or would restart")
+    findings.check(
+        "/share/hostenv-node/nginx/front-door.conf;" in nginx["appendHttpConfig"],
+        f"{name}: nginx has no front door",
+    )
+
+
+def check_provider(machine: Mapping[str, Any], findings: Findings) -> None:
+    configuration = json.loads(machine["etc"]["hostenv/provider.json"])
+    expected = {
+        "dataDir": "/var/lib/hostenv-provider",
+        "socket": "/run/hostenv-provider/hostenv-provider.sock",
+        "user": "hostenv-provider",
+        "publicUrl": "http://provider",
+    }
+    findings.equal({key: configuration[key] for key in expected}, expected, "provider.json")
+    for tool in tools_used(TREE / "pkgs/hostenv-provider/hostenv_provider"):
+        findings.check(tool in configuration["tools"], f"provider.json has no {tool}")
+    findings.check(
+        "/share/hostenv-provider/nginx/provider.conf;" in machine["nginx"]["appendHttpConfig"],
+        "the provider's nginx has no webhook",
+    )
+    findings.check("git" in machine["systemPackages"], "the provider has no git for the script")
+    findings.equal(machine["users"]["hostenv-provider"]["group"], "hostenv-provider", "the service's group")
+
+
+def check_store_paths(data: Mapping[str, Any], nixpkgs: Path, findings: Findings) -> None:
+    """Every file of the store that ours name is one that its package says it has."""
+    packages = {output: program for program in data["programs"] for output in program["outputs"]}
+    named: set[tuple[str, str]] = set()
+    for machine in data["machines"].values():
+        ours = {key: text for key, text in machine["etcSources"].items() if key.startswith("hostenv/tools/")}
+        for text in (*machine["etc"].values(), *ours.values()):
+            named.update((match["path"], match["file"]) for match in STORE_FILE.finditer(text))
+    for replacements in data["paths"].values():
+        for text in replacements.values():
+            named.update((match["path"], match["file"]) for match in STORE_FILE.finditer(text))
+    findings.check(len(named) > 10, "hardly a store path was found")
+    for path, file in sorted(named):
+        package = packages.get(path)
+        if package is None:
+            findings.check(False, f"{path}/{file}: of no package that is known here")
+            continue
+        if file == f"bin/{package['mainProgram']}":
+            findings.checked += 1
+            continue
+        source, words = PROGRAMS.get((package["pname"], file), ("", ""))
+        findings.check(
+            bool(source) and words in (nixpkgs / source).read_text(encoding="utf-8"),
+            f"{path}/{file}: nothing says that {package['pname']} has it",
+        )
+
+
+def check_refusals(data: Mapping[str, Any], findings: Findings) -> None:
+    findings.equal(data["right"], [], "what is said of a right configuration")
+    findings.check(len(data["wrong"]) >= FEWEST_REFUSALS, "too few wrong configurations")
+    for case in data["wrong"]:
+        ours = [message for message in case["messages"] if case["option"] in message and "hostenv" in message]
+        findings.check(bool(ours), f"{case['what']} is not refused: {case['messages']}")
+
+
+def check_template(systems: Mapping[str, Any], findings: Findings) -> None:
+    findings.equal(set(systems), set(NODES), "the template's systems")
+    for name, system in systems.items():
+        findings.equal(system["warnings"], [], f"template, {name}: warnings")
+        findings.check(system["toplevel"].endswith(".drv"), f"template, {name}: no system")
+        findings.equal(system["machineId"], None, f"template, {name}: machine id")
+        generation = system["generation"]
+        findings.check(
+            re.fullmatch(rf"/nix/store/[0-9a-z]{{32}}-hostenv-{name}-[0-9a-f]{{40}}", generation) is not None,
+            f"template, {name}: the generation {generation} does not name its commit",
+        )
+        findings.check(
+            f"/bin/hostenv-node switch {generation}\n" in system["switch"]
+            and "X-Restart-Triggers=" in system["switch"]
+            and "multi-user.target" in system["wantedBy"],
+            f"template, {name}: a new commit does not reach hostenv-node switch",
+        )
+        configuration = json.loads(system["configuration"])
+        findings.equal(configuration["cominProfile"], "/etc/hostenv/generation", f"template, {name}: profile")
+
+
+def parse_unit(text: str) -> Mapping[str, Mapping[str, str]]:
+    """A unit's sections; of a key given twice the last value."""
+    unit = ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#", ";"))
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(text)
+    return {section: dict(unit[section]) for section in unit.sections()}
+
+
+def config_lines(folder: Path) -> Iterator[list[str]]:
+    """The fields of each line of sysusers.d or tmpfiles.d, padded to what tmpfiles has."""
+    for file in sorted(folder.glob("*.conf")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith("#"):
+                words = line.split()
+                yield words + ["-"] * (7 - len(words))
+
+
+def tools_used(package: Path) -> set[str]:
+    """The names of programs that the package asks its configuration for."""
+    calls = re.compile(r"\btool\(\"([a-z][a-z-]*)\"\)")
+    return {
+        name for file in package.rglob("*.py") for name in calls.findall(file.read_text(encoding="utf-8"))
+    }
+
+
+def template_with_plan(folder: Path) -> Path:
+    """The operator's template after a first plan."""
+    copy = folder / "provider"
+    shutil.copytree(TREE / "templates/provider", copy)
+    for node in NODES:
+        part = copy / "generated/nodes" / node
+        part.mkdir(parents=True)
+        part.joinpath("slice.json").write_text(json.dumps({"node": node, "environments": {}}))
+    return copy
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--nixpkgs", type=Path, metavar="DIR", help="a source tree of nixpkgs")
+    parser.add_argument("--comin", type=Path, metavar="DIR", help="comin's source tree at the locked commit")
+    parser.add_argument(
+        "--nix-root", type=Path, metavar="DIR", help="a Debian root with nix-bin to take Nix from"
+    )
+    arguments = parser.parse_args()
+    if (arguments.nixpkgs is None) != (arguments.comin is None):
+        parser.error("--nixpkgs and --comin belong together")
+    try:
+        nix = Nix.find(arguments.nix_root)
+    except NixError as error:
+        print(f"check_systems: {error}", file=sys.stderr)
+        return NO_NIX
+    findings = Findings()
+    check_syntax(nix, findings)
+    if arguments.nixpkgs:
+        with tempfile.TemporaryDirectory() as folder:
+            trees = {
+                "nixpkgs": arguments.nixpkgs,
+                "comin": arguments.comin,
+                "project": TREE,
+                "template": template_with_plan(Path(folder)),
+            }
+            try:
+                data: Any = nix.evaluate(TREE / "tests/nix/inspect.nix", trees)
+            except NixError as error:
+                print(f"check_systems: {error}", file=sys.stderr)
+                return 1
+        check_outputs(data["systems"], findings)
+        check_test(data["test"], findings)
+        for name, machine in data["machines"].items():
+            check_machine(name, machine, findings)
+            check_units(name, machine, data["paths"][PACKAGES[name]], findings)
+        check_provider(data["machines"]["provider"], findings)
+        for name in NODES:
+            check_node(name, data["machines"][name], findings)
+        check_store_paths(data, arguments.nixpkgs, findings)
+        check_refusals(data, findings)
+        check_template(data["template"], findings)
+    print(f"check_systems: {findings.checked} statements, {findings.count} do not hold")
+    return 1 if findings.count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
