@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hostenv_node import spool
 from hostenv_node.agent import Agent
-from hostenv_node.api import Api
+from hostenv_node.api import Api, Unreachable
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.journal import JournalStore
@@ -242,6 +242,19 @@ def test_provider_that_is_away_during_an_action_is_no_fault_of_it(
     node.activate()
     assert "failed/restore" not in node.told()
     assert operations.names() == ["restore", "activate", "thaw"]
+
+
+def test_operation_that_the_providers_absence_interrupts_is_done_again(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
+    operations.failures["activate"] = Unreachable("no secrets")
+    with pytest.raises(Unreachable):
+        node.activate()
+    provider.verify_when_activated(job)
+    node.activate()
+    assert operations.names() == ["activate", "activate", "thaw"]
+    assert node.told()[-1] == "success/intent"
 
 
 def test_undoing_that_fails_is_tried_again_and_holds_up_later_jobs(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.intent import Action
@@ -370,10 +371,10 @@ def _snapshot_id(key: str, value: object) -> str:
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """Every error of an operation is one of the two that `Operations` promises."""
+    """Every error of an operation is one of those that `Operations` promises."""
     try:
         yield
-    except OperationFailed:
+    except (OperationFailed, Unreachable):
         raise
     except CommandTimedOut as error:
         raise OperationTimedOut(str(error)) from error
