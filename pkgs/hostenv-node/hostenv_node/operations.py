@@ -57,8 +57,8 @@ class Context:
 class Operations(Protocol):
     """The five actions, what undoes them, and upkeep.
 
-    All raise OperationFailed or OperationTimedOut; only `api.Unreachable` passes through them, for an operation
-    that the provider's absence interrupts is done again and has not failed.
+    All raise OperationFailed or OperationTimedOut; only `api.Unreachable` passes through them, for an
+    operation that the provider's absence interrupts is done again and has not failed.
     """
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
