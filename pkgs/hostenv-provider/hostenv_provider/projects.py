@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hostenv_provider import names
-from hostenv_provider.errors import InvalidData
+from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.flake_template import check_url, project_expression
 from hostenv_provider.plan import Environment, Plan, Source, moving
 from hostenv_provider.repository import LOCK, Repository, environment_of
@@ -187,6 +187,8 @@ def _prefetch(repository: Repository, reference: str, where: str) -> _Tree:
     if answer.returncode:
         raise InvalidData(f"{where}: cannot be fetched: {_nix_error(answer)}")
     members = Value(json.loads(answer.stdout), "nix flake prefetch", "$").object()
+    if "locked" not in members:
+        raise HostenvError("this Nix is too old to say what it fetched: hostenv-provider needs 2.20 or newer")
     locked = members["locked"].object()
     return _Tree(members["storePath"].text(), locked["rev"].text(), members["hash"].text())
 

@@ -1,6 +1,5 @@
 """The provider repository: a bare one for nodes and operators, and the work tree where commits are made."""
 
-import fcntl
 import json
 import os
 import re
@@ -8,11 +7,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hostenv_provider import generated
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.files import exclusive
 from hostenv_provider.flake_template import provider_flake
 from hostenv_provider.plan import Plan, State
 from hostenv_provider.run import CommandFailed, Completed, run
@@ -64,9 +65,8 @@ class Repository:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock that worker and commands share; waits for it."""
-        with open(self.config.lock, "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Hold the lock that worker and commands share; waits for it. Raises HostenvError."""
+        with exclusive(self.config.lock):
             yield
 
     @contextmanager
@@ -115,7 +115,7 @@ class Repository:
             self.git("checkout", "--quiet", "-B", BRANCH)
             self.write_text(FLAKE, provider_flake())
             self.write_text(LOCK, generated.to_text({"nodes": {"root": {}}, "root": "root", "version": 7}))
-            self.write_text(SETTINGS, generated.to_text(_settings_to_json(settings)))
+            self.write_text(SETTINGS, generated.to_text(settings.to_json()))
             self.write_generated(Plan.empty(settings), State.empty())
             sha = self.commit("A provider without projects")
             self.git("push", "--quiet", "origin", f"{sha}:refs/heads/{BRANCH}")
@@ -183,10 +183,7 @@ class Repository:
     def set_node(self, user: str, node: str) -> None:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
         settings = self.read_settings()
-        document = _settings_to_json(settings)
-        document["environments"] = {
-            name: {"node": place} for name, place in sorted({**settings.placements, user: node}.items())
-        }
+        document = replace(settings, placements={**settings.placements, user: node}).to_json()
         ProviderSettings.parse(document, self.config.public_url)
         self.write_text(SETTINGS, generated.to_text(document))
 
@@ -299,15 +296,6 @@ def environment_of(config: Config) -> Mapping[str, str]:
         "GIT_COMMITTER_NAME": "hostenv-provider",
         "GIT_COMMITTER_EMAIL": "hostenv-provider@localhost",
         "LC_ALL": "C",
-    }
-
-
-def _settings_to_json(settings: ProviderSettings) -> dict[str, object]:
-    return {
-        "hostenvHostname": settings.hostenv_hostname,
-        "nodeFor": dict(settings.node_for),
-        "nodes": {name: {"address": node.address} for name, node in settings.nodes.items()},
-        "environments": {user: {"node": node} for user, node in settings.placements.items()},
     }
 
 

@@ -17,6 +17,7 @@ CONSTRAINT_RULES = ("bodyContains", "maxHttpStatus", "minHttpStatus")
 _MAX_ENTRIES = 100
 _MAX_TEXT = 1000
 _PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [ -~]*)?")
+_DOCROOT = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._/-]*")
 _REQUEST_PATH = re.compile(r"/[!-~]*")
 
 
@@ -41,6 +42,15 @@ class ProviderSettings:
     def parse(cls, document: object, public_url: str, source: str = "provider.json") -> "ProviderSettings":
         """Raises InvalidData, which names `source` and the JSON path."""
         return _settings(Value(document, source, "$"), public_url)
+
+    def to_json(self) -> dict[str, object]:
+        """The document that `parse` reads."""
+        return {
+            "hostenvHostname": self.hostenv_hostname,
+            "nodeFor": dict(self.node_for),
+            "nodes": {name: {"address": node.address} for name, node in self.nodes.items()},
+            "environments": {user: {"node": node} for user, node in self.placements.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -294,12 +304,8 @@ def _git_reference(value: Value | None, name: str, environment: Value) -> str:
 
 
 def _is_docroot(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9._/-]+", text) is not None and is_relative_path(text)
-
-
-def is_relative_path(text: str) -> bool:
-    """Whether `text` stays below the folder that it is relative to."""
-    return not text.startswith("/") and ".." not in PurePosixPath(text).parts
+    path = PurePosixPath(text)
+    return _DOCROOT.fullmatch(text) is not None and not path.is_absolute() and ".." not in path.parts
 
 
 def _virtual_host(value: Value) -> VirtualHost:

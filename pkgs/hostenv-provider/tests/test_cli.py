@@ -106,6 +106,22 @@ def test_bad_input_leaves_no_trace(
     assert snapshot(data) == {}
 
 
+def test_a_node_that_an_operator_adds_gets_a_generation_by_planning(data: Path) -> None:
+    main(INIT)
+    clone = data.parent / "clone"
+    subprocess.run([GIT, "clone", "--quiet", str(data / "git/provider.git"), str(clone)], check=True)
+    settings = json.loads((clone / "provider.json").read_text())
+    settings["nodes"]["node-c"] = {"address": "node-c.example.org"}
+    (clone / "provider.json").write_text(json.dumps(settings))
+    commit_all(clone)
+    subprocess.run([GIT, "-C", str(clone), "push", "--quiet", "origin", "HEAD:main"], check=True)
+
+    assert main(["plan"]) == 0
+
+    slice_of_c = json.loads((data / "repo/generated/nodes/node-c/slice.json").read_text())
+    assert slice_of_c == {"node": "node-c", "hostenvHostname": "demo.hostenv.test", "environments": {}}
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["nothing"], ["init"], ["init", "--hostname", "a.test", "--node", "a"]]
 )
@@ -247,3 +263,11 @@ def test_dns_gate_takes_certificates_from_names_that_lead_nowhere(
 
     assert main(["dns-gate"]) == 0
     assert '"enableACME": true' not in plan.read_text()
+
+
+def test_a_data_folder_that_cannot_be_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data.rmdir()
+    data.write_text("in the way")
+
+    assert main(INIT) == 1
+    assert str(data) in error_line(capsys)

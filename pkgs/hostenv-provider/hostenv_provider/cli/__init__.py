@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = Config.load()
         become_service_user(config)
         status: int = arguments.run(arguments, config)
-    except HostenvError as error:
+    except (HostenvError, OSError) as error:
         print(f"hostenv-provider: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
