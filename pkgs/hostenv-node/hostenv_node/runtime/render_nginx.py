@@ -138,6 +138,9 @@ http {{
       fastcgi_read_timeout 120s;
       fastcgi_pass unix:{layout.fpm_socket};
     }}
+    location ~ "\\.php(/|$)" {{
+      return 404;
+    }}
   }}
 }}
 """

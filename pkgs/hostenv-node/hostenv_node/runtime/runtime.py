@@ -141,7 +141,7 @@ class Runtime:
                 [
                     *lay_out,
                     *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
-                    *steps.change(environment, layout, self.config, release, keep),
+                    *steps.change(environment, layout, self.config, release, keep, True),
                 ],
             )
             self.records.put(replace(record, applied=Applied(entry, release)))
@@ -200,7 +200,7 @@ class Runtime:
                 layout,
                 [
                     *steps.write(environment, layout, self.config, None),
-                    *steps.change(environment, layout, self.config, before.release, []),
+                    *steps.change(environment, layout, self.config, before.release, [], False),
                 ],
             )
             self.front_door.serve(environment, layout, context.deadline)

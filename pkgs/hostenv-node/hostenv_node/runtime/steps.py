@@ -35,28 +35,36 @@ def first_start(environment: Environment, layout: Layout, config: Config, releas
     """Nobody is served yet: data, then the application, then the units."""
     return [
         ("database", _start(environment, layout, config, [layout.mysql_unit])),
-        *_application(environment, release),
+        *_application(environment, release, True),
         ("switch", {"name": release, "keep": []}),
         ("start", _start(environment, layout, config, layout.units)),
     ]
 
 
 def change(
-    environment: Environment, layout: Layout, config: Config, release: str, keep: Sequence[str]
+    environment: Environment, layout: Layout, config: Config, release: str, keep: Sequence[str], update: bool
 ) -> list[Step]:
-    """Visitors are served: the release changes first, lest old code fill caches that were emptied."""
+    """Visitors are served: the release changes first, lest old code fill caches that were emptied.
+
+    `update` says whether the code may be newer than the database.
+    """
     return [
         ("database", _start(environment, layout, config, [layout.mysql_unit])),
         ("switch", {"name": release, "keep": list(keep)}),
         ("start", _start(environment, layout, config, layout.units)),
-        *_application(environment, release),
+        *_application(environment, release, update),
     ]
 
 
-def _application(environment: Environment, release: str) -> list[Step]:
+def _application(environment: Environment, release: str, update: bool) -> list[Step]:
     if environment.application != "drupal":
         return []
-    arguments = {"name": release, "profile": environment.profile, "hostname": environment.hostname}
+    arguments = {
+        "name": release,
+        "profile": environment.profile,
+        "hostname": environment.hostname,
+        "update": update,
+    }
     return [("application", arguments)]
 
 

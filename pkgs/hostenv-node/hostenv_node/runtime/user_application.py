@@ -19,7 +19,9 @@ def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
         user_database.query(process, layout.mysql_socket, f"DROP DATABASE IF EXISTS `{layout.codebase}`")
         user_database.create_database(process, layout.mysql_socket)
     elif not user_database.is_empty(process):
-        _refresh(process, root)
+        if arguments["update"]:
+            _update(process, root)
+        _php(process, layout.config_dir / "rebuild_drupal.php", root)
         return
     begun.touch()
     _php(
@@ -32,12 +34,11 @@ def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
     begun.unlink()
 
 
-def _refresh(process: UserProcess, root: Path) -> None:
+def _update(process: UserProcess, root: Path) -> None:
     places = (root / "vendor/bin/drush", root.parent / "vendor/bin/drush")
     drush = next((path for path in places if path.exists()), None)
     if drush is not None:
         _php(process, drush, f"--root={root}", "--yes", "updatedb")
-    _php(process, process.layout.config_dir / "rebuild_drupal.php", root)
 
 
 def _php(process: UserProcess, script: Path, *arguments: Path | str) -> None:

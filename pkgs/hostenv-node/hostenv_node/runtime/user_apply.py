@@ -1,8 +1,8 @@
 """`hostenv-node user-apply`: the part of an operation that runs as the environment's user.
 
-Root sends one JSON object on standard input, with the steps in order.
-The answer is one JSON object on standard output: `results` by step, or `error`, `timedOut` and `unitFailed`. One process does all steps, for starting
-Python is dear on a small machine.
+Root sends one JSON object on standard input, with the steps in order. The answer is one JSON object on
+standard output: `results` by step, or `error`, `timedOut` and `unitFailed`. One process does all steps, for
+starting Python is dear on a small machine.
 """
 
 import json

@@ -25,10 +25,10 @@ def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
     if arguments.get("operatorRoot") is not None:
         site = unfinished / "site"
         shutil.rmtree(site, ignore_errors=True)
-        # Without modes: a tree from a read-only store must stay writable, and PHP needs no execute bits.
         operator = text_of(arguments, "operatorRoot")
-        copy = ["cp", "-r", "--reflink=auto", "--no-preserve=mode"]
-        process.run_program([*copy, f"{operator}/.", str(site)])
+        process.run_program(["cp", "-r", "--reflink=auto", f"{operator}/.", str(site)])
+        # A read-only store's modes come along.
+        process.run_program(["chmod", "-R", "u+w", str(site)])
         public = Path("site") / text_of(arguments, "operatorDocroot")
         process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
         _join_site(process, unfinished / public / "sites/default")

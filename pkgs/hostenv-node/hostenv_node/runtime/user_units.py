@@ -33,10 +33,12 @@ def start(process: UserProcess, arguments: Mapping[str, object]) -> None:
 
 
 def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
-    """Start units (unit → its files); those whose files changed since they were started take up the change."""
+    """Start units (unit → its files); one whose files changed since its last start takes up the change."""
     stamps = process.layout.state_dir / "started.json"
     known = json.loads(stamps.read_text()) if stamps.exists() else {}
-    digests = {unit: _digest({path: Path(path).read_bytes() for path in wanted[unit]}) for unit in wanted}
+    digests = {
+        unit: _digest({path: Path(path).read_bytes() for path in files}) for unit, files in wanted.items()
+    }
     changed = [unit for unit in wanted if known.get(unit) != digests[unit]]
     for unit in wanted:
         if unit not in changed:
