@@ -61,11 +61,13 @@ class ContainerMachine(BaseMachine):
         self._nspawn_name = f"{run_id}-{self.number}"
         self._process: subprocess.Popen[bytes] | None = None
         self._leader: int | None = None
-        self._left_leader: int | None = None
         self._detached: list[subprocess.Popen[bytes]] = []
 
     def is_up(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def _was_started(self) -> bool:
+        return self._process is not None
 
     def open_unix(self, path: str) -> socket.socket:
         leader = self._leader
@@ -109,7 +111,7 @@ class ContainerMachine(BaseMachine):
         with self._lock:
             if self._leader is not None and self.is_up():
                 return
-            self.start(self._allow_reboot)
+            self._start_if_off()
             limit = time.monotonic() + self._scaled(_BOOT_TIMEOUT)
             with self.nested("waiting for the machine to come up"):
                 while not self._find_leader():
@@ -127,7 +129,7 @@ class ContainerMachine(BaseMachine):
             )
             for leader in map(int, children):
                 bus = Path(f"/proc/{leader}/root/run/dbus/system_bus_socket")
-                if leader != self._left_leader and bus.exists():
+                if bus.exists():
                     self._leader = leader
                     return True
         return False
@@ -184,11 +186,10 @@ class ContainerMachine(BaseMachine):
         self._signal(_SIGRTMIN_POWEROFF)
 
     def _reboot(self) -> None:
-        self._left_leader, leader = self._leader, self._leader
-        self._leader = None
-        assert leader is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(leader, signal.SIGINT)
+        # what Ctrl-Alt-Del does; under --keep-unit nspawn leaves the second half to its caller
+        self._signal(signal.SIGINT)
+        self.wait_for_shutdown()
+        self._start()
 
     def _signal(self, number: int) -> None:
         assert self._leader is not None
@@ -212,7 +213,7 @@ class ContainerMachine(BaseMachine):
         self._group.kill(self.name)
         if self._process is not None:
             run.kill(self._process)
-        self._process = self._leader = self._left_leader = None
+        self._process = self._leader = None
 
     def _set_link(self, up: bool) -> None:
         # the container's end of the pair names the other end, which is in the run's namespace

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ _LEFT_OUT = (
 )
 _INIT = GUEST_FILES / "image" / "init"
 _DISK_BYTES = 16 * 1024**3
+_BLOCK = 4096
+_SECTOR = 512
+_PARTITION_SECTOR = 2048
+_DISK_SIGNATURE = 0x6C616231
+# The kernel names disks in the order in which it finds them; the partition's identity is certain.
+ROOT_PARTITION = f"{_DISK_SIGNATURE:08x}-01"
 _NEEDED_BYTES = 3 * 1024**3
 _BUILD_TIMEOUT = 3600
 _DISK_TIMEOUT = 600
@@ -114,15 +121,24 @@ def ensure_disk(image: Image, progress: Callable[[str], None]) -> None:
         partial.unlink(missing_ok=True)
         try:
             with partial.open("wb") as stream:
+                stream.write(partition_table())
                 stream.truncate(_DISK_BYTES)
-            run.run(
-                ["mkfs.ext4", "-q", "-d", str(image.root), "-E", "lazy_itable_init=1", str(partial)],
-                timeout=_DISK_TIMEOUT,
-            )
+            options = f"offset={_PARTITION_SECTOR * _SECTOR},lazy_itable_init=1"
+            blocks = (_DISK_BYTES - _PARTITION_SECTOR * _SECTOR) // _BLOCK
+            make = ["mkfs.ext4", "-q", "-b", str(_BLOCK), "-d", str(image.root), "-E", options]
+            run.run([*make, str(partial), str(blocks)], timeout=_DISK_TIMEOUT)
             partial.rename(image.disk)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def partition_table() -> bytes:
+    """The first sector of the disk for VMs: one Linux partition up to the end, and the disk's signature."""
+    sectors = _DISK_BYTES // _SECTOR - _PARTITION_SECTOR
+    no_geometry = b"\xfe\xff\xff"
+    entry = struct.pack("<B3sB3sII", 0, no_geometry, 0x83, no_geometry, _PARTITION_SECTOR, sectors)
+    return struct.pack("<440sIH64sH", b"", _DISK_SIGNATURE, 0, entry, 0xAA55)
 
 
 # Runs on the host with the image's folder as $1; the description's lists follow as single arguments.

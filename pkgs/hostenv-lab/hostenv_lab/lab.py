@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from hostenv_lab import host, image, record
+from hostenv_lab.cgroup import ControlGroup
 from hostenv_lab.container import ContainerMachine
 from hostenv_lab.description import Description, MachineDescription
 from hostenv_lab.driver import Driver
@@ -18,6 +19,7 @@ from hostenv_lab.forward import Forwards
 from hostenv_lab.layer import Layer, check_substitute
 from hostenv_lab.log import FileSink, Log, Sink
 from hostenv_lab.machine import BaseMachine, Setting
+from hostenv_lab.network import Network
 from hostenv_lab.vm import EMULATION, KVM, Acceleration, VirtualMachine
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -93,9 +95,10 @@ class Lab:
         log.info(f"machines: {_named(kind, kvm)}")
         if acceleration:
             image.ensure_disk(base, log.info)
-        self._stack.callback(self._remove_machines)
-        network = self._run.network()
-        network.open()
+        group = self._run.group()
+        self._stack.callback(self._remove_machines, group)
+        network = Network.open(group)
+        self._stack.callback(network.close)
         setting = Setting(
             log=log,
             logs_dir=logs,
@@ -104,7 +107,9 @@ class Lab:
             before_command=self._check_conditions,
         )
         with log.nested("preparing the machines"):
-            machines = self._make_machines(base, acceleration, given, setting)
+            machines = self._make_machines(base, acceleration, given, setting, network, group)
+        for machine in machines:
+            self._stack.callback(machine.release)
         forwards = Forwards(self.workdir)
         self._stack.callback(forwards.close)
         forwards.open(
@@ -127,8 +132,8 @@ class Lab:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
-    def _remove_machines(self) -> None:
-        record.sweep(self._run)
+    def _remove_machines(self, group: ControlGroup) -> None:
+        group.kill()
         shutil.rmtree(self.workdir / "machines", ignore_errors=True)
 
     def _check_conditions(self) -> None:
@@ -149,11 +154,11 @@ class Lab:
         acceleration: Acceleration | None,
         given: Mapping[str, Path],
         setting: Setting,
+        network: Network,
+        group: ControlGroup,
     ) -> list[BaseMachine]:
         made: dict[str, BaseMachine] = {}
         failed: list[BaseException] = []
-        group = self._run.group()
-        network = self._run.network()
 
         def make(described: MachineDescription) -> None:
             try:

@@ -95,6 +95,7 @@ class BaseMachine(abc.ABC):
         """
         if self.is_up():
             return
+        self._clean_up()
         self._allow_reboot = allow_reboot
         with self.nested("starting"):
             self._start()
@@ -108,6 +109,8 @@ class BaseMachine(abc.ABC):
 
     def wait_for_shutdown(self, timeout: int | None = None) -> None:
         """Wait until the machine is off. Raises MachineError at the limit."""
+        if not self._was_started():
+            return
         limit = self._scaled(timeout or DEFAULT_TIMEOUT)
         if not self._wait_off(limit):
             raise MachineError(f"{self.name} is not off after {limit:.0f} seconds; see {self.log_file}")
@@ -142,6 +145,10 @@ class BaseMachine(abc.ABC):
         """Put the cable back."""
         self._connect()
         self._set_link(True)
+
+    def release(self) -> None:
+        """End the machine, whatever it does."""
+        self._clean_up()
 
     @abc.abstractmethod
     def is_up(self) -> bool:
@@ -342,6 +349,10 @@ class BaseMachine(abc.ABC):
         """Connect from this host to a Unix socket in the machine. Raises OSError."""
 
     @abc.abstractmethod
+    def _was_started(self) -> bool:
+        """Whether a process was started that nobody has said farewell to; it may have ended by itself."""
+
+    @abc.abstractmethod
     def _start(self) -> None:
         """Start the machine's process."""
 
@@ -386,6 +397,12 @@ class BaseMachine(abc.ABC):
         """Take the machine's interface down or up."""
 
     # -- shared parts ---------------------------------------------------------------------------------------
+
+    def _start_if_off(self) -> None:
+        # a machine that ended by itself must not come back unseen
+        if self._was_started() and not self.is_up():
+            raise MachineError(f"{self.name} ended by itself; see {self.log_file}")
+        self.start(self._allow_reboot)
 
     def _scaled(self, timeout: float) -> float:
         return timeout * self.timeout_factor

@@ -4,10 +4,12 @@ import ctypes
 import json
 import os
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
 from hostenv_lab import run
+from hostenv_lab.cgroup import ControlGroup
 
 BRIDGE = "br0"
 # The NixOS test driver's addresses: 192.168.<vlan>.<position among the sorted names>.
@@ -15,6 +17,8 @@ _PREFIX = "192.168.1."
 _HOST = 254
 _CLONE_NEWNET = 0x40000000
 _TIMEOUT = 30
+# The namespace has no name and lives as long as this process, which the run's control group holds.
+_HOLDER = ["unshare", "--net", "/bin/sh", "-c", "echo; exec sleep infinity"]
 
 
 def address(number: int) -> str:
@@ -26,28 +30,34 @@ HOST_ADDRESS = address(_HOST)
 
 
 class Network:
-    """A named network namespace. `open` makes it, `close` removes it with all links in it."""
+    """A network namespace with a bridge. It ends with the control group that it is opened in."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, holder: subprocess.Popen[bytes]) -> None:
+        self._holder = holder
+
+    @classmethod
+    def open(cls, group: ControlGroup) -> "Network":
+        """Make the namespace and its bridge. Raises HostenvError."""
+        holder = run.start_piped(run.in_groups(group.open("network"), _HOLDER), stderr=subprocess.DEVNULL)
+        assert holder.stdout is not None
+        if not holder.stdout.readline():
+            run.kill(holder)
+            raise run.CommandFailed("cannot make a network namespace: this kernel or container forbids it")
+        network = cls(holder)
+        network._ip("link", "set", "lo", "up")
+        network._ip("link", "add", BRIDGE, "type", "bridge")
+        network._ip("address", "add", f"{HOST_ADDRESS}/24", "dev", BRIDGE)
+        network._ip("link", "set", BRIDGE, "up")
+        return network
+
+    def close(self) -> None:
+        """Let the namespace go, with all links in it."""
+        run.kill(self._holder)
 
     @property
     def path(self) -> Path:
         """The file that `nsenter --net=` takes."""
-        return Path("/run/netns") / self.name
-
-    def open(self) -> None:
-        """Make the namespace and its bridge. Raises CommandFailed."""
-        _ip("netns", "add", self.name)
-        self._ip("link", "set", "lo", "up")
-        self._ip("link", "add", BRIDGE, "type", "bridge")
-        self._ip("address", "add", f"{HOST_ADDRESS}/24", "dev", BRIDGE)
-        self._ip("link", "set", BRIDGE, "up")
-
-    def close(self) -> None:
-        """Remove the namespace if it is there. Raises CommandFailed."""
-        if self.path.exists():
-            _ip("netns", "delete", self.name)
+        return Path(f"/proc/{self._holder.pid}/ns/net")
 
     def add_tap(self, interface: str) -> None:
         """Add an interface that a QEMU process opens, joined to the bridge. Raises CommandFailed."""
@@ -56,11 +66,10 @@ class Network:
 
     def interface(self, index: int) -> str:
         """The name of an interface by its number. Raises CommandFailed."""
-        links = json.loads(self._ip("-json", "link", "show"))
-        for link in links:
+        for link in json.loads(self._ip("-json", "link", "show")):
             if link["ifindex"] == index:
                 return str(link["ifname"])
-        raise run.CommandFailed(f"no interface {index} in the namespace {self.name}")
+        raise run.CommandFailed(f"no interface {index} in the run's network")
 
     def set_link(self, interface: str, up: bool) -> None:
         """Take the cable out of a machine, or put it back. Raises CommandFailed."""
@@ -82,7 +91,7 @@ class Network:
         return connection
 
     def _socket(self) -> socket.socket:
-        # A socket belongs to the namespace of the thread that made it, and a thread's namespace ends with it.
+        # A socket belongs to the namespace of the thread that made it; the thread's own ends with it.
         made: list[socket.socket | OSError] = []
 
         def make() -> None:
@@ -107,8 +116,4 @@ class Network:
         return result
 
     def _ip(self, *arguments: str) -> str:
-        return _ip("-netns", self.name, *arguments)
-
-
-def _ip(*arguments: str) -> str:
-    return run.run(["ip", *arguments], timeout=_TIMEOUT).stdout.decode()
+        return run.run(self.enter(["ip", *arguments]), timeout=_TIMEOUT).stdout.decode()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from hostenv_lab.cgroup import ControlGroup
 from hostenv_lab.errors import HostenvError
-from hostenv_lab.network import Network
 
 FILE = "lab.json"
 _FORMAT = 1
@@ -31,12 +30,11 @@ class Record:
     started: int
     format: int = _FORMAT
 
-    def network(self) -> Network:
-        """The run's network namespace."""
-        return Network(self.run_id)
-
     def group(self) -> ControlGroup:
-        """The run's control group; every process of its machines is in it."""
+        """The run's control group; every process of it but the driver is in it.
+
+        Mounts and the network belong to namespaces of those processes and end with them.
+        """
         return ControlGroup(self.run_id)
 
 
@@ -78,10 +76,10 @@ def read(workdir: Path) -> Record:
     return record
 
 
-def sweep(record: Record) -> None:
-    """Remove everything of a run but its work folder; works at any stage and again. Raises HostenvError."""
-    record.group().kill()
-    record.network().close()
+def driven(workdir: Path) -> bool:
+    """Whether the process that made the run still drives it. Raises HostenvError as `read` does."""
+    record = read(workdir)
+    return _started(record.driver) == record.started
 
 
 def teardown(workdir: Path) -> None:
@@ -93,7 +91,7 @@ def teardown(workdir: Path) -> None:
     if record.driver != os.getpid():
         _end_driver(record)
     # the driver's own end may have removed it all
-    sweep(record)
+    record.group().kill()
     shutil.rmtree(workdir, ignore_errors=True)
     if workdir.exists():
         shutil.rmtree(workdir)

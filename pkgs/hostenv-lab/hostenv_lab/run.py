@@ -65,7 +65,7 @@ def start(argv: Sequence[str], *, output: Path, groups: Sequence[Path] = ()) -> 
         return _popen(in_groups(groups, argv), subprocess.DEVNULL, stream, subprocess.STDOUT)
 
 
-def start_piped(argv: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+def start_piped(argv: Sequence[str], *, stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a program whose standard output is read as it comes. Raises CommandFailed."""
     return _popen(argv, subprocess.DEVNULL, subprocess.PIPE, stderr)
 

@@ -1,0 +1,116 @@
+"""The driver on real machines: containers, or VMs with HOSTENV_LAB_TEST_MACHINES=vm."""
+
+import dataclasses
+import http.client
+import os
+import socket
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import pytest
+from hostenv_lab import description, host, record
+from hostenv_lab.description import Description, MachineDescription, PortForward, SocketForward
+from hostenv_lab.errors import RequestedAssertionFailed
+from hostenv_lab.lab import Lab
+
+REPOSITORY = Path(__file__).parents[3]
+MACHINES = cast(host.Choice, os.environ.get("HOSTENV_LAB_TEST_MACHINES", "container"))
+# They need root and the image, which run-tests.sh has.
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+
+
+def bare(*names: str) -> Description:
+    """Machines with nothing of a product, from the image that the repository's own machines use."""
+    machines = tuple(
+        MachineDescription(name, number, 768, (), (), (), ()) for number, name in enumerate(sorted(names), 1)
+    )
+    full = description.load(REPOSITORY / "tests/lab/machines.toml")
+    return dataclasses.replace(full, machines=machines, ports=(), sockets=())
+
+
+def traces(run_id: str) -> list[str]:
+    """What is left of a run on this host: processes, mounts, control groups."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if run_id in command:
+            found.append(command)
+    found += [mount for mount in Path("/proc/self/mountinfo").read_text().splitlines() if run_id in mount]
+    return found + [str(group) for group in Path("/sys/fs/cgroup").glob(f"*/{run_id}")]
+
+
+def test_a_test_script_finds_the_semantics_of_the_nixos_driver(tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    with Lab(bare("alpha", "beta-2"), workdir, MACHINES) as lab:
+        lab.driver.run_script(Path(__file__).parent / "scripts" / "semantics.py")
+    assert (workdir / "output" / "fetched" / "tree" / "link").is_symlink()
+    assert (workdir / "output" / "one").read_bytes() == bytes(range(256)) * 300
+    assert traces(record.read(workdir).run_id) == []
+    # the consoles stay, also those of machines that were started again
+    assert (workdir / "logs" / "alpha.log").read_text(errors="replace").count(
+        "Reached target basic.target"
+    ) >= 3
+    assert "commands: bash" in (workdir / "logs" / "driver.log").read_text()
+    assert not (workdir / "machines").exists()
+
+
+def test_ports_and_sockets_answer_on_this_host(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = taken.getsockname()[1]
+        described = dataclasses.replace(
+            bare("alpha"),
+            ports=(PortForward("alpha", 8000, "127.0.0.2", port),),
+            sockets=(SocketForward("alpha", "/run/echo.sock", "runtime/echo.sock"),),
+        )
+        script = tmp_path / "script.py"
+        script.write_text(
+            'machine.succeed("mkdir /srv/www && echo hello > /srv/www/page")\n'
+            'machine.succeed("systemd-run -q --unit web python3 -m http.server --directory /srv/www 8000")\n'
+            "machine.wait_for_open_port(8000)\n"
+            'machine.succeed("systemd-run -q --unit echo nc -lkU -N /run/echo.sock < /dev/null")\n'
+        )
+        with Lab(described, tmp_path / "work", MACHINES) as lab:
+            endpoint = urlsplit(lab.endpoints["alpha"])
+            assert endpoint.hostname == "127.0.0.2"
+            assert endpoint.port != port
+            # nobody is there yet: the connection is closed, not left hanging
+            with pytest.raises((http.client.HTTPException, ConnectionError)):
+                get(endpoint.port or 0)
+            lab.driver.run_script(script)
+            assert get(endpoint.port or 0) == b"hello\n"
+            path = tmp_path / "work" / "runtime" / "echo.sock"
+            assert path.stat().st_mode & 0o777 == 0o600
+            lab.driver.machines[0].wait_for_open_unix_socket("/run/echo.sock")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(60)
+                client.connect(str(path))
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(1) == b""
+        assert not path.exists()
+
+
+def test_a_failing_script_leaves_its_logs_and_nothing_else(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text('machine.succeed("echo the reason >&2; false")\n')
+    workdir = tmp_path / "work"
+    with (
+        pytest.raises(RequestedAssertionFailed, match="exit code 1"),
+        Lab(bare("alpha"), workdir, MACHINES) as lab,
+    ):
+        lab.driver.run_script(script)
+    assert "alpha # the reason" in (workdir / "logs" / "driver.log").read_text()
+    assert traces(record.read(workdir).run_id) == []
+
+
+def get(port: int) -> bytes:
+    """The page that the forwarded web server has."""
+    connection = http.client.HTTPConnection("127.0.0.2", port, timeout=60)
+    try:
+        connection.request("GET", "/page")
+        return connection.getresponse().read()
+    finally:
+        connection.close()
