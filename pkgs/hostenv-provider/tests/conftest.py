@@ -104,6 +104,7 @@ class Provider:
         migration_sources: Mapping[str, str] | None = None,
         skip_migrations: frozenset[str] = frozenset(),
         address: str = "127.0.0.1",
+        commit: str | None = None,
     ) -> Prepared:
         """Let a running job wait for its nodes."""
         key = environments[0].project_key
@@ -115,7 +116,7 @@ class Provider:
         targets = [
             Target(action.user, address, planned[action.user].comparable()) for action in verifications
         ]
-        prepared = Prepared(f"{next(self.commits):040x}", actions, verifications, targets)
+        prepared = Prepared(commit or f"{next(self.commits):040x}", actions, verifications, targets)
         self.store.start_waiting(job_id, prepared)
         return prepared
 

@@ -250,7 +250,7 @@ def test_merged_requests_lose_neither_pushes_nor_placements() -> None:
     older = Request("p", frozenset({"main"}), placements={"u": "b"}, migration_sources={"u": "c"})
     newer = Request("p", frozenset({"staging"}), skip_migrations=frozenset({"v"}))
     merged = merge(older, newer)
-    assert merged.refs == {"main", "staging"}
+    assert merged.refs == frozenset({"main", "staging"})
     assert (merged.placements, merged.migration_sources) == ({"u": "b"}, {"u": "c"})
     assert merged.skip_migrations == {"v"}
     assert merge(older, Request("p", None)).refs is None
@@ -286,7 +286,7 @@ def test_a_newer_queued_job_supersedes_all_older_queued_ones_of_its_project() ->
     ]
     choice = coalesce(jobs, "job5")
     assert choice.superseded == ("job2", "job4")
-    assert choice.request.refs == {"r2", "r4", "r5"}
+    assert choice.request.refs == frozenset({"r2", "r4", "r5"})
 
 
 def test_one_job_of_a_project_leaves_the_queue_at_a_time() -> None:
@@ -302,7 +302,7 @@ def test_a_waiting_job_that_no_node_began_is_superseded_and_inherited() -> None:
     choice = next_job([unfinished(1, JobState.WAITING, untouched=True), unfinished(2, JobState.QUEUED)])
     assert choice is not None
     assert (choice.job, choice.superseded) == ("job2", ("job1",))
-    assert choice.request.refs == {"r1", "r2"}
+    assert choice.request.refs == frozenset({"r1", "r2"})
 
 
 def test_a_job_is_untouched_only_while_all_rows_are_queued() -> None:

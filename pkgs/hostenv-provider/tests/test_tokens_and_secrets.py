@@ -6,7 +6,6 @@ import json
 import os
 
 import pytest
-from hostenv_provider import files
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import RESERVED, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
@@ -158,7 +157,7 @@ def test_a_write_that_fails_keeps_the_old_file(config: Config, monkeypatch: pyte
     def no_space(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", no_space)
+    monkeypatch.setattr("hostenv_provider.files.os.fsync", no_space)
     with pytest.raises(HostenvError, match="No space left"):
         write_private(path, "new")
     monkeypatch.undo()

@@ -1,0 +1,183 @@
+"""A provider whose worker does its stages on real Git repositories; only Nix, projects and DNS are played."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hostenv_provider.config import Config
+from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.jobs import Event, JobState, Request, Status
+from hostenv_provider.plan import Environment, Plan, Source, moving
+from hostenv_provider.repository import Repository
+from hostenv_provider.schema import Application, EnvironmentDefinition
+from hostenv_provider.store import Store
+from hostenv_provider.worker import Worker
+
+GIT = shutil.which("git") or "git"
+PROJECT = "demo__drupal"
+URL = "git+https://git.example.org/demo.git"
+
+
+class Killed(BaseException):
+    """What `kill -9` is to the thread that it hits."""
+
+
+def definition(name: str, ref: str | None = None) -> EnvironmentDefinition:
+    return EnvironmentDefinition(
+        name=name,
+        type="production",
+        enable=True,
+        git_ref=ref or name,
+        application=Application("php", "."),
+        virtual_hosts={},
+        users={},
+        migrations=("drupal-migrate",),
+        checks=(),
+    )
+
+
+@dataclass
+class PlayedProjects:
+    """One project whose branches have the heads that a test says."""
+
+    repository: Repository
+    definitions: dict[str, EnvironmentDefinition] = field(
+        default_factory=lambda: {"main": definition("main")}
+    )
+    heads: dict[str, str] = field(default_factory=lambda: {"main": "1" * 40, "staging": "5" * 40})
+    locked: str = "first"
+    updates: int = 0
+    mirrored: dict[str, str] = field(default_factory=dict)
+    failure: str | None = None
+
+    def update_input(self, key: str) -> None:
+        assert key == PROJECT
+        self.updates += 1
+        self.repository.write_text("flake.lock", json.dumps({"locked": self.locked}))
+
+    def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:
+        assert key == PROJECT
+        if self.failure is not None:
+            raise HostenvError(self.failure)
+        return self.definitions
+
+    def sources(
+        self,
+        key: str,
+        definitions: Mapping[str, EnvironmentDefinition],
+        previous: Plan,
+        moves: Callable[[str], bool],
+    ) -> dict[str, Source]:
+        recorded = {each.name: each.source for each in previous.of_project(key).values()}
+        return {
+            name: Source(URL, ref, self.heads[ref], "sha256-" + "A" * 43 + "=")
+            for name in moving(definitions, recorded, URL, moves)
+            for ref in [definitions[name].git_ref]
+        }
+
+    def mirror(self, key: str, environments: Mapping[str, Environment]) -> None:
+        assert key == PROJECT
+        self.mirrored = {user: each.source.rev for user, each in environments.items()}
+
+
+@dataclass
+class Machine:
+    """A provider whose service can be killed and started again."""
+
+    config: Config
+    repository: Repository
+    projects: PlayedProjects
+    store: Store
+    worker: Worker
+
+    @classmethod
+    def start(cls, config: Config, played: PlayedProjects | None = None) -> "Machine":
+        repository = Repository(config)
+        projects = PlayedProjects(repository) if played is None else replace(played, repository=repository)
+        store = Store(config.database)
+        store.recover()
+        worker = Worker(store, repository, projects, EnvironmentSecrets(config), lambda _: set())
+        return cls(config, repository, projects, store, worker)
+
+    def restart(self) -> "Machine":
+        return Machine.start(self.config, self.projects)
+
+    def run(self, request: Request | None = None) -> str:
+        """Enqueue a job and work until nothing is left to do."""
+        job_id = self.store.enqueue(request or Request(PROJECT, None)).job_id
+        self.work()
+        return job_id
+
+    def work(self) -> None:
+        for _ in range(50):
+            if not self.worker.step():
+                return
+        pytest.fail("the worker does not come to rest")
+
+    def finish(self, job_id: str) -> None:
+        """The nodes and the check do what the job wants, and all goes well."""
+        for op in ("backup", "restore", "activate", "reload", "deactivate"):
+            for record in self.store.actions(job_id):
+                row = record.row
+                if row.action.op == op:
+                    snapshots = dict.fromkeys(row.action.migrations, "9f0c9f0c")
+                    payload = {"user": row.action.user, "sourceNode": row.node, "snapshots": snapshots}
+                    self.store.record_event(
+                        job_id, Event(row.node, Status.SUCCESS, op, None, payload, row.index)
+                    )
+            for verification in self.store.verifiable():
+                self.store.record_verification(job_id, verification.target.user, Status.SUCCESS, None)
+        for record in self.store.actions(job_id):
+            if record.row.node != "provider":
+                self.store.record_event(job_id, Event(record.row.node, Status.SUCCESS))
+        assert self.state(job_id) is JobState.SUCCEEDED
+
+    def state(self, job_id: str) -> JobState:
+        job = self.store.job(job_id)
+        assert job is not None
+        return job.state
+
+    def reason(self, job_id: str) -> str:
+        job = self.store.job(job_id)
+        assert job is not None
+        return str(job.reason)
+
+    def commit_of(self, job_id: str) -> str:
+        job = self.store.job(job_id)
+        assert job is not None
+        assert job.commit_sha is not None
+        return job.commit_sha
+
+    def ops(self, job_id: str) -> list[tuple[str, str, str]]:
+        rows = [record.row for record in self.store.actions(job_id)]
+        return [(row.node, row.action.op, row.action.user) for row in rows]
+
+    def published(self, path: str) -> dict[str, object]:
+        document: dict[str, object] = json.loads(self.git("show", f"main:{path}"))
+        return document
+
+    def git(self, *arguments: str) -> str:
+        command = [GIT, f"--git-dir={self.repository.bare}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def history(self) -> list[str]:
+        return self.git("rev-list", "--first-parent", "main").splitlines()
+
+    def operator_pushes(self, folder: Path, settings: dict[str, object] | None = None) -> str:
+        subprocess.run([GIT, "clone", "--quiet", str(self.repository.bare), str(folder)], check=True)
+        if settings is not None:
+            path = folder / "provider.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+        (folder / "notes").write_text("an operator was here")
+        for arguments in (
+            ["add", "--all"],
+            ["-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "-m", "operator"],
+            ["push", "--quiet", "origin", "HEAD:main"],
+        ):
+            subprocess.run([GIT, *arguments], cwd=folder, check=True)
+        return self.history()[0]

@@ -1,0 +1,188 @@
+"""The service's own check of an environment, against a real web server on loopback (contract 7)."""
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from hostenv_provider import verify
+from hostenv_provider.jobs import JobState, Status
+from hostenv_provider.plan import Environment
+from hostenv_provider.records import Target
+from hostenv_provider.schema import Check, Constraint
+from hostenv_provider.verify import Answer, Fetch, Verifier, fetch, problem
+
+MakeEnvironment = Callable[..., Environment]
+OK = Answer(200, b"<p>from-node-a</p>")
+
+
+class Site:
+    """What the front door of a node answers; tests set it."""
+
+    def __init__(self) -> None:
+        self.answers = [OK]
+        self.asked: list[tuple[str, str]] = []
+        self.fetch: Fetch = fetch
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    played = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            played.asked.append((self.headers["Host"], self.path))
+            answer = played.answers.pop(0) if len(played.answers) > 1 else played.answers[0]
+            self.send_response(answer.status)
+            self.send_header("Location", "https://elsewhere.example.org/")
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    played.fetch = partial(fetch, port=server.server_address[1])
+    yield played
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def target(environment: Environment) -> Target:
+    return Target(environment.user_name, "127.0.0.1", environment.comparable())
+
+
+@pytest.mark.parametrize(
+    ("status", "good"), [(200, True), (302, True), (399, True), (404, False), (503, False)]
+)
+def test_without_checks_the_front_page_must_answer(
+    site: Site, environment: MakeEnvironment, status: int, good: bool
+) -> None:
+    site.answers = [Answer(status, b"")]
+    found = problem(target(environment()), site.fetch)
+    assert (found is None) is good
+    assert site.asked == [(environment().hostname, "/")]
+    assert good or str(status) in str(found)
+
+
+def test_a_projects_own_checks_are_all_made(site: Site, environment: MakeEnvironment) -> None:
+    checks = (
+        Check("health", None, "/health?full=1", (Constraint("maxHttpStatus", 204),)),
+        Check("marker", "main.drupal.example.org", "/", (Constraint("bodyContains", "from-node-a"),)),
+    )
+    each = environment(checks=checks)
+    assert problem(target(each), site.fetch) is None
+    assert site.asked == [(each.hostname, "/health?full=1"), ("main.drupal.example.org", "/")]
+    site.answers = [OK, Answer(200, b"maintenance")]
+    found = problem(target(each), site.fetch)
+    assert found is not None
+    assert found.startswith("marker (main.drupal.example.org/ at 127.0.0.1): bodyContains 'from-node-a'")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "answer", "kept"),
+    [
+        (Constraint("minHttpStatus", 200), Answer(200, b""), True),
+        (Constraint("minHttpStatus", 201), Answer(200, b""), False),
+        (Constraint("maxHttpStatus", 200), Answer(201, b""), False),
+        (Constraint("bodyContains", "é"), Answer(200, "é".encode()), True),
+        (Constraint("bodyContains", "x"), Answer(200, b"y"), False),
+    ],
+)
+def test_constraints(constraint: Constraint, answer: Answer, kept: bool) -> None:
+    assert (verify.violation(Check("c", None, "/", (constraint,)), answer) is None) is kept
+
+
+def test_a_machine_that_does_not_answer_is_a_problem_in_words(environment: MakeEnvironment) -> None:
+    def closed(*_: str) -> Answer:
+        raise http.client.RemoteDisconnected("Remote end closed connection without response")
+
+    assert "no answer: Remote end closed" in str(problem(target(environment()), closed))
+    refused = problem(target(environment()), partial(fetch, port=1))
+    assert refused is not None
+    assert "no answer" in refused
+
+
+def test_an_endless_page_is_cut(site: Site) -> None:
+    site.answers = [Answer(200, b"x" * (3 * 1024 * 1024))]
+    assert len(site.fetch("127.0.0.1", "host", "/").body) <= 1024 * 1024 + 65536
+
+
+def activated(provider: Any, environment: Environment) -> str:
+    """A job whose environment its node reports as activated."""
+    job: str = provider.deploy(environment)
+    provider.post(job, "node-a", "activate")
+    return job
+
+
+def test_the_check_is_repeated_until_it_passes(
+    site: Site, provider: Any, environment: MakeEnvironment
+) -> None:
+    site.answers = [Answer(502, b""), Answer(503, b""), OK]
+    job = activated(provider, environment())
+    (verification,) = provider.store.verifiable()
+    Verifier(provider.store, 60, threading.Event(), site.fetch, pause=0).verify(verification)
+    assert ("provider", "verify", "success") in provider.rows(job)
+    assert provider.store.deployed("demo__drupal")[environment().user_name].node == "node-a"
+    assert len(site.asked) == 3
+
+
+def test_a_check_that_never_passes_fails_the_job_with_the_last_problem(
+    site: Site, provider: Any, environment: MakeEnvironment
+) -> None:
+    site.answers = [Answer(502, b"")]
+    job = activated(provider, environment())
+    (verification,) = provider.store.verifiable()
+    Verifier(provider.store, 0, threading.Event(), site.fetch, pause=0).verify(verification)
+    assert provider.state(job) is JobState.FAILED
+    assert "502" in provider.reason(job)
+    assert provider.reason(job).startswith(
+        f"provider: verify of {environment().user_name} failed: front page"
+    )
+    assert provider.store.deployed("demo__drupal") == {}
+
+
+def test_a_check_ends_with_its_job_and_its_result_is_discarded(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    job = activated(provider, environment())
+    (verification,) = provider.store.verifiable()
+
+    def job_fails_meanwhile(*_: str) -> Answer:
+        provider.post(job, "node-a", "intent", Status.FAILED, message="node on fire")
+        return OK
+
+    Verifier(provider.store, 60, threading.Event(), job_fails_meanwhile, pause=0).verify(verification)
+    assert provider.reason(job) == "node-a: failed: node on fire"
+    assert provider.store.deployed("demo__drupal") == {}
+
+
+def test_each_due_check_is_started_once(provider: Any, environment: MakeEnvironment) -> None:
+    activated(provider, environment())
+    asked = threading.Semaphore(0)
+    answer = threading.Event()
+    calls = []
+
+    def slow(*_: str) -> Answer:
+        calls.append(1)
+        asked.release()
+        assert answer.wait(30)
+        return OK
+
+    verifier = Verifier(provider.store, 60, threading.Event(), slow, pause=0)
+    seen = provider.store.version()
+    verifier.start_due()
+    assert asked.acquire(timeout=30)
+    verifier.start_due()
+    assert provider.store.version() > seen
+    seen = provider.store.version()
+    answer.set()
+    provider.store.wait(seen, 30)
+    assert calls == [1]
+    assert environment().user_name in provider.store.deployed("demo__drupal")
