@@ -1,0 +1,77 @@
+"""The cache of images: what makes one, and what a broken one leaves."""
+
+import dataclasses
+import struct
+from pathlib import Path
+
+import pytest
+from hostenv_lab import image
+from hostenv_lab.description import ImageDescription
+from hostenv_lab.errors import HostenvError
+
+_BROKEN_TOOL = """#!/bin/sh
+for last; do :; done
+mkdir -p "$last/half"
+echo 'E: no mirror' >&2
+exit 1
+"""
+DESCRIBED = ImageDescription("trixie", ("systemd",), (), (), ())
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "hostenv-lab"
+
+
+def test_every_ingredient_makes_another_image() -> None:
+    variants = [
+        DESCRIBED,
+        dataclasses.replace(DESCRIBED, suite="forky"),
+        dataclasses.replace(DESCRIBED, packages=("systemd", "git")),
+        dataclasses.replace(DESCRIBED, mask=("a.service",)),
+        dataclasses.replace(DESCRIBED, disable=("a.service",)),
+        dataclasses.replace(DESCRIBED, remove=("/a",)),
+    ]
+    assert len({image.image_key(variant) for variant in variants}) == len(variants)
+    assert image.image_key(dataclasses.replace(DESCRIBED)) == image.image_key(DESCRIBED)
+
+
+def test_a_cached_image_is_used_without_any_program(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / image.image_key(DESCRIBED)).mkdir(parents=True)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert image.ensure(DESCRIBED, print).root.parent.parent == cache
+
+
+def test_an_image_that_cannot_be_made_leaves_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "bin" / "unshare"
+    tool.parent.mkdir()
+    tool.write_text(_BROKEN_TOOL)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    # what a maker that was killed left is in nobody's way
+    stale = cache / f"{image.image_key(DESCRIBED)}.partial"
+    stale.mkdir(parents=True)
+    with pytest.raises(HostenvError, match=r"could not be made: .*no mirror"):
+        image.ensure(DESCRIBED, print)
+    assert [path.name for path in cache.iterdir()] == ["lock"]
+
+
+def test_a_full_disk_is_said_before_anything_is_made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "_NEEDED_BYTES", 1 << 60)
+    with pytest.raises(HostenvError, match=r"MiB free, images need .*; make room"):
+        image.ensure(DESCRIBED, print)
+    assert [path.name for path in cache.iterdir()] == ["lock"]
+
+
+def test_the_partition_table_holds_one_partition_and_its_identity() -> None:
+    table = image.partition_table()
+    assert len(table) == 512
+    assert table[510:] == b"\x55\xaa"
+    (signature,) = struct.unpack_from("<I", table, 440)
+    assert f"{signature:08x}-01" == image.ROOT_PARTITION
+    kind, start, length = table[446 + 4], *struct.unpack_from("<II", table, 446 + 8)
+    assert (kind, start, (start + length) * 512) == (0x83, 2048, 16 * 1024**3)
+    assert table[446 + 16 : 510] == bytes(48)
