@@ -66,10 +66,12 @@ class Agent:
             move = self._next_move()
             if move is not None:
                 self._perform(move)
-            elif not spool.entries(self._config):
+                continue
+            self._report_broken_commit()
+            self._operations.prune(time.time())
+            # What the hook left while this run was under way has started no other run.
+            if not spool.entries(self._config):
                 break
-        self._report_broken_commit()
-        self._operations.prune(time.time())
         if self._refused:
             raise HostenvError(self._refused[1])
         if self._deferred:
@@ -84,7 +86,6 @@ class Agent:
                 self._log(failure)
                 self._fail_intents(entry.deployment.commit, failure)
             entry.remove()
-            self._taken = None
         generation = Generation.recorded(self._config)
         if generation is not None and generation.commit != self._taken:
             self._take_intents(generation)

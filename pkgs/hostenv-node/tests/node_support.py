@@ -186,6 +186,7 @@ class RecordedOperations:
     def prune(self, now: float) -> None:
         assert now > 0
         self.pruned += 1
+        self.during.pop("prune", lambda: None)()
 
     def boot(self) -> None:
         raise OperationFailed("not part of an activation")

@@ -367,7 +367,9 @@ def test_failed_deployment_stays_in_the_spool_until_the_provider_knows(
     assert node.told() == ["failed/intent"]
 
 
-def test_spool_is_looked_at_once_more_before_the_end(node: Node, provider: Provider) -> None:
+def test_spool_is_looked_at_once_more_before_the_end(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
     job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
     provider.verify_when_activated(job)
 
@@ -375,7 +377,7 @@ def test_spool_is_looked_at_once_more_before_the_end(node: Node, provider: Provi
         provider.add_job("late", C2, {"node-b": RELOAD})
         spool.add(node.config, Deployment(C2, "failed", "exit status 1"))
 
-    provider.on_event[("success", "intent")] = hook_runs
+    operations.during["prune"] = hook_runs
     node.activate()
     assert ("late", "failed", "intent") in provider.events
 

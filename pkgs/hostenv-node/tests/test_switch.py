@@ -162,6 +162,7 @@ def test_cut_short_between_accounts_is_completed(
     with pytest.raises(HostenvError, match="no space left"):
         switch(config, toplevel)
     assert recorded(config) is None
+    assert not config.slice_file.exists()
     (machine.root / f"broken-{program}").unlink()
     switch(config, toplevel)
     assert machine.entries("passwd")[-1] == machine.entries("group")[-1] == (USER, 1002)
