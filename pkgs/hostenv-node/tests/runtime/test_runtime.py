@@ -1,0 +1,343 @@
+"""The operations' own order and records, with the user's side, systemd and nginx played by recorders."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hostenv_node.config import Config
+from hostenv_node.intent import Action
+from hostenv_node.operations import Context, Deadline, OperationFailed, OperationTimedOut
+from hostenv_node.run import CommandTimedOut
+from hostenv_node.runtime import runtime as module
+from hostenv_node.runtime.environment import parse_environment
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.record import Applied, Phase
+from hostenv_node.runtime.render import release_name
+from hostenv_node.runtime.runtime import Runtime
+from runtime_support import HOST, USER, entry
+
+SNAPSHOT = "ab" * 32
+SECRETS = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt"), "x")
+
+
+class Machine:
+    """What would happen on a node, in order; `fails` names what goes wrong."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.fails: Mapping[str, Exception] = {}
+        self.manager_runs = True
+
+    def note(self, event: str) -> None:
+        self.events.append(event)
+        if event in self.fails:
+            raise self.fails[event]
+
+    def user_apply(
+        self, _config: Config, _layout: Layout, _deadline: Deadline, steps: Sequence[tuple[str, Any]]
+    ) -> Mapping[str, object]:
+        for name, _ in steps:
+            self.note(name)
+        return {"backup": {"drupal-migrate": SNAPSHOT}}
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    class Manager:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def start(self, _deadline: Deadline) -> None:
+            machine.note("manager")
+
+        def runs(self, _deadline: Deadline) -> bool:
+            return machine.manager_runs
+
+        def stop(self, _deadline: Deadline) -> None:
+            machine.note("no manager")
+
+    class Door:
+        def serve(self, environment: Any, _layout: Layout, _deadline: Deadline) -> None:
+            machine.note(f"serve {','.join(environment.virtual_hosts)}")
+
+        def withdraw(self, _user: str, hostname: str, _deadline: Deadline) -> None:
+            machine.note(f"withdraw {hostname}")
+
+        def write(self, wanted: dict[str, str]) -> None:
+            machine.note(f"write {','.join(wanted)}")
+
+        def reload_if_running(self) -> None:
+            machine.note("nginx")
+
+    def layout_of(_config: Config, user: str, _uid: int, _codebase: str) -> Layout:
+        if user != USER:
+            raise OperationFailed(f"there is no account {user}")
+        return layout
+
+    monkeypatch.setattr(module, "UserManager", Manager)
+    monkeypatch.setattr(module, "user_apply", machine.user_apply)
+    monkeypatch.setattr(module, "layout_of", layout_of)
+    monkeypatch.setattr(module, "make_run_dirs", lambda *_: machine.note("run dirs"))
+    monkeypatch.setattr(module.code, "unpack_source", lambda *_: machine.note("fetch"))
+    monkeypatch.setattr(module, "run", lambda argv, **_: machine.note(" ".join(argv[-3:])))
+    made = Runtime(config, lambda _user: SECRETS)
+    monkeypatch.setattr(made, "front_door", Door())
+    return made
+
+
+def context(job: str = "job-1") -> Context:
+    return Context(job, Deadline.after(600))
+
+
+def action(op: str) -> Action:
+    return Action(op, USER, "node-a", "node-b", ("drupal-migrate",))
+
+
+def phase(runtime: Runtime) -> Phase | None:
+    record = runtime.records.get(USER)
+    return None if record is None else record.phase
+
+
+def active(runtime: Runtime, machine: Machine, job: str = "job-0") -> None:
+    runtime.activate(context(job), action("activate"), entry())
+    runtime.thaw(context(job), USER)
+    machine.events.clear()
+
+
+def test_a_target_is_frozen_before_anybody_can_reach_it(runtime: Runtime, machine: Machine) -> None:
+    holders: list[str | None] = []
+    machine.note = lambda _event: holders.append(runtime.freezes.holder(USER))  # type: ignore[method-assign]
+    runtime.activate(context(), action("activate"), entry())
+    assert set(holders) == {"job-1"}
+    assert phase(runtime) is Phase.ACTIVE
+
+
+def test_an_activation_that_fails_is_recorded_as_begun_and_not_served_after_a_boot(
+    runtime: Runtime, machine: Machine
+) -> None:
+    machine.fails = {"start": OperationFailed("no")}
+    with pytest.raises(OperationFailed):
+        runtime.activate(context(), action("activate"), entry())
+    assert phase(runtime) is Phase.RESTORED
+    machine.events.clear()
+    runtime.boot()
+    assert machine.events == ["run dirs", "write ", "nginx"]
+
+
+def test_a_repeated_activation_does_nothing(runtime: Runtime, machine: Machine) -> None:
+    runtime.activate(context(), action("activate"), entry())
+    machine.events.clear()
+    runtime.activate(context(), action("activate"), entry())
+    assert machine.events == []
+
+
+def test_a_release_is_fetched_once_for_restore_and_activate(runtime: Runtime, machine: Machine) -> None:
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    assert phase(runtime) is Phase.RESTORED
+    runtime.activate(context(), action("activate"), entry())
+    assert machine.events.count("fetch") == 1
+
+
+@pytest.mark.parametrize("snapshots", [{}, {"drupal-migrate": "latest"}, {"other": SNAPSHOT}])
+def test_a_restore_without_its_snapshot_leaves_no_trace(
+    runtime: Runtime, machine: Machine, snapshots: dict[str, str]
+) -> None:
+    with pytest.raises(OperationFailed, match="drupal-migrate"):
+        runtime.restore(context(), action("restore"), entry(), snapshots)
+    assert machine.events == []
+    assert phase(runtime) is None
+    assert runtime.freezes.holder(USER) is None
+
+
+def test_a_restore_of_another_snapshot_is_not_taken_for_done(runtime: Runtime, machine: Machine) -> None:
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    machine.events.clear()
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": "cd" * 32})
+    assert "restore" in machine.events
+
+
+def test_a_stale_copy_closes_its_front_door_before_its_data_change(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    assert machine.events.index(f"withdraw {HOST}") < machine.events.index("restore")
+
+
+def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    payload = runtime.backup(context(), action("backup"))
+    assert payload == {"user": USER, "sourceNode": "node-b", "snapshots": {"drupal-migrate": SNAPSHOT}}
+    assert machine.events.index("freeze") < machine.events.index("backup")
+    machine.events.clear()
+    assert runtime.backup(context(), action("backup")) == payload
+    assert machine.events == []
+
+
+def test_a_backup_after_a_thaw_is_a_new_one(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    runtime.thaw(context(), USER)
+    machine.events.clear()
+    runtime.backup(context(), action("backup"))
+    assert "backup" in machine.events
+
+
+def test_a_backup_of_what_is_not_here_fails(runtime: Runtime) -> None:
+    with pytest.raises(OperationFailed, match=USER):
+        runtime.backup(context(), action("backup"))
+    assert runtime.freezes.holder(USER) is None
+
+
+def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    machine.events.clear()
+    runtime.thaw(context("job-2"), USER)
+    assert machine.events == []
+    runtime.thaw(context(), USER)
+    assert machine.events == ["--user start timers.target"]
+
+
+def test_deactivation_ends_with_the_freeze_lifted_and_may_be_repeated(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    machine.events.clear()
+    for _ in range(2):
+        runtime.deactivate(context(), action("deactivate"))
+        assert machine.events[:3] == [f"withdraw {HOST}", "stop", "no manager"]
+    assert phase(runtime) is Phase.INACTIVE
+    assert runtime.freezes.holder(USER) is None
+
+
+@pytest.mark.parametrize("fault", [f"withdraw {HOST}", "stop", "no manager"])
+def test_deactivation_is_no_success_while_anything_runs(
+    runtime: Runtime, machine: Machine, fault: str
+) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    machine.fails = {fault: OperationFailed("still there")}
+    with pytest.raises(OperationFailed):
+        runtime.deactivate(context(), action("deactivate"))
+    assert runtime.freezes.holder(USER) == "job-1"
+    assert phase(runtime) is Phase.ACTIVE
+
+
+def test_deactivating_what_was_never_here_is_done(runtime: Runtime, machine: Machine) -> None:
+    runtime.deactivate(context(), action("deactivate"))
+    assert machine.events == []
+
+
+def test_withdrawing_takes_a_failed_target_down(runtime: Runtime, machine: Machine) -> None:
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    runtime.activate(context(), action("activate"), entry())
+    machine.events.clear()
+    runtime.withdraw(context(), USER)
+    assert machine.events == [f"withdraw {HOST}", "stop", "no manager"]
+    assert phase(runtime) is Phase.INACTIVE
+    assert runtime.freezes.holder(USER) is None
+
+
+def test_a_frozen_stale_copy_is_never_thawed_by_withdrawing(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.freezes.freeze(USER, "job-1")
+    # killed here, before the record names the job: the old copy is still served
+    machine.fails = {"stop": OperationFailed("does not stop")}
+    with pytest.raises(OperationFailed):
+        runtime.withdraw(context(), USER)
+    assert runtime.freezes.holder(USER) == "job-1"
+
+
+def test_switching_back_serves_the_release_before(
+    runtime: Runtime, machine: Machine, config: Config, changed: Callable[..., Any]
+) -> None:
+    active(runtime, machine)
+    newer = changed("repo", "rev", to="b" * 40)
+    runtime.reload(context(), action("reload"), {**newer, "virtualHosts": {"new.example": {}}})
+    runtime.reload(context(), action("reload"), {**newer, "virtualHosts": {"new.example": {}}})
+    assert f"serve {HOST},new.example" in machine.events
+    machine.events.clear()
+    runtime.switch_back(context(), USER)
+    assert f"serve demo.hostenv.local,{HOST}" in machine.events
+    assert "secrets" not in machine.events
+    record = runtime.records.get(USER)
+    assert record is not None
+    assert record.applied == Applied(entry(), release_name(parse_environment(entry()), config))
+    machine.events.clear()
+    runtime.switch_back(context(), USER)
+    assert machine.events == []
+
+
+def test_a_verified_reload_keeps_only_its_own_release(
+    runtime: Runtime, machine: Machine, config: Config, layout: Layout, changed: Callable[..., Any]
+) -> None:
+    active(runtime, machine)
+    runtime.reload(context(), action("reload"), changed("repo", "rev", to="b" * 40))
+    machine.events.clear()
+    runtime.keep(context(), USER)
+    old = layout.release(release_name(parse_environment(entry()), config))
+    assert machine.events == [f"-rf -- {old}"]
+    runtime.keep(context(), USER)
+    runtime.switch_back(context(), USER)
+    assert len(machine.events) == 1
+
+
+def test_a_reload_that_fails_leaves_the_record_with_what_serves(
+    runtime: Runtime, machine: Machine, changed: Callable[..., Any]
+) -> None:
+    active(runtime, machine)
+    machine.fails = {"layOut": OperationFailed("no such docroot")}
+    with pytest.raises(OperationFailed):
+        runtime.reload(context(), action("reload"), changed("repo", "rev", to="b" * 40))
+    record = runtime.records.get(USER)
+    assert record is not None
+    assert record.applied.entry == entry()
+    machine.events.clear()
+    runtime.boot()
+    assert machine.events == ["run dirs", f"write {USER}", "nginx"]
+
+
+def test_one_bad_record_keeps_no_other_site_from_being_served(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    (runtime.records.directory / "aa-broken-0000000.json").write_text("{")
+    record = runtime.records.get(USER)
+    assert record is not None
+    runtime.records.put(replace(record, user="zz-lost-0000000"))
+    with pytest.raises(OperationFailed, match=r"aa-broken.*zz-lost"):
+        runtime.boot()
+    assert machine.events[-2:] == [f"write {USER}", "nginx"]
+
+
+def test_what_was_set_aside_goes_after_its_retention(
+    runtime: Runtime, machine: Machine, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.time, "time", lambda: 1000.0)
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    machine.events.clear()
+    days = runtime.config.set_aside_retention_days * 86400
+    runtime.prune(1000.0 + days)
+    assert machine.events == []
+    runtime.prune(1001.0 + days)
+    assert machine.events == [f"-rf -- {layout.set_aside('job-1')}"]
+    runtime.prune(1001.0 + days)
+    assert len(machine.events) == 1
+
+
+def test_an_entry_of_another_environment_is_refused(runtime: Runtime, changed: Callable[..., Any]) -> None:
+    other = changed("hostenv", "userName", to="other-main-1234567")
+    with pytest.raises(OperationFailed, match="other-main-1234567"):
+        runtime.activate(context(), action("activate"), other)
+
+
+def test_a_program_at_its_time_limit_is_a_time_out(runtime: Runtime, machine: Machine) -> None:
+    machine.fails = {"manager": CommandTimedOut("systemctl did not end")}
+    with pytest.raises(OperationTimedOut):
+        runtime.activate(context(), action("activate"), entry())
