@@ -1,5 +1,6 @@
 """The stages of a job, from the request to the pushed commit (contract 5), carried out by one thread."""
 
+import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -86,12 +87,17 @@ class Worker:
         self._secrets = secrets
         self._addresses_of = addresses_of
         self._attempts: dict[str, int] = {}
+        self._interrupted: str | None = None
 
     def step(self) -> bool:
         """Push what a crash left unpushed, else run the next job; False if there was nothing to do.
 
-        Raises HostenvError if the remote cannot be asked what it has.
+        An exception means that the database, the lock or the remote does not answer; the next step goes on from
+        what is recorded.
         """
+        if self._interrupted is not None:
+            self._store.plan_again(self._interrupted)
+            self._interrupted = None
         unpushed = self._store.unpushed()
         if unpushed:
             # Commits in their order: what is planned next starts from the remote's head.
@@ -101,20 +107,31 @@ class Worker:
         job = self._store.take_next()
         if job is None:
             return False
+        self._interrupted = job.job_id
+        with self._repository.locked():
+            prepared = self._prepare_or_fail(job)
+            self._interrupted = None
+            if prepared is not None:
+                self._push_waiting(job.job_id, prepared.commit_sha)
+        return True
+
+    def _prepare_or_fail(self, job: Job) -> Prepared | None:
+        """A job that waits, not yet pushed; None if it ended or goes back to the queue."""
         try:
-            with self._repository.locked():
-                prepared = self._prepare(job)
-                if prepared is not None:
-                    self._store.start_waiting(job.job_id, prepared)
-                    self._push_waiting(job.job_id, prepared.commit_sha)
+            prepared = self._prepare(job)
+            if prepared is not None:
+                self._store.start_waiting(job.job_id, prepared)
+            return prepared
         except PushRejected as error:
             self._plan_again(job.job_id, str(error))
         except HostenvError as error:
             self._fail(job, str(error))
+        except sqlite3.Error:
+            raise
         except Exception as error:
             traceback.print_exc()
             self._fail(job, f"internal error: {error!r}; the service's log tells more")
-        return True
+        return None
 
     def _fail(self, job: Job, error: str) -> None:
         current = self._store.job(job.job_id)

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostenv_provider.config import Config
@@ -157,9 +158,8 @@ class Machine:
         rows = [record.row for record in self.store.actions(job_id)]
         return [(row.node, row.action.op, row.action.user) for row in rows]
 
-    def published(self, path: str) -> dict[str, object]:
-        document: dict[str, object] = json.loads(self.git("show", f"main:{path}"))
-        return document
+    def published(self, path: str) -> Any:
+        return json.loads(self.git("show", f"main:{path}"))
 
     def git(self, *arguments: str) -> str:
         command = [GIT, f"--git-dir={self.repository.bare}", *arguments]

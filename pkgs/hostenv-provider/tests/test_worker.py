@@ -1,6 +1,7 @@
 """The stages of contract 5: what they make, what a failure leaves, and `kill -9` at each of them."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -354,3 +355,37 @@ def test_the_plan_carries_other_projects_over(
     environments = machine.published("generated/plan.json")["environments"]
     assert set(environments) == {MAIN, shop.user_name}
     assert environments[shop.user_name] == shop.to_json()
+
+
+def test_a_database_that_fails_in_a_job_only_delays_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    job = machine.store.enqueue(Request(PROJECT, None)).job_id
+    with monkeypatch.context() as broken:
+        broken.setattr(machine.store, "start_waiting", full)
+        with pytest.raises(sqlite3.OperationalError):
+            machine.worker.step()
+    assert machine.state(job) is JobState.RUNNING
+    machine.work()
+    assert machine.state(job) is JobState.WAITING
+    assert machine.history()[0] == machine.commit_of(job)
+
+
+def test_a_database_that_fails_after_the_push_changes_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    job = machine.store.enqueue(Request(PROJECT, None)).job_id
+    with monkeypatch.context() as broken:
+        broken.setattr(machine.store, "mark_pushed", full)
+        with pytest.raises(sqlite3.OperationalError):
+            machine.worker.step()
+    commit = machine.commit_of(job)
+    machine.work()
+    assert (machine.state(job), machine.commit_of(job)) == (JobState.WAITING, commit)
+    assert machine.store.unpushed() == []

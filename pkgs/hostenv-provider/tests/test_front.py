@@ -1,0 +1,320 @@
+"""What the network sees of the provider: the shipped nginx configuration in front of real programs."""
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostenv_provider import webhook_secrets
+from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.plan import Environment
+from hostenv_provider.repository import Repository
+from hostenv_provider.schema import ProviderSettings
+
+GIT = shutil.which("git") or "git"
+CONFIGURATION = Path(__file__).parents[1] / "nginx" / "provider.conf"
+
+pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+needs_fcgiwrap = pytest.mark.skipif(shutil.which("fcgiwrap") is None, reason="fcgiwrap is not installed")
+needs_rest_server = pytest.mark.skipif(
+    shutil.which("restic-rest-server") is None, reason="restic-rest-server is not installed"
+)
+
+
+@dataclass
+class Front:
+    """nginx on a port of loopback."""
+
+    port: int
+    folder: Path
+    api: Any
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    def git(
+        self, *arguments: str, node: str = "node-a", token: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        account = base64.b64encode(f"{node}:{token or self.api.tokens.show(node)}".encode()).decode()
+        return subprocess.run(
+            [GIT, "-c", f"http.extraHeader=Authorization: Basic {account}", *arguments],
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def url(self, repository: str) -> str:
+        return f"http://127.0.0.1:{self.port}/git/{repository}.git"
+
+
+@contextmanager
+def process(*command: str) -> Iterator[None]:
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        started.terminate()
+        started.wait(60)
+
+
+def backend() -> str:
+    """Git's CGI program."""
+    folder = subprocess.run([GIT, "--exec-path"], check=True, capture_output=True, text=True).stdout.strip()
+    return f"{folder}/git-http-backend"
+
+
+def wait_for(connect: Callable[[], None]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            connect()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def wait_for_socket(path: Path) -> None:
+    def connect() -> None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(path))
+
+    wait_for(connect)
+
+
+@pytest.fixture
+def front(api: Any, tmp_path: Path) -> Iterator[Front]:
+    folder = tmp_path / "front"
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    text = CONFIGURATION.read_text()
+    for shipped, ours in (
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("listen [::]:80;", ""),
+        ("/run/hostenv-provider/hostenv-provider.sock", str(api.config.socket)),
+        ("/run/hostenv-git.sock", str(folder / "git.sock")),
+        ("/run/hostenv-backups/backups.sock", str(folder / "backups.sock")),
+        ("/var/lib/hostenv-provider/git", str(api.config.git_dir)),
+        ("/usr/lib/git-core/git-http-backend", backend()),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, ours)
+    (folder / "provider.conf").write_text(text)
+    main = folder / "nginx.conf"
+    main.write_text(main_configuration(folder, "provider.conf"))
+    with process("nginx", "-c", str(main)):
+        wait_for(lambda: socket.create_connection(("127.0.0.1", port)).close())
+        yield Front(port, folder, api)
+
+
+def main_configuration(folder: Path, include: str) -> str:
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    return (
+        f"{user}daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+        f"events {{}}\nhttp {{\n{temporary}access_log off;\ninclude {include};\n}}\n"
+    )
+
+
+def test_the_shipped_configuration_is_valid(tmp_path: Path) -> None:
+    main = tmp_path / "nginx.conf"
+    main.write_text(main_configuration(tmp_path, str(CONFIGURATION)).replace("daemon off;", ""))
+    tested = subprocess.run(
+        ["nginx", "-t", "-c", str(main)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "syntax is ok" in tested.stderr, tested.stderr
+
+
+def test_webhooks_come_through_and_the_sockets_own_routes_do_not(front: Front, environment: Any) -> None:
+    status, body = front.request("POST", f"/webhook/{environment().project_name_hash}", b"{}")
+    assert status == 202
+    assert json.loads(body)["accepted"] is True
+    for path in (
+        "/api/jobs",
+        "/api/../api/jobs",
+        "/api//jobs",
+        "/api/%6aobs",
+        "/api/git-access",
+        "/internal/git-access",
+        "/health",
+        "/",
+    ):
+        for headers in ({}, {"X-Hostenv-Public": ""}, {"x_hostenv_public": "0"}):
+            status, body = front.request("GET", path, headers=headers)
+            assert status == 404, path
+    assert front.request("POST", "/api/jobs", b'{"environment": "demo__drupal/main"}')[0] == 404
+    assert front.request("POST", "/webhook/../api/jobs", b'{"environment": "demo__drupal/main"}')[0] == 404
+
+
+def test_a_nodes_api_comes_through(front: Front) -> None:
+    path = f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a"
+    token = front.api.tokens.show("node-a")
+    status, body = front.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    assert (status, json.loads(body)) == (200, {"node": "node-a", "intents": []})
+    assert front.request("GET", path) == (403, b"")
+
+
+def test_a_large_body_is_refused_in_json(front: Front) -> None:
+    status, body = front.request("POST", f"/webhook/{'0' * 64}", b"x" * (1024 * 1024 + 1))
+    assert status == 413
+    assert json.loads(body)["error"]
+
+
+def test_a_service_that_is_down_is_told_in_json(front: Front) -> None:
+    front.api.config.socket.unlink()
+    status, body = front.request("GET", "/api/deploy-intents/pending")
+    assert status == 503
+    assert json.loads(body)["error"]
+    status, body = front.request("GET", "/git/provider.git/info/refs?service=git-upload-pack")
+    assert status == 503
+
+
+@pytest.fixture
+def repositories(front: Front, environment: Callable[..., Environment]) -> Iterator[Repository]:
+    """provider.git and two projects, of which node-a hosts one."""
+    config = front.api.config
+    repository = Repository(config)
+    settings = {
+        "hostenvHostname": "demo.hostenv.test",
+        "nodeFor": {"default": "node-a"},
+        "nodes": {"node-a": {"address": "192.0.2.1"}},
+    }
+    with repository.locked():
+        repository.create(ProviderSettings.parse(settings, "http://provider"))
+    for name in ("demo__drupal", "demo__shop"):
+        repository.create_bare(config.git_dir / f"{name}.git")
+        repository.git("push", "--quiet", str(config.git_dir / f"{name}.git"), "HEAD:refs/heads/main")
+    here = environment()
+    front.api.provider.finish(front.api.provider.deploy(here), [here], "node-a")
+    listening = front.folder / "git.sock"
+    with process(shutil.which("fcgiwrap") or "", "-f", "-c", "2", "-p", backend(), "-s", f"unix:{listening}"):
+        wait_for_socket(listening)
+        yield repository
+
+
+@needs_fcgiwrap
+def test_a_node_clones_what_it_may_read_and_writes_nothing(
+    front: Front, repositories: Repository, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    cloned = front.git("clone", "--quiet", front.url("provider"), str(clone))
+    assert cloned.returncode == 0, cloned.stderr
+    assert (clone / "generated" / "plan.json").exists()
+    assert front.git("ls-remote", front.url("demo__drupal")).returncode == 0
+    assert front.git("-c", "protocol.version=2", "ls-remote", front.url("provider")).returncode == 0
+    assert front.git("ls-remote", front.url("provider"), node="node-b").returncode == 0
+    head = repositories.published_head()
+    commit = [
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@localhost",
+        "commit",
+        "--allow-empty",
+        "--quiet",
+        "-m",
+        "x",
+    ]
+    subprocess.run([GIT, "-C", str(clone), *commit], check=True)
+    pushed = front.git("-C", str(clone), "push", "origin", "HEAD:main")
+    assert pushed.returncode != 0
+    assert "403" in pushed.stderr
+    assert repositories.published_head() == head
+
+
+@needs_fcgiwrap
+@pytest.mark.parametrize(
+    ("repository", "node", "token", "said"),
+    [
+        ("demo__shop", "node-a", None, "403"),
+        ("demo__drupal", "node-b", None, "403"),
+        ("provider", "node-a", "wrong", "Authentication failed"),
+        ("provider", "nobody", "x", "Authentication failed"),
+    ],
+)
+@pytest.mark.usefixtures("repositories")
+def test_a_node_does_not_read_what_is_not_its_own(
+    front: Front, repository: str, node: str, token: str | None, said: str
+) -> None:
+    refused = front.git("ls-remote", front.url(repository), node=node, token=token)
+    assert refused.returncode != 0
+    assert said in refused.stderr or "could not read Username" in refused.stderr
+
+
+@needs_fcgiwrap
+@pytest.mark.usefixtures("repositories")
+def test_git_serves_no_other_paths(front: Front) -> None:
+    account = base64.b64encode(f"node-a:{front.api.tokens.show('node-a')}".encode()).decode()
+    headers = {"Authorization": f"Basic {account}"}
+    for path in (
+        "/git/",
+        "/git/provider.git/HEAD",
+        "/git/provider.git/objects/info/packs",
+        "/git/provider.git/config",
+        "/git/demo__drupal.git/../demo__shop.git/info/refs?service=git-upload-pack",
+        "/git/provider.git/info/refs?service=git-receive-pack",
+        "/git//provider.git/info/refs?service=git-upload-pack",
+    ):
+        assert front.request("GET", path, headers=headers)[0] == 403, path
+    assert front.request("POST", "/git/provider.git/git-receive-pack", b"0000", headers)[0] == 403
+
+
+@needs_rest_server
+def test_each_environment_has_a_backup_repository_of_its_own_that_only_grows(
+    front: Front, environment: Callable[..., Environment]
+) -> None:
+    config, user = front.api.config, environment().user_name
+    secrets = EnvironmentSecrets(config)
+    secrets.ensure([user])
+    found = secrets.read(user)
+    assert found is not None
+    account = base64.b64encode(f"{user}:{found['backupPassword']}".encode()).decode()
+    headers = {"Authorization": f"Basic {account}"}
+    with process(
+        shutil.which("restic-rest-server") or "",
+        *("--listen", f"unix:{front.folder / 'backups.sock'}", "--path", str(front.folder / "data")),
+        *("--htpasswd-file", str(config.htpasswd), "--private-repos", "--append-only"),
+    ):
+        wait_for_socket(front.folder / "backups.sock")
+        assert front.request("POST", f"/backups/{user}/?create=true")[0] == 401
+        assert front.request("POST", f"/backups/{user}/?create=true", headers=headers)[0] == 200
+        other = environment("staging").user_name
+        assert front.request("POST", f"/backups/{other}/?create=true", headers=headers)[0] == 401
+        name = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+        path = f"/backups/{user}/data/{name}"
+        assert front.request("POST", path, b"hello", headers)[0] == 200
+        assert front.request("GET", path, headers=headers) == (200, b"hello")
+        assert front.request("DELETE", path, headers=headers)[0] == 403
+        assert front.request("GET", path, headers=headers) == (200, b"hello")
+
+
+def test_webhooks_of_closed_projects_need_their_secret(front: Front, environment: Any) -> None:
+    secret = webhook_secrets.create(front.api.config, "demo__drupal")
+    path = f"/webhook/{environment().project_name_hash}"
+    assert front.request("POST", path, b"{}")[0] == 401
+    assert front.request("POST", path, b"{}", {"X-Gitlab-Token": secret})[0] == 202
