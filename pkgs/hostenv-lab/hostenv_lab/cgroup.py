@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import select
 import signal
 import time
 from dataclasses import dataclass
@@ -78,18 +79,35 @@ class ControlGroup:
         """
         tops = [hierarchy.root / self._name / machine for hierarchy in self._hierarchies]
         limit = time.monotonic() + _EMPTY_WITHIN
-        while True:
-            alive = {pid for top in tops for pid in _members(top)}
-            for pid in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            if not alive and all(_remove(top) for top in tops):
-                return
+        while pids := {pid for top in tops for pid in _members(top)}:
+            _kill(pids, limit)
             if time.monotonic() > limit:
                 raise HostenvError(
-                    f"processes {sorted(alive)} of {self._name} do not end: look at their state"
+                    f"processes {sorted(pids)} of {self._name} do not end: look at their state"
                 )
-            time.sleep(0.02)
+        # a group stays busy for a moment after its last process
+        while not all(_remove(top) for top in tops):
+            if time.monotonic() > limit:
+                raise HostenvError(f"the control group {self._name} cannot be removed")
+            time.sleep(0.01)
+
+
+def _kill(pids: set[int], limit: float) -> None:
+    """End processes and wait until they are gone; a dying one has left its group before."""
+    with contextlib.ExitStack() as stack:
+        poll = select.poll()
+        alive = 0
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(pid)
+                stack.callback(os.close, handle)
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                poll.register(handle, select.POLLIN)
+                alive += 1
+        while alive and (left := limit - time.monotonic()) > 0:
+            for handle, _ in poll.poll(left * 1000):
+                poll.unregister(handle)
+                alive -= 1
 
 
 def _members(top: Path) -> set[int]:

@@ -143,7 +143,7 @@ with subtest("power: what is on the disk stays"):
     beta_2.wait_for_open_port(8000, "alpha", 60)
 
 with subtest("a machine that ends by itself is noticed"):
-    beta_2.execute("systemctl poweroff --no-block")
+    beta_2.execute("systemctl poweroff", True, False)
     beta_2.wait_for_shutdown(120)
     beta_2.start()
     beta_2.wait_for_unit("multi-user.target")
