@@ -18,6 +18,8 @@ DEFAULT_FILE = "default.conf"
 
 _PROBE_SECONDS = 30
 _POLL_SECONDS = 0.1
+# For a moment after a reload workers with the old and with the new configuration take turns.
+_AGREEING_PROBES = 3
 
 
 class FrontDoor:
@@ -78,13 +80,14 @@ class FrontDoor:
 
     def _wait(self, hostname: str, served: bool, deadline: Deadline) -> None:
         end = time.monotonic() + deadline.remaining(_PROBE_SECONDS)
-        while answers(self.config.front_door_port, hostname) != served:
+        agreeing = 0
+        while agreeing < _AGREEING_PROBES:
             if time.monotonic() >= end:
-                state = "is not served" if served else "is still served"
-                raise OperationFailed(
-                    f"{hostname} {state} by the system nginx after its reload; see its error log"
-                )
+                state = "not served" if served else "still served"
+                raise OperationFailed(f"{hostname} is {state} after nginx was reloaded; see its error log")
             time.sleep(_POLL_SECONDS)
+            seen = answers(self.config.front_door_port, hostname) == served
+            agreeing = agreeing + 1 if seen else 0
 
 
 def answers(port: int, hostname: str) -> bool:
