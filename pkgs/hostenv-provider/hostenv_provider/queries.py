@@ -215,7 +215,13 @@ def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[
             Row(
                 row["node"],
                 row["idx"],
-                Action.from_json(json.loads(row["action"])),
+                Action(
+                    row["op"],
+                    row["user"],
+                    row["from_node"],
+                    row["to_node"],
+                    tuple(json.loads(row["migrations"])),
+                ),
                 Status(row["status"]),
                 row["message"],
             ),

@@ -356,9 +356,21 @@ def _insert_actions(
     db: sqlite3.Connection, job_id: str, node: str, actions: Sequence[Action], now: str
 ) -> None:
     db.executemany(
-        "INSERT INTO actions (job, node, idx, action, user, status, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO actions (job, node, idx, op, user, from_node, to_node, migrations, status, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (job_id, node, index, _dump(action.to_json()), action.user, Status.QUEUED, now)
+            (
+                job_id,
+                node,
+                index,
+                action.op,
+                action.user,
+                action.from_node,
+                action.to_node,
+                _dump(action.migrations),
+                Status.QUEUED,
+                now,
+            )
             for index, action in enumerate(actions)
         ],
     )

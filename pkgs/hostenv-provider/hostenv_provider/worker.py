@@ -92,8 +92,8 @@ class Worker:
     def step(self) -> bool:
         """Push what a crash left unpushed, else run the next job; False if there was nothing to do.
 
-        An exception means that the database, the lock or the remote does not answer; the next step goes on from
-        what is recorded.
+        An exception means that the database, the lock or the remote does not answer; the next step goes on
+        from what is recorded.
         """
         if self._interrupted is not None:
             self._store.plan_again(self._interrupted)

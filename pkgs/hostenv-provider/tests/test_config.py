@@ -1,0 +1,71 @@
+"""`/etc/hostenv/provider.json`: what it may hold, and what each mistake says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hostenv_provider.config import PATH_VARIABLE, Config
+from hostenv_provider.errors import HostenvError
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "provider.json"
+    monkeypatch.setenv(PATH_VARIABLE, str(path))
+    return path
+
+
+def test_places_have_defaults_and_the_address_is_given(path: Path) -> None:
+    path.write_text('{"publicUrl": "http://provider/"}')
+    config = Config.load()
+    assert config.public_url == "http://provider"
+    assert config.database == Path("/var/lib/hostenv-provider/provider.sqlite3")
+    assert config.socket == Path("/run/hostenv-provider/hostenv-provider.sock")
+    assert (config.user, config.job_timeout, config.verify_timeout) == ("hostenv-provider", 7200, 300)
+
+
+def test_tools_are_named_by_absolute_paths(path: Path) -> None:
+    path.write_text('{"publicUrl": "http://provider", "tools": {"git": "/usr/bin/git"}}')
+    config = Config.load()
+    assert config.tool("git") == "/usr/bin/git"
+    with pytest.raises(HostenvError, match="no path of 'nix'"):
+        config.tool("nix")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("[]", "must hold a JSON object"),
+        ("{}", "publicUrl must be a text"),
+        ('{"publicUrl": "provider"}', "http:// or https://"),
+        ('{"publicUrl": "http://a\\nb"}', "of one line"),
+        ('{"publicUrl": "http://p", "dataDir": "data"}', "absolute path"),
+        ('{"publicUrl": "http://p", "jobTimeout": 0}', "jobTimeout must be a number of seconds"),
+        ('{"publicUrl": "http://p", "jobTimeout": true}', "jobTimeout must be a number of seconds"),
+        ('{"publicUrl": "http://p", "verifyTimeout": "300"}', "verifyTimeout must be a number of seconds"),
+        ('{"publicUrl": "http://p", "tools": ["git"]}', "tools must be an object"),
+        ('{"publicUrl": "http://p", "tools": {"git": "git"}}', "tools.git must be an absolute path"),
+        ('{"publicUrl": "http://p", "jobTimout": 1}', "unknown key 'jobTimout'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file(path: Path, text: str, says: str) -> None:
+    path.write_text(text)
+    with pytest.raises(HostenvError) as raised:
+        Config.load()
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert says in message
+    assert "\n" not in message
+
+
+def test_an_absent_file_is_named(path: Path) -> None:
+    with pytest.raises(HostenvError, match=f"{path}: cannot be read"):
+        Config.load()
+
+
+def test_a_given_path_comes_before_the_variable(path: Path, tmp_path: Path) -> None:
+    path.write_text("{}")
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"publicUrl": "http://other"}))
+    assert Config.load(other).public_url == "http://other"
