@@ -16,6 +16,8 @@ _DOCROOT = re.compile(r"(?!/)(?!(.*/)?\.\.(/|\Z))[A-Za-z0-9._/-]+")
 _REV = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _NAR_HASH = re.compile(r"sha256-[A-Za-z0-9+/]{43}=")
 
+_AUTHORIZED_KEY = re.compile(r"[a-z][a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [ -~]*)?")
+
 APPLICATIONS = ("php", "drupal")
 
 
@@ -35,6 +37,8 @@ class Environment:
     hostname: str
     virtual_hosts: tuple[str, ...]
     migrations: tuple[str, ...]
+    authorized_keys: tuple[str, ...]
+    """Lines of OpenSSH's `authorized_keys`: people who may log in as the environment's user."""
     rev: str
     nar_hash: str
 
@@ -68,6 +72,9 @@ def parse_environment(entry: Entry) -> Environment:
         hostname=hostname,
         virtual_hosts=tuple(sorted({hostname} | {_matched("virtualHosts", host, _HOST) for host in hosts})),
         migrations=tuple(_matched("migrations", key, _KEY) for key in _list(entry, "migrations")),
+        authorized_keys=tuple(
+            _matched("authorizedKeys", key, _AUTHORIZED_KEY) for key in _list(entry, "authorizedKeys")
+        ),
         rev=_text(repo, "rev", _REV),
         nar_hash=_text(repo, "narHash", _NAR_HASH),
     )

@@ -72,10 +72,14 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
             File(str(layout.config_dir / "install_drupal.php"), helper("install_drupal.php")),
             File(str(layout.config_dir / "rebuild_drupal.php"), helper("rebuild_drupal.php")),
         ]
+    if environment.authorized_keys:
+        keys = "".join(f"{key}\n" for key in environment.authorized_keys)
+        files.append(File(str(layout.home / ".ssh/authorized_keys"), keys, 0o600))
     return Rendered(
         directories=tuple(
             str(path)
             for path in (
+                layout.home / ".ssh",
                 layout.config_dir,
                 layout.units_dir / "default.target.wants",
                 layout.units_dir / "timer.d",

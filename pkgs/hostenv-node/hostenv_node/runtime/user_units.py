@@ -97,11 +97,12 @@ def freeze(process: UserProcess, _arguments: Mapping[str, object]) -> None:
     timers = [line.split()[0] for line in listed.splitlines() if line.strip()]
     if timers:
         process.systemctl("stop", *timers)
-    before = _workers(process)
+    master = int(process.systemctl("show", "--property=MainPID", "--value", layout.nginx_unit).text)
+    before = _children(master)
     if before:
         process.systemctl("reload", layout.nginx_unit, check=False)
-        if not process.wait_until(lambda: not (before & _workers(process)), DRAIN_SECONDS):
-            for worker in before & _workers(process):
+        if not process.wait_until(lambda: not (before & _children(master)), DRAIN_SECONDS):
+            for worker in before & _children(master):
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGTERM)
     _systemctl(process, "try-restart", [layout.fpm_unit])
@@ -111,11 +112,10 @@ def _wanted_link(process: UserProcess) -> Path:
     return process.layout.units_dir / "default.target.wants" / process.layout.target_unit
 
 
-def _workers(process: UserProcess) -> set[int]:
+def _children(pid: int) -> set[int]:
     try:
-        master = int(process.layout.nginx_pid_file.read_text())
-        return {int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()}
-    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except (FileNotFoundError, ProcessLookupError):
         return set()
 
 

@@ -36,6 +36,8 @@ def test_a_php_project_may_serve_its_top(changed: Callable[..., Any]) -> None:
         (("application", "profile"), "x'y"),
         (("migrations",), ["--all"]),
         (("migrations",), "drupal-migrate"),
+        (("authorizedKeys",), ["ssh-ed25519 AAAA x\nssh-rsa BBBB"]),
+        (("authorizedKeys",), ['command="id" ssh-ed25519 AAAA']),
         (("repo", "rev"), "main"),
         (("repo", "narHash"), None),
         (("uid",), 0),

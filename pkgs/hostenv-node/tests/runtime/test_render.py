@@ -143,6 +143,13 @@ def test_every_migration_key_has_its_unit_and_its_command(
         assert f"{layout.bin_dir}/restic-{key}" in paths
 
 
+def test_people_with_a_key_may_log_in(layout: Layout, config: Config, changed: Any) -> None:
+    key = "ssh-ed25519 AAAAC3Nz demo user"
+    rendered = render(parse_environment(changed("authorizedKeys", to=[key])), layout, config)
+    file = next(file for file in rendered.files if file.path == f"{layout.home}/.ssh/authorized_keys")
+    assert (file.content, file.mode) == (f"{key}\n", 0o600)
+
+
 def test_a_node_without_drupal_says_so(environment: Environment, layout: Layout, config: Config) -> None:
     with pytest.raises(OperationFailed, match=r"applications\.drupal"):
         render(environment, layout, replace(config, applications={}))
