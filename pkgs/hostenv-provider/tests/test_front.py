@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -68,11 +69,14 @@ class Front:
 
 @contextmanager
 def process(*command: str) -> Iterator[None]:
-    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield
     finally:
-        started.terminate()
+        # fcgiwrap does not end the processes that it made.
+        os.killpg(started.pid, signal.SIGTERM)
         started.wait(60)
 
 
