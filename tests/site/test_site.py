@@ -23,32 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDIN = ROOT / "pkgs/hostenv-lab/drupal_standin"
 PROJECT = ROOT / "tests/project/web"
 SEED = ROOT / "seed"
+HELPERS = ROOT / "pkgs/hostenv-node/hostenv_node/runtime/data"
 START_LIMIT = 30
-
-INSTALL = """<?php
-chdir($argv[1]);
-$class_loader = require 'autoload.php';
-require 'core/includes/install.core.inc';
-$driver = 'Drupal\\\\mysql\\\\Driver\\\\Database\\\\mysql';
-install_drupal($class_loader, [
-  'interactive' => FALSE,
-  'site_path' => 'sites/default',
-  'parameters' => ['profile' => $argv[2], 'langcode' => 'en'],
-  'forms' => [
-    'install_settings_form' => ['driver' => $driver],
-    'install_configure_form' => [
-      'site_name' => 'Moved safely',
-      'site_mail' => 'admin@example.org',
-      'account' => [
-        'name' => 'admin',
-        'mail' => 'admin@example.org',
-        'pass' => ['pass1' => 'secret', 'pass2' => 'secret'],
-      ],
-      'enable_update_status_module' => NULL,
-    ],
-  ],
-]);
-"""
 
 SETTINGS = """<?php
 $databases['default']['default'] = [
@@ -155,18 +131,18 @@ def release(request: pytest.FixtureRequest, database: Path) -> Iterator[tuple[Pa
         (directory / "sync").mkdir()
         settings = SETTINGS.replace("{database}", name).replace("{socket}", str(database))
         (root / "sites/default/settings.php").write_text(settings.replace("{sync}", str(directory / "sync")))
-        (directory / "install.php").write_text(INSTALL)
         sql(database, f"CREATE DATABASE {name}".encode())
-        install(directory, root)
+        done = helper("install_drupal.php", root, "hostenv_demo", "drupal-main-2855093.demo.hostenv.test")
+        assert done.returncode == 0, done.stdout + done.stderr
         yield root, name
     finally:
         shutil.rmtree(directory)
 
 
-def install(directory: Path, root: Path) -> None:
-    command = ["php", "-d", "memory_limit=256M", str(directory / "install.php"), str(root), "hostenv_demo"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stdout + done.stderr
+def helper(name: str, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs one of the node's own PHP helpers on a document root."""
+    command = ["php", "-d", "memory_limit=512M", str(HELPERS / name), str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +220,14 @@ def test_the_stand_in_says_what_it_is(site: str, release: tuple[Path, str]) -> N
     assert says == (release[1] == "standin")
 
 
-def test_a_second_installation_is_refused(release: tuple[Path, str]) -> None:
-    root, _ = release
-    directory = root.parent if (root.parent / "install.php").is_file() else root.parent.parent
-    command = ["php", str(directory / "install.php"), str(root), "hostenv_demo"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode != 0
-    assert "AlreadyInstalledException" in done.stdout + done.stderr
+def test_the_page_survives_a_rebuild_of_the_caches(site: str, release: tuple[Path, str]) -> None:
+    done = helper("rebuild_drupal.php", release[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "from-node-a" in get(f"{site}/").text
+
+
+def test_a_second_installation_is_refused_and_changes_nothing(site: str, release: tuple[Path, str]) -> None:
+    done = helper("install_drupal.php", release[0], "hostenv_demo", "elsewhere.example.org")
+    assert done.returncode == 1
+    assert "Drupal is not installed: " in done.stderr
+    assert "from-node-a" in get(f"{site}/").text

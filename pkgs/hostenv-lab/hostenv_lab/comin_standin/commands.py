@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -66,7 +67,8 @@ class Commands:
         with self._lock:
             self._cancelled = True
             if self._process is not None:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def allow(self) -> None:
         """Lets evaluations and builds run again."""

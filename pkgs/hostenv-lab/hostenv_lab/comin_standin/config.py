@@ -47,6 +47,10 @@ class Config:
         try:
             tree = YamlSubset.parse(path.read_text())
             return cls._of(tree if isinstance(tree, dict) else {})
+        except KeyError as error:
+            raise CominError(f"{path}: the key {error} is missing") from error
+        except (AttributeError, TypeError) as error:
+            raise CominError(f"{path}: a value is of another kind than comin's: {error}") from error
         except (OSError, CominError) as error:
             raise CominError(f"{path}: {error}") from error
 

@@ -33,7 +33,7 @@ class YamlSubset:
         for index, char in enumerate(line):
             if quote:
                 quote = "" if char == quote and line[index - 1] != "\\" else quote
-            elif char in "'\"" and (index == 0 or line[index - 1] in " [{,:"):
+            elif char in "'\"" and (index == 0 or line[index - 1] in " [{,:'"):
                 quote = char
             elif char == "#" and (index == 0 or line[index - 1] in " \t"):
                 return line[:index]
