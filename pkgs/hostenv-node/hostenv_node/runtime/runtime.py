@@ -166,6 +166,21 @@ class Runtime:
             self._prepare(context, layout)
             self._as_user(context, layout, [("freeze", {})])
 
+    def freeze(self, context: Context, user: str) -> None:
+        """Let no more writes through and end those under way; another job's freeze stays that job's."""
+        with _reported():
+            record = self.records.get(user)
+            if record is None or record.phase is not Phase.ACTIVE:
+                return
+            holder = self.freezes.holder(user)
+            if holder not in (None, context.job) or (holder and record.job == context.job):
+                return
+            layout = self._layout(record)
+            self.freezes.freeze(user, context.job)
+            self._prepare(context, layout)
+            self._as_user(context, layout, [("freeze", {})])
+            self.records.put(replace(record, job=context.job, snapshots={}))
+
     def thaw(self, context: Context, user: str) -> None:
         """Let writes through again, if it was this job that froze."""
         with _reported():

@@ -16,7 +16,10 @@ from runtime_support import TOOLS, entry, program
 def config(configure: Callable[..., Config], tmp_path: Path) -> Config:
     (tmp_path / "state").mkdir()
     made = configure(tools={name: program(name, *candidates) for name, candidates in TOOLS.items()})
-    return replace(made, applications={"drupal": Application(tmp_path / "drupal", "web")})
+    web = tmp_path / "drupal" / "web"
+    web.mkdir(parents=True)
+    (web / "index.php").touch()
+    return replace(made, applications={"drupal": Application(tmp_path / "drupal")})
 
 
 @pytest.fixture

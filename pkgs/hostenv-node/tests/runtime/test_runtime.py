@@ -195,6 +195,40 @@ def test_a_backup_of_what_is_not_here_fails(runtime: Runtime) -> None:
     assert runtime.freezes.holder(USER) is None
 
 
+def test_what_waits_to_be_deactivated_takes_no_more_writes(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    for _ in range(2):
+        runtime.freeze(context(), USER)
+    assert machine.events == ["run dirs", "manager", "freeze"]
+    assert runtime.freezes.holder(USER) == "job-1"
+    runtime.freeze(context("job-2"), USER)
+    assert runtime.freezes.holder(USER) == "job-1"
+
+
+def test_a_freeze_whose_drain_failed_is_drained_when_asked_again(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    machine.fails = {"freeze": OperationFailed("no")}
+    with pytest.raises(OperationFailed):
+        runtime.freeze(context(), USER)
+    machine.fails = {}
+    machine.events.clear()
+    runtime.freeze(context(), USER)
+    assert "freeze" in machine.events
+
+
+def test_after_a_backup_a_freeze_has_nothing_to_do(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    machine.events.clear()
+    runtime.freeze(context(), USER)
+    assert machine.events == []
+
+
+def test_what_is_not_served_here_is_not_frozen(runtime: Runtime) -> None:
+    runtime.freeze(context(), USER)
+    assert runtime.freezes.holder(USER) is None
+
+
 def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, machine: Machine) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
