@@ -155,18 +155,6 @@ class Runtime:
                 self._take_down(context, record)
 
     def freeze(self, context: Context, user: str) -> None:
-        """Let no more writes through; a freeze of another job stays that job's."""
-        with _reported():
-            record = self.records.get(user)
-            if record is None or record.phase is not Phase.ACTIVE:
-                return
-            if self.freezes.holder(user) is None:
-                self.freezes.freeze(user, context.job)
-            layout = self._layout(record)
-            self._prepare(context, layout)
-            self._as_user(context, layout, [("freeze", {})])
-
-    def freeze(self, context: Context, user: str) -> None:
         """Let no more writes through and end those under way; another job's freeze stays that job's."""
         with _reported():
             record = self.records.get(user)
