@@ -82,30 +82,18 @@
       apps = forAllSystems (
         pkgs:
         let
-          script =
-            name: description:
-            let
-              application = pkgs.writeShellApplication {
-                inherit name;
-                runtimeInputs = [ pkgs.python3 ];
-                text = ''exec ${./.}/${name}.sh "$@"'';
-              };
-            in
-            {
-              type = "app";
-              program = lib.getExe application;
-              meta.description = description;
-            };
+          app = package: program: {
+            type = "app";
+            program = lib.getExe' package program;
+            meta.description = package.meta.description;
+          };
+          demo = app pkgs.hostenv-demo "hostenv-demo";
         in
         {
-          demo = script "run-demo" "Watch a live website move from one machine to another by a Git push";
-          trigger-webhook = script "trigger-webhook" "Send the demo's provider a webhook";
-          lab = {
-            type = "app";
-            program = lib.getExe pkgs.hostenv-lab;
-            meta.description = "The migration test on Debian machines";
-          };
-          default = self.apps.${pkgs.stdenv.hostPlatform.system}.demo;
+          inherit demo;
+          default = demo;
+          lab = app pkgs.hostenv-lab "hostenv-lab";
+          trigger-webhook = app pkgs.hostenv-demo "hostenv-trigger-webhook";
         }
       );
 

@@ -128,12 +128,6 @@ in
               example = lib.literalExpression ''"''${pkgs.drupal}/share/php/drupal"'';
               description = "The folder that holds the application's code.";
             };
-            docroot = mkOption {
-              type = types.str;
-              default = ".";
-              example = "web";
-              description = "The folder below the root that a web server serves.";
-            };
           };
         }
       );

@@ -3,21 +3,39 @@
   python3Packages,
   hostenv-lab,
 }:
+let
+  tree = "${placeholder "out"}/share/hostenv";
+in
 python3Packages.buildPythonApplication {
   pname = "hostenv-demo";
   inherit ((lib.importTOML ./pyproject.toml).project) version;
   pyproject = true;
 
+  # The demo lays the programs' sources, the seed and the project into its machines.
   src = lib.fileset.toSource {
-    root = ./.;
+    root = ../..;
     fileset = lib.fileset.unions [
-      ./pyproject.toml
-      ./hostenv_demo
+      ./.
+      ../hostenv-lab
+      ../hostenv-node
+      ../hostenv-provider
+      ../../seed
+      ../../tests/lab
+      ../../tests/project
+      ../../tests/script.py
     ];
   };
+  sourceRoot = "source/pkgs/hostenv-demo";
 
   build-system = [ python3Packages.setuptools ];
   dependencies = [ hostenv-lab ];
+
+  postInstall = ''
+    mkdir --parents $out/share
+    cp --recursive $src ${tree}
+  '';
+  # The modules find the tree as the folder that they are in.
+  makeWrapperArgs = [ "--prefix PYTHONPATH : ${tree}/pkgs/hostenv-demo:${tree}/pkgs/hostenv-lab" ];
 
   pythonImportsCheck = [ "hostenv_demo" ];
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
 from pathlib import Path
@@ -106,6 +107,11 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
             f"packages.{system}",
         )
         findings.check({"demo", "trigger-webhook", "lab"} <= set(outputs["apps"]), f"apps.{system} lacks one")
+        for name, app in outputs["apps"].items():
+            program = Path(app["program"]).name
+            findings.check(
+                program in commands(), f"apps.{system}.{name} is {program}, which nothing installs"
+            )
         findings.check(
             {"migration", "unit-tests", "lint", "types"} <= set(outputs["checks"]), "a check is missing"
         )
@@ -325,6 +331,15 @@ def check_template(systems: Mapping[str, Any], findings: Findings) -> None:
         )
         configuration = json.loads(system["configuration"])
         findings.equal(configuration["cominProfile"], "/etc/hostenv/generation", f"template, {name}: profile")
+
+
+def commands() -> set[str]:
+    """The programs that the packages install."""
+    return {
+        name
+        for file in (TREE / "pkgs").glob("*/pyproject.toml")
+        for name in tomllib.loads(file.read_text(encoding="utf-8"))["project"]["scripts"]
+    }
 
 
 def parse_unit(text: str) -> Mapping[str, Mapping[str, str]]:
