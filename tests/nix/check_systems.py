@@ -245,7 +245,9 @@ def check_node(name: str, machine: Mapping[str, Any], findings: Findings) -> Non
     drop_in = parse_unit((TREE / "pkgs/hostenv-node/systemd/comin.service.d/10-hostenv.conf").read_text())
     findings.equal(drop_in["Unit"].get("StartLimitIntervalSec"), "0", f"{name}: comin's start limit")
     findings.equal(
-        drop_in["Unit"].get("ConditionPathExists"), "/etc/hostenv/node-token", f"{name}: what comin waits for"
+        drop_in["Unit"].get("ConditionFileNotEmpty"),
+        "/etc/hostenv/node-token",
+        f"{name}: what comin waits for",
     )
     findings.check(
         "hostenv-activate" in machine["keptRunning"], f"{name}: a new system would stop a migration"
