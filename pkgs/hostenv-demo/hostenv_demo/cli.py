@@ -1,6 +1,8 @@
 """The command `run-demo.sh`."""
 
 import argparse
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,9 +58,14 @@ def _parser() -> argparse.ArgumentParser:
         help="VMs by QEMU or containers by systemd-nspawn (auto: VMs where KVM works, else containers)",
     )
     parser.add_argument(
-        "--comin", type=Path, metavar="PROGRAM", help="the real comin instead of the stand-in"
+        "--comin",
+        type=_program,
+        metavar="PROGRAM",
+        help="the real comin (default: the one on PATH, else a stand-in)",
     )
-    parser.add_argument("--drupal", type=Path, metavar="DIR", help="a real Drupal instead of the stand-in")
+    parser.add_argument(
+        "--drupal", type=_drupal, metavar="DIR", help="a real Drupal's web root instead of the stand-in"
+    )
     parser.add_argument("--no-color", action="store_true", help="no colours")
     parser.add_argument(
         "--keep-failed-workdir", action="store_true", help="keep the whole work folder of a failed run"
@@ -66,8 +73,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _program(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text}: is not an executable file; name the comin program itself")
+    return path.resolve()
+
+
+def _drupal(text: str) -> Path:
+    """The tree that holds the web root and `vendor`, which Composer's project template has beside it."""
+    root = Path(text).resolve()
+    if not (root / "core/lib/Drupal.php").is_file():
+        raise argparse.ArgumentTypeError(
+            f"{text}: has no core/lib/Drupal.php; name the web root of a Drupal 10 or 11"
+        )
+    if (root / "vendor/autoload.php").is_file():
+        return root
+    if root.name == "web" and (root.parent / "vendor/autoload.php").is_file():
+        return root.parent
+    raise argparse.ArgumentTypeError(
+        f"{text}: has no vendor/autoload.php, neither here nor beside; run composer install"
+    )
+
+
 def _run(options: argparse.Namespace, console: Console) -> int:
-    given = {name: path for name in ("comin", "drupal") if (path := getattr(options, name))}
+    comin = options.comin or (Path(found) if (found := shutil.which("comin")) else None)
+    given = {name: path for name, path in (("comin", comin), ("drupal", options.drupal)) if path}
     passed = demo.run(
         demo.Options(
             machines=options.machines,

@@ -24,7 +24,11 @@ class Application:
     """Code that the node's operator supplies for one `application.name` (contract 8)."""
 
     root: Path
-    docroot: str
+
+    @property
+    def docroot(self) -> str:
+        """What a web server serves, relative to `root`: Composer's project template has it in `web`."""
+        return "web" if (self.root / "web" / "index.php").is_file() else "."
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,7 @@ class _Reader:
             set_aside_retention_days=self.number("setAsideRetentionDays", 30),
             action_timeout=self.number("actionTimeout", 900),
             applications={
-                name: Application(
-                    root=Path(_Reader(self.path, _mapping(self.path, value)).text("root")),
-                    docroot=_Reader(self.path, _mapping(self.path, value)).text("docroot", "."),
-                )
+                name: Application(Path(_Reader(self.path, _mapping(self.path, value)).text("root")))
                 for name, value in self.mapping("applications").items()
             },
             tools={name: _text(self.path, name, value) for name, value in self.mapping("tools").items()},
