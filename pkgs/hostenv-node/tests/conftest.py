@@ -1,6 +1,7 @@
 """A node in a temporary folder, and a provider that answers over HTTP on loopback."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,7 +73,8 @@ def configure(tmp_path: Path) -> Callable[..., Config]:
                     "stateDir": str(tmp_path / "state"),
                     "frontDoorGroup": "www-data",
                     "cominProfile": str(tmp_path / "profile"),
-                    "tools": {"comin": "/bin/false", "systemctl": "/bin/true"} | dict(tools or {}),
+                    "tools": {"comin": shutil.which("false"), "systemctl": shutil.which("true")}
+                    | dict(tools or {}),
                 }
             )
         )

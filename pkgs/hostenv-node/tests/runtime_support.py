@@ -1,6 +1,7 @@
 """A plan's entry, and the programs that the runtime's tests really run."""
 
 import copy
+import os
 import shutil
 from typing import Any
 
@@ -43,7 +44,7 @@ def entry() -> dict[str, Any]:
 
 
 def program(name: str, *candidates: str) -> str:
-    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     return next(
         (found for each in candidates if (found := shutil.which(each, path=path))), f"/missing/{name}"
     )

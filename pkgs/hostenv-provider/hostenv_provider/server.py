@@ -38,16 +38,18 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.answer = answer
         self._path = path
         _remove_abandoned(path)
-        umask = os.umask(0o117)
         try:
+            # before the umask, which would leave a new folder that nobody but root can enter
             path.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(str(path), _Handler)
+            umask = os.umask(0o117)
+            try:
+                super().__init__(str(path), _Handler)
+            finally:
+                os.umask(umask)
         except OSError as error:
             raise HostenvError(
                 f"{path}: cannot listen there ({error}): correct socket in provider.json"
             ) from error
-        finally:
-            os.umask(umask)
 
     def server_close(self) -> None:
         super().server_close()

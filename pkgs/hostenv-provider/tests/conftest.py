@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -290,7 +291,7 @@ def config(tmp_path: Path) -> Config:
         socket=tmp_path / "run" / "provider.sock",
         user="hostenv-provider",
         public_url="http://provider",
-        tools={"git": "/usr/bin/git"},
+        tools={"git": shutil.which("git") or "git"},
     )
 
 
