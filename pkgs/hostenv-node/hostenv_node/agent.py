@@ -179,11 +179,8 @@ class Agent:
                 self._journals.close(journal)
             case Start(index):
                 self._start(journal, index)
-            case Announce(index):
-                if self._post(
-                    journal, Event("waiting", journal.actions[index].action.op, action_index=index)
-                ):
-                    self._journals.save(after(journal, step))
+            case Announce():
+                self._announce(journal, step)
             case Report(index):
                 record = journal.actions[index]
                 event = Event(
@@ -216,6 +213,18 @@ class Agent:
         reason = f": {event.message}" if event.message else ""
         self._log(f"job {journal.job_id}: {event.status} {event.phase}{about}{reason}")
         return True
+
+    def _announce(self, journal: JobJournal, step: Announce) -> None:
+        action = journal.actions[step.index].action
+        if action.op == "deactivate":
+            context = Context(journal.job_id, Deadline.after(self._config.action_timeout))
+            try:
+                self._operations.freeze(context, action.user)
+            except (HostenvError, OSError) as error:
+                self._journals.save(journal.ended(step.index, Progress.FAILED, f"freeze: {error}"))
+                return
+        if self._post(journal, Event("waiting", action.op, action_index=step.index)):
+            self._journals.save(after(journal, step))
 
     def _start(self, journal: JobJournal, index: int) -> None:
         action = journal.actions[index].action

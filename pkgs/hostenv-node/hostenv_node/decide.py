@@ -23,7 +23,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Announce:
-    """Post `waiting`: the action is blocked by another node's."""
+    """Post `waiting`: the action is blocked by another node's.
+
+    What waits to be deactivated is frozen first: by this event the provider knows that it takes no writes.
+    """
 
     index: int
 
@@ -200,7 +203,7 @@ def _act_on_verdict(journal: JobJournal, view: JobView) -> Step:
             continue
         user = record.action.user
         match record.action.op, view.verified(user):
-            case "backup", False:
+            case "backup" | "deactivate", False if record.action.to_node is not None:
                 return Thaw(user)
             case "restore" | "activate", False:
                 return Withdraw(user)

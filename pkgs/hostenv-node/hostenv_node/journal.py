@@ -38,8 +38,12 @@ class ActionRecord:
 
     @property
     def begun(self) -> bool:
-        """Whether work of it may have left traces on this node."""
-        return self.progress is not Progress.NEW
+        """Whether work of it may have left traces on this node.
+
+        The source of a move is frozen while its `deactivate` still waits.
+        """
+        waits = self.action.op == "deactivate" and self.action.to_node is not None
+        return waits or self.progress is not Progress.NEW
 
 
 @dataclass(frozen=True)

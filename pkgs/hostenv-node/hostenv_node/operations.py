@@ -79,6 +79,9 @@ class Operations(Protocol):
     def deactivate(self, context: Context, action: Action) -> None:
         """Withdraw the vhosts, stop and disable the units and check it; data stay."""
 
+    def freeze(self, context: Context, user: str) -> None:
+        """Let no more writes through, unless another job has frozen the environment already."""
+
     def thaw(self, context: Context, user: str) -> None:
         """Let writes through again."""
 

@@ -171,6 +171,9 @@ class RecordedOperations:
     def deactivate(self, context: Context, action: Action) -> None:
         self._call("deactivate", context, action.user)
 
+    def freeze(self, context: Context, user: str) -> None:
+        self._call("freeze", context, user)
+
     def thaw(self, context: Context, user: str) -> None:
         self._call("thaw", context, user)
 

@@ -131,12 +131,28 @@ def test_source_of_a_move_deactivates_only_after_the_providers_check(
         "success/deactivate",
         "success/intent",
     ]
-    assert operations.names() == ["backup", "deactivate"]
+    assert operations.names() == ["backup", "freeze", "deactivate"]
     assert provider.bodies[1]["payload"] == {
         "user": USER,
         "sourceNode": "node-a",
         "snapshots": {"data": "abc123"},
     }
+
+
+def test_source_is_frozen_before_the_provider_hears_that_it_waits(
+    provider: Provider,
+    operations: RecordedOperations,
+    configure: Callable[..., Config],
+    generation: Callable[..., Path],
+) -> None:
+    node = Node(configure("node-a", provider.url), provider, operations)
+    switch(node.config, generation(C1, node="node-a"))
+    provider.add_job("job", C1, {"node-a": MOVE_OUT[1:], "node-b": MOVE_IN[1:]})
+    operations.failures["freeze"] = OperationFailed("disk full")
+    node.activate()
+    assert node.told() == ["failed/deactivate"]
+    assert provider.bodies[0]["message"] == "freeze: disk full"
+    assert operations.names() == ["freeze", "thaw"]
 
 
 @pytest.mark.parametrize(

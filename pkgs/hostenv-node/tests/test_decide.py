@@ -141,7 +141,14 @@ def test_job_that_is_not_waiting_is_left_alone(state: str) -> None:
 
 
 FAILED = [
-    pytest.param(SOURCE, "queued", Close(), id="nothing begun"),
+    pytest.param(SOURCE, "queued", Thaw(U), id="not begun, but perhaps frozen: the source thaws"),
+    pytest.param(TARGET, "queued", Close(), id="nothing begun"),
+    pytest.param(
+        journal(Action("deactivate", U, "node-a", None, ()), node="node-a").started(0),
+        "queued",
+        Close(),
+        id="a removal is not undone",
+    ),
     pytest.param(SOURCE.started(0), "failed", Thaw(U), id="backup cut short: the source thaws"),
     pytest.param(succeeded(SOURCE, 0), "failed", Thaw(U), id="backup done: the source thaws"),
     pytest.param(

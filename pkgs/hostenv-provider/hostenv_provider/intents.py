@@ -15,7 +15,11 @@ VERIFY = "verify"
 
 @dataclass(frozen=True)
 class Action:
-    """One thing that one node, or with `op` = verify the service, does to the environment of `user`."""
+    """One thing that one node, or with `op` = verify the service, does to the environment of `user`.
+
+    `from_node` is where the environment is deployed, or where its data come from; None when a stale copy,
+    which is neither, is deactivated.
+    """
 
     op: str
     user: str
@@ -50,7 +54,10 @@ class Action:
 
 @dataclass(frozen=True)
 class Deployed:
-    """Where an environment was last deployed, and as what: `Environment.comparable()` of that moment."""
+    """Where an environment was last deployed, and as what: `Environment.comparable()` of that moment.
+
+    `enable` in it is false when its removal was begun and has not succeeded.
+    """
 
     user: str
     node: str
@@ -113,11 +120,16 @@ def _user_actions(
     migration_source: str | None,
     skip_migrations: bool,
 ) -> list[tuple[str, Action]]:
-    source = migration_source or (deployed.node if deployed else None)
+    last = deployed.node if deployed else None
     target = planned.node if planned is not None and planned.enable else None
-    leftovers = set(stale) if deployed is None else {*stale, deployed.node}
+    migrations = () if planned is None or skip_migrations else planned.migrations
+    source = migration_source or last
+    if last == target and not migrations:
+        # Nothing is brought here from elsewhere, so what runs here is not begun anew.
+        source = last
+    leftovers = {*stale, *(node for node in (last, migration_source) if node is not None)}
     result = [
-        (node, Action("deactivate", user, node, target))
+        (node, Action("deactivate", user, node if node == last else None, target))
         for node in sorted(leftovers)
         if node not in (source, target)
     ]
@@ -127,10 +139,12 @@ def _user_actions(
     elif source is None:
         result.append((target, Action("activate", user, None, target)))
     elif source == target:
-        if deployed is None or deployed.environment != planned.comparable():
+        if deployed is not None and deployed.environment.get("enable") is False:
+            # Its removal was begun and did not end: nobody knows what still runs.
+            result.append((target, Action("activate", user, target, target)))
+        elif deployed is None or deployed.environment != planned.comparable():
             result.append((target, Action("reload", user, target, target)))
     else:
-        migrations = () if skip_migrations else planned.migrations
         if migrations:
             result.append((source, Action("backup", user, source, target, migrations)))
             result.append((target, Action("restore", user, source, target, migrations)))

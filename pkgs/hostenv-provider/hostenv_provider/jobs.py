@@ -201,13 +201,24 @@ class Retire:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A node began to stop or to replace an environment, and nobody knows how far it got.
+
+    If it is deployed there, the placement stays, but the plan's next word is `activate`, not `reload`.
+    """
+
+    user: str
+    node: str
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The event counts: rows, the job's state and placements change in one transaction."""
 
     state: JobState
     rows: tuple[Row, ...] = ()
     reason: str | None = None
-    placements: tuple[Deploy | Retire, ...] = ()
+    placements: tuple[Deploy | Retire | Doubt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -353,9 +364,28 @@ def unmet(view: View, row: Row) -> str | None:
         )
     elif action.op == "deactivate" and action.to_node != row.node:
         wanted = view.row(PROVIDER_NODE, VERIFY, action.user)
-    if wanted is None or wanted.status is Status.SUCCESS:
-        return None
-    return f"{action.op} of {action.user} must wait for {wanted.action.op} on {wanted.node}"
+    if wanted is not None and wanted.status is not Status.SUCCESS:
+        return f"{action.op} of {action.user} must wait for {wanted.action.op} on {wanted.node}"
+    if action.op == VERIFY:
+        for writer in _unfrozen(view, action):
+            return f"{action.op} of {action.user} must wait until {writer} has frozen it"
+    return None
+
+
+def _unfrozen(view: View, verify: Action) -> list[str]:
+    """The nodes whose deployed copy may still take writes: the commit point must not come before they stop.
+
+    A backup has frozen its source; without one, a node freezes before it says that its `deactivate` waits.
+    """
+    return [
+        row.node
+        for row in view.rows
+        if row.action.op == "deactivate"
+        and row.action.user == verify.user
+        and row.action.from_node == row.node
+        and row.status is Status.QUEUED
+        and view.row(row.node, "backup", verify.user) is None
+    ]
 
 
 def fail(view: View, reason: str, *, changed: Row | None = None, pending: Status = Status.FAILED) -> Accepted:
@@ -367,7 +397,20 @@ def fail(view: View, reason: str, *, changed: Row | None = None, pending: Status
         for row in view.rows
         if row.pending and row.key not in keys
     ]
-    return Accepted(JobState.FAILED, rows=tuple(rows), reason=reason)
+    doubts = {
+        Doubt(row.action.user, row.node): None
+        for row in view.rows
+        if row.status not in (Status.QUEUED, Status.WAITING) and _leaves_doubt(view, row)
+    }
+    return Accepted(JobState.FAILED, rows=tuple(rows), reason=reason, placements=tuple(doubts))
+
+
+def _leaves_doubt(view: View, row: Row) -> bool:
+    action = row.action
+    if action.op == "deactivate":
+        return action.to_node is None and row.status is not Status.SUCCESS
+    verify = view.row(PROVIDER_NODE, VERIFY, action.user)
+    return action.op in ("restore", "activate") and verify is not None and verify.status is not Status.SUCCESS
 
 
 def expire(view: View, limit: float) -> Accepted:

@@ -22,6 +22,7 @@ from hostenv_provider.jobs import (
     Accepted,
     Choice,
     Deploy,
+    Doubt,
     Event,
     JobState,
     Outcome,
@@ -294,6 +295,12 @@ class Store(Queries):
         for change in accepted.placements:
             if isinstance(change, Deploy):
                 _deploy(db, job_id, change)
+            elif isinstance(change, Doubt):
+                db.execute(
+                    "UPDATE deployed SET environment = json_set(environment, '$.enable', json('false'))"
+                    " WHERE user = ? AND node = ?",
+                    (change.user, change.node),
+                )
             else:
                 db.execute("DELETE FROM stale WHERE user = ? AND node = ?", (change.user, change.node))
                 if change.for_good:

@@ -106,12 +106,12 @@ def test_disabled_counts_as_gone() -> None:
 
 def test_stale_node_is_deactivated_again() -> None:
     assert derive(environment("b"), environment("b"), frozenset({"a"})) == {
-        "a": [("deactivate", "a", "b", ())]
+        "a": [("deactivate", None, "b", ())]
     }
 
 
 def test_stale_node_of_a_retired_environment() -> None:
-    assert derive(None, None, frozenset({"a"})) == {"a": [("deactivate", "a", None, ())]}
+    assert derive(None, None, frozenset({"a"})) == {"a": [("deactivate", None, None, ())]}
 
 
 def test_back_to_a_stale_node_does_not_deactivate_it() -> None:
@@ -123,7 +123,7 @@ def test_back_to_a_stale_node_does_not_deactivate_it() -> None:
 
 def test_on_to_a_third_node_while_the_first_is_stale() -> None:
     assert derive(environment("b"), environment("c"), frozenset({"a"})) == {
-        "a": [("deactivate", "a", "c", ())],
+        "a": [("deactivate", None, "c", ())],
         "b": [("backup", "b", "c", MIGRATIONS), ("deactivate", "b", "c", ())],
         "c": [("restore", "b", "c", MIGRATIONS), ("activate", "b", "c", ())],
     }
@@ -148,6 +148,19 @@ def test_a_stale_migration_source_is_deactivated_once() -> None:
     actions = derive(environment("b"), environment("b"), frozenset({"a"}), source="a")
 
     assert [op for op, *_ in actions["a"]] == ["backup", "deactivate"]
+
+
+def test_a_migration_source_without_migrations_leaves_what_is_deployed_alone() -> None:
+    assert derive(environment("b"), environment("b"), source="a", skip=True) == {
+        "a": [("deactivate", None, "b", ())]
+    }
+
+
+def test_what_was_half_removed_is_activated_anew() -> None:
+    doubtful = environment("a", enable=False)
+
+    assert derive(doubtful, environment("a")) == {"a": [("activate", "a", "a", ())]}
+    assert derive(doubtful, None) == {"a": [("deactivate", "a", None, ())]}
 
 
 def test_a_node_takes_users_in_order_and_each_operation_after_the_other() -> None:

@@ -9,6 +9,7 @@ from hostenv_provider.jobs import (
     Accepted,
     Conflict,
     Deploy,
+    Doubt,
     Event,
     JobState,
     Malformed,
@@ -120,6 +121,21 @@ def test_the_service_checks_only_what_is_activated() -> None:
     assert verifiable(up_to("deactivate")) == ()
 
 
+def test_without_a_backup_the_check_waits_until_the_source_is_frozen() -> None:
+    def moved(source: str | None, status: Status) -> View:
+        rows = (
+            Row("a", 0, Action("deactivate", USER, source, "b"), status),
+            Row("b", 0, Action("activate", USER, "a", "b"), Status.SUCCESS),
+            Row(PROVIDER_NODE, 0, Action("verify", USER, "a", "b")),
+        )
+        return View(JobState.WAITING, rows, frozenset({"a", "b"}))
+
+    assert verifiable(moved("a", Status.QUEUED)) == ()
+    assert len(verifiable(moved("a", Status.WAITING))) == 1
+    # A stale copy takes no writes; its node may be gone for good.
+    assert len(verifiable(moved(None, Status.QUEUED))) == 1
+
+
 def test_the_commit_point_is_the_success_of_the_check_and_nothing_else() -> None:
     activated = on_event(up_to("activate"), event("b", "activate", Status.SUCCESS))
     assert isinstance(activated, Accepted)
@@ -138,7 +154,7 @@ def test_a_check_that_ends_after_its_job_is_discarded() -> None:
 def test_a_failed_check_fails_the_job_and_leaves_the_placement() -> None:
     outcome = on_verification(up_to("verify"), USER, Status.FAILED, "status 502")
     assert isinstance(outcome, Accepted)
-    assert (outcome.state, outcome.placements) == (JobState.FAILED, ())
+    assert (outcome.state, outcome.placements) == (JobState.FAILED, (Doubt(USER, "b"),))
     assert outcome.reason == f"provider: verify of {USER} failed: status 502"
 
 
@@ -153,6 +169,24 @@ def test_deactivation_ends_staleness_and_a_placement_only_without_another(
     outcome = on_event(view, event("a", "deactivate", Status.SUCCESS))
     assert isinstance(outcome, Accepted)
     assert outcome.placements == (Retire(USER, "a", for_good),)
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMED_OUT])
+def test_a_removal_that_began_and_failed_leaves_the_placement_in_doubt(status: Status) -> None:
+    row = Row("a", 0, Action("deactivate", USER, "a", None), Status.RUNNING)
+    view = View(JobState.WAITING, (row,), frozenset({"a"}))
+    outcome = on_event(view, event("a", "deactivate", status))
+    assert isinstance(outcome, Accepted)
+    assert outcome.placements == (Doubt(USER, "a"),)
+    assert expire(view, 60).placements == (Doubt(USER, "a"),)
+    queued = replace(view, rows=(replace(row, status=Status.QUEUED),))
+    assert expire(queued, 60).placements == ()
+
+
+def test_only_an_unverified_replacement_leaves_doubt() -> None:
+    assert expire(up_to("verify"), 60).placements == (Doubt(USER, "b"),)
+    assert expire(up_to("deactivate"), 60).placements == ()
+    assert expire(up_to("backup"), 60).placements == ()
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.TIMED_OUT])

@@ -113,6 +113,24 @@ def test_a_placement_ends_with_its_last_deactivation(provider: Any, environment:
     assert placements(provider) == ({}, {})
 
 
+def test_a_removal_that_failed_half_way_is_made_good_by_the_next_job(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    here = environment(node="node-a")
+    provider.finish(provider.deploy(here), [here], "node-a")
+    removal = provider.deploy(environment(node="node-a", enable=False))
+    provider.post(removal, "node-a", "deactivate", Status.RUNNING)
+    provider.post(removal, "node-a", "deactivate", Status.FAILED)
+    assert placements(provider) == ({here.user_name: "node-a"}, {})
+    wanted_back = provider.deploy(here)
+    assert provider.rows(wanted_back) == [
+        ("node-a", "activate", "queued"),
+        ("provider", "verify", "queued"),
+    ]
+    provider.finish(wanted_back, [here], "node-a")
+    assert provider.rows(provider.deploy(here)) == []
+
+
 def test_an_overridden_source_makes_the_deployed_copy_stale_too(
     provider: Any, environment: MakeEnvironment
 ) -> None:
