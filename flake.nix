@@ -108,7 +108,11 @@
               ps.types-requests
             ]))
             pkgs.deadnix
+            pkgs.fcgiwrap
             pkgs.git
+            pkgs.mariadb
+            pkgs.nginx
+            pkgs.php
             (nixfmt pkgs)
             pkgs.qemu
             pkgs.restic

@@ -15,7 +15,8 @@ let
   check =
     name: tools: script:
     pkgs.runCommand "hostenv-${name}" { nativeBuildInputs = tools; } ''
-      cp --recursive --no-preserve=mode ${source} source
+      cp --recursive ${source} source
+      chmod --recursive u+w source
       cd source
       export HOME=$TMPDIR
       ${script}
