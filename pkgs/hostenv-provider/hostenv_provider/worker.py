@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from hostenv_provider import dns_gate, names
+from hostenv_provider import dns_gate, names, stop_point
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.intents import derive_actions, verify_actions
@@ -140,6 +140,7 @@ class Worker:
         log(f"job {job.job_id}: failed in stage {stage}: {error}")
 
     def _push_waiting(self, job_id: str, sha: str) -> None:
+        stop_point.reached("push")
         try:
             self._repository.push(sha)
         except HostenvError as error:
@@ -147,6 +148,7 @@ class Worker:
                 # Nobody has seen the commit, so it can be forgotten, whatever was in its way.
                 self._plan_again(job_id, str(error))
                 return
+        stop_point.reached("pushed")
         self._attempts.pop(job_id, None)
         self._store.mark_pushed(job_id)
         log(f"job {job_id}: pushed {sha}")
@@ -163,6 +165,7 @@ class Worker:
     def _stage(self, job: Job, stage: str) -> None:
         log(f"job {job.job_id}: stage {stage}")
         self._store.set_stage(job.job_id, stage)
+        stop_point.reached(stage)
 
     def _prepare(self, job: Job) -> Prepared | None:
         """Run the stages; None if the job ended with them, because no node has anything to do."""

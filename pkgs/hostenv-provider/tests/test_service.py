@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_provider import stop_point
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -163,6 +164,28 @@ def test_kill_9_in_the_middle_of_a_job_only_delays_it(machine: Config, environme
     assert machine.socket.exists()
     with running(machine):
         assert ask(machine, "GET", f"/api/jobs/{job_id}")[1]["state"] == "failed"
+
+
+def test_a_stop_point_kills_the_service_at_its_stage_and_at_no_other(
+    machine: Config, environment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(machine, environment())
+    store = Store(machine.database)
+    job_id = store.enqueue(Request("demo__drupal", None)).job_id
+    store.close()
+    monkeypatch.setenv(stop_point.VARIABLE, "update_flake")
+    with running(machine) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    store = Store(machine.database)
+    stopped = store.job(job_id)
+    store.close()
+    assert stopped is not None
+    assert (stopped.state, stopped.stage) == (JobState.RUNNING, "update_flake")
+    # A stage that this job never gets to, because Nix is not there.
+    monkeypatch.setenv(stop_point.VARIABLE, "generate_plan")
+    with running(machine) as process:
+        assert main(["jobs", job_id, "--follow"]) == 1
+        assert process.poll() is None
 
 
 def test_a_waiting_job_goes_on_after_kill_9_to_the_services_own_check(
