@@ -18,17 +18,8 @@ NODES = {"node-a": node_a, "node-b": node_b}
 
 SERVICE_SOCKET = "/run/hostenv-provider/hostenv-provider.sock"
 PROVIDER_REPOSITORY = "/var/lib/hostenv-provider/git/provider.git"
-# Drupal writes to these whenever a page is read; they are not content.
-VOLATILE_TABLES = (
-    "cache",
-    "watchdog",
-    "sessions",
-    "semaphore",
-    "flood",
-    "key_value_expire",
-    "history",
-    "queue",
-)
+# Drupal writes to these whenever a page is read or its caches are rebuilt; they are not content.
+VOLATILE_TABLES = ("cache", "watchdog", "sessions", "semaphore", "flood", "key_value", "history", "queue")
 
 
 @contextmanager
