@@ -22,6 +22,7 @@ python3Packages.buildPythonApplication {
       ../../seed
       ../../tests/lab
       ../../tests/project
+      ../../tests/scenarios
       ../../tests/script.py
     ];
   };

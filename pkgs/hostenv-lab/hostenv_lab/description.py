@@ -86,13 +86,17 @@ class SocketForward:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything that `machines.toml` says, with paths made absolute."""
+    """Everything that `machines.toml` says, with paths made absolute.
+
+    `python_path`: folders from which testScripts may import, besides what is installed.
+    """
 
     image: ImageDescription
     machines: tuple[MachineDescription, ...]
     substitutes: Mapping[str, Substitute]
     ports: tuple[PortForward, ...]
     sockets: tuple[SocketForward, ...]
+    python_path: tuple[Path, ...] = ()
 
 
 def load(path: Path) -> Description:
@@ -206,8 +210,9 @@ def _description(table: _Table) -> Description:
     )
     ports = tuple(_port(entry, entries) for entry in table.items("forward"))
     sockets = tuple(_socket(entry, entries) for entry in table.items("socket"))
+    python_path = table.sources("python_path")
     table.done()
-    return Description(image, machines, substitutes, ports, sockets)
+    return Description(image, machines, substitutes, ports, sockets, python_path)
 
 
 def _image(table: _Table) -> ImageDescription:

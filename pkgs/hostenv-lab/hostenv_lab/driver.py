@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import sys
 import threading
 import time
 import traceback
@@ -31,10 +32,17 @@ class _Tester(unittest.TestCase):
 class Driver:
     """What the scripts of one run share: the machines, and the functions about all of them."""
 
-    def __init__(self, machines: Sequence[BaseMachine], log: Log, timeout_factor: float) -> None:
+    def __init__(
+        self,
+        machines: Sequence[BaseMachine],
+        log: Log,
+        timeout_factor: float,
+        python_path: Sequence[Path] = (),
+    ) -> None:
         self.machines = list(machines)
         self.log = log
         self._timeout_factor = timeout_factor
+        self._python_path = [str(path) for path in python_path]
         self._conditions: list[PollingCondition] = []
 
     def names(self) -> dict[str, object]:
@@ -61,7 +69,12 @@ class Driver:
         """Run a testScript. Raises whatever it raises."""
         names = self.names()
         names["test_script"] = lambda: self.run_script(path)
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
+        before = list(sys.path)
+        sys.path[:0] = self._python_path
+        try:
+            exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
+        finally:
+            sys.path[:] = before
 
     def start_all(self) -> None:
         """Start every machine, all at once. Raises MachineError naming those that did not start."""

@@ -1,5 +1,6 @@
 """The driver without machines: names, waiting, conditions, and how a failure is told."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ def make_driver(events: list[Event] | None = None) -> Driver:
 )
 def test_a_machines_variable(name: str, variable: str) -> None:
     assert pythonize(name) == variable
+
+
+def test_a_script_imports_from_the_folders_of_the_description_and_nothing_else_does(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "shared_by_scripts.py").write_text("VALUE = 7\n")
+    before = list(sys.path)
+    driver = Driver([], Log(), 1.0, [shared])
+    run_text(driver, tmp_path, "from shared_by_scripts import VALUE\nassert VALUE == 7\n")
+    assert sys.path == before
 
 
 def test_retry_calls_once_more_after_the_limit() -> None:

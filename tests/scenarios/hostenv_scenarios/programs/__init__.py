@@ -1,0 +1,1 @@
+"""Programs that run on machines, of the standard library alone."""

@@ -1,0 +1,78 @@
+"""Waits for a moment on a node and sends a signal there and then; a driver outside would be too slow.
+
+usage: trap.py MARK SIGNAL VICTIM journal OP | store NAME | process WORD
+
+`journal`: the node has recorded that an action OP has begun. `store`: a new path with NAME in it is in the
+Nix store. `process`: an argument of a process ends with WORD. VICTIM is a unit, or `-` for that process.
+The file MARK.set is made when it watches, MARK when the signal is sent.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+PERIOD = 0.002
+JOURNALS = Path("/var/lib/hostenv/jobs")
+STORE = Path("/nix/store")
+
+
+def begun(op: str) -> bool:
+    """Whether an action is under way, by the node's own journals."""
+    for path in JOURNALS.glob("[!.]*.json"):
+        try:
+            actions = json.loads(path.read_text())["actions"]
+        except OSError:
+            continue
+        if any(action["op"] == op and action["progress"] == "started" for action in actions):
+            return True
+    return False
+
+
+def in_store(name: str) -> set[str]:
+    """The store's paths with this in their names."""
+    return {path for path in os.listdir(STORE) if name in path and not path.endswith((".drv", ".lock"))}
+
+
+def processes(word: str) -> Iterator[int]:
+    """Processes other than this one with a word among their arguments."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(each.endswith(word.encode()) for each in words) and int(path.parent.name) != os.getpid():
+            yield int(path.parent.name)
+
+
+def condition(kind: str, what: str) -> Callable[[], list[int] | None]:
+    """A function that gives None until the moment has come, and the processes that it is about after it."""
+    if kind == "journal":
+        return lambda: [] if begun(what) else None
+    if kind == "store":
+        before = in_store(what)
+        return lambda: [] if in_store(what) - before else None
+    return lambda: list(processes(what)) or None
+
+
+def main(arguments: list[str]) -> None:
+    mark, name, victim, kind, what = arguments
+    come = condition(kind, what)
+    Path(f"{mark}.set").touch()
+    while (found := come()) is None:
+        time.sleep(PERIOD)
+    if victim == "-":
+        for pid in found:
+            os.kill(pid, signal.Signals[name])
+    else:
+        kill = ["systemctl", "kill", "--kill-whom=all", f"--signal={name}", victim]
+        subprocess.run(kill, check=True, timeout=60)
+    Path(mark).touch()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,44 @@
+"""Something that happens on a node at an exact moment (`programs/trap.py`)."""
+
+from dataclasses import dataclass
+
+from hostenv_scenarios.cluster import FOLDER, Cluster
+from hostenv_scenarios.driver import Machine
+
+_UNIT = "hostenv-scenario-trap"
+ACTIVATION = "hostenv-activate.service"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A trap that is set."""
+
+    machine: Machine
+    mark: str
+
+    def wait(self, limit: int = 180) -> None:
+        """Wait until it has sprung, at most `limit` seconds."""
+        self.machine.wait_until_succeeds(f"test -e {self.mark}", limit)
+
+
+def set_trap(cluster: Cluster, machine: Machine, signal: str, victim: str, kind: str, what: str) -> Trap:
+    """Arrange that `victim`, a unit or `-`, gets the signal when the moment comes."""
+    mark = f"{FOLDER}/sprung"
+    program = cluster.install(machine, "trap")
+    machine.succeed(
+        f"systemctl stop {_UNIT}.service 2>/dev/null || true; rm -f {mark} {mark}.set",
+        f"systemd-run --quiet --collect --unit {_UNIT} --setenv=PATH=$PATH"
+        f" {program} {mark} {signal} {victim} {kind} {what}",
+    )
+    machine.wait_until_succeeds(f"test -e {mark}.set", 60)
+    return Trap(machine, mark)
+
+
+def halt_in(cluster: Cluster, node: str, op: str) -> Trap:
+    """Arrange that the node's activation stands still in the middle of an action, until `go_on`."""
+    return set_trap(cluster, cluster.nodes[node], "STOP", ACTIVATION, "journal", op)
+
+
+def go_on(cluster: Cluster, node: str) -> None:
+    """Let an activation that was halted go on."""
+    cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=CONT {ACTIVATION}")
