@@ -53,7 +53,7 @@ class Runtime:
                 raise OperationFailed(
                     f"the intent names no migration to back up {action.user} by; plan again"
                 )
-            frozen = self.freezes.holder(record.user) == context.job
+            frozen = self.freezes.holder(record.user) is not None
             if not (frozen and record.job == context.job and set(record.snapshots) == set(action.migrations)):
                 record = self._back_up(context, action, record)
             return {
@@ -273,7 +273,9 @@ class Runtime:
     def _back_up(self, context: Context, action: Action, record: Record) -> Record:
         environment = _environment(action, record.applied.entry)
         layout = self._layout(record)
-        self.freezes.freeze(record.user, context.job)
+        if self.freezes.holder(record.user) is None:
+            # A stale copy stays frozen by the job that left it, whatever becomes of this one.
+            self.freezes.freeze(record.user, context.job)
         self._prepare(context, layout)
         results = self._as_user(
             context,

@@ -216,6 +216,17 @@ def test_a_freeze_whose_drain_failed_is_drained_when_asked_again(runtime: Runtim
     assert "freeze" in machine.events
 
 
+def test_a_stale_copy_that_is_backed_up_stays_frozen_when_that_job_fails(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    runtime.freezes.freeze(USER, "job-0")
+    assert runtime.backup(context(), action("backup")) == runtime.backup(context(), action("backup"))
+    assert machine.events.count("backup") == 1
+    runtime.thaw(context(), USER)
+    assert runtime.freezes.holder(USER) == "job-0"
+
+
 def test_after_a_backup_a_freeze_has_nothing_to_do(runtime: Runtime, machine: Machine) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
