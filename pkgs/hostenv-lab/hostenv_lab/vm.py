@@ -1,4 +1,4 @@
-"""A machine that is a QEMU guest, driven through a root shell on a virtio console."""
+"""A machine that is a QEMU guest, driven through a root shell on a virtio serial port."""
 
 import base64
 import contextlib
@@ -113,8 +113,7 @@ class VirtualMachine(BaseMachine):
         kernel = (
             f"root=PARTUUID={ROOT_PARTITION} rootfstype=ext4 rw rootwait init=/usr/lib/hostenv-lab/init"
             " console=ttyS0 net.ifnames=0 mitigations=off panic=-1"
-            " systemd.getty_auto=no systemd.show_status=no"
-            + "".join(f" systemd.mask={unit}" for unit in _WITHOUT)
+            " systemd.getty_auto=no" + "".join(f" systemd.mask={unit}" for unit in _WITHOUT)
         )
         command = [
             "qemu-system-x86_64",
@@ -136,8 +135,9 @@ class VirtualMachine(BaseMachine):
             *("-chardev", f"file,id=journal,path={_escaped(self.log_file)},append=on"),
             *("-chardev", f"file,id=serial,path={_escaped(self.log_file)},append=on"),
             *("-serial", "chardev:serial"),
-            *("-device", "virtio-serial", "-device", "virtconsole,chardev=shell"),
-            *("-device", "virtconsole,chardev=journal", "-device", "virtio-rng-pci"),
+            *("-device", "virtio-serial", "-device", "virtconsole,chardev=journal,nr=0"),
+            *("-device", "virtserialport,chardev=shell,name=lab.shell,nr=1"),
+            *("-device", "virtio-rng-pci"),
             *("-monitor", f"unix:{self._folder / 'monitor'},server=on,wait=off"),
             *(() if self._allow_reboot else ("-no-reboot",)),
         ]
@@ -184,7 +184,7 @@ class VirtualMachine(BaseMachine):
         limit = None if timeout is None else time.monotonic() + timeout + _GRACE
         self._shell.send(
             f"({command}) 2>{_STDERR} | (base64 -w 0; echo); echo ${{PIPESTATUS[0]}};"
-            f" tee /dev/hvc1 <{_STDERR} | base64 -w 0; echo\n"
+            f" tee /dev/hvc0 <{_STDERR} | base64 -w 0; echo\n"
         )
         try:
             stdout, status, stderr = (
@@ -243,7 +243,7 @@ class VirtualMachine(BaseMachine):
 
 
 class _Shell:
-    """This side of the guest's console."""
+    """This side of the port that the guest's root shell listens to."""
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -258,7 +258,7 @@ class _Shell:
         while self._connection is None:
             alive()
             if time.monotonic() > limit:
-                raise MachineError("QEMU did not open the machine's console")
+                raise MachineError("QEMU did not open the port of the machine's shell")
             if select.select([self._listener], [], [], 0.2)[0]:
                 self._connection, _ = self._listener.accept()
 
@@ -268,7 +268,7 @@ class _Shell:
         try:
             self._connection.sendall(text.encode())
         except OSError as error:
-            raise MachineError(f"the machine's console is closed: {error}") from error
+            raise MachineError(f"the machine's shell is gone: {error}") from error
 
     def read_until(self, end: bytes, limit: float | None, alive: _Check) -> bytes:
         """Everything up to and including `end`.
