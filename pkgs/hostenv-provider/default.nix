@@ -3,6 +3,7 @@
   python3Packages,
   fcgiwrap,
   git,
+  openssh,
   restic-rest-server,
   systemd,
 }:
@@ -40,6 +41,15 @@ python3Packages.buildPythonApplication {
   dependencies = [ python3Packages.requests ];
 
   inherit (machineFiles) postPatch postInstall;
+  # Nix fetches projects with git, and git over SSH with ssh.
+  makeWrapperArgs = [
+    "--prefix PATH : ${
+      lib.makeBinPath [
+        git
+        openssh
+      ]
+    }"
+  ];
   pythonImportsCheck = [ "hostenv_provider.cli" ];
 
   passthru.paths = paths;

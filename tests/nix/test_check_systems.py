@@ -1,8 +1,10 @@
 """The Nix files, where there is a Nix or the lab's image, which has one."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hostenv_lab import description, image
@@ -38,3 +40,46 @@ def test_one_tree_is_not_enough(tmp_path: Path) -> None:
     done = run("--nixpkgs", str(tmp_path))
     assert done.returncode == 2
     assert "--comin belong together" in done.stderr
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("check_systems")
+
+
+def test_a_system_that_forgets_the_packages_units_is_found(
+    checks: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = checks.Findings()
+    empty = {"wanted": {}, "users": {"root": {}}, "groups": ["root"]}
+    checks.check_units("provider", empty, {}, findings)
+    said = capsys.readouterr().out
+    assert "hostenv-git.socket is not wanted by sockets.target" in said
+    assert "hostenv-provider.service runs as hostenv-provider, who does not exist" in said
+    assert "sysusers' user hostenv-provider is missing" in said
+    assert "names /usr/bin/hostenv-provider, which NixOS has not" in said
+    assert findings.count == len(said.splitlines())
+
+
+def test_a_program_that_no_package_has_is_found(
+    checks: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    restic = f"/nix/store/{'a' * 32}-restic-1"
+    data = {
+        "machines": {},
+        "programs": [{"pname": "restic", "outputs": [restic], "mainProgram": "restic"}],
+        "paths": {"node": {"/usr/bin/a": f"{restic}/bin/restic", "/usr/bin/b": f"{restic}/bin/rest"}},
+    }
+    checks.check_store_paths(data, tmp_path, checks.Findings())
+    said = capsys.readouterr().out
+    assert f"{restic}/bin/rest: nothing says that restic has it" in said
+    assert f"{restic}/bin/restic:" not in said
+
+
+def test_a_wrong_configuration_that_is_let_through_is_found(
+    checks: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = {"what": "a node without a provider", "option": "services.hostenv-node.apiBaseUrl", "messages": []}
+    checks.check_refusals({"right": [], "wrong": [case]}, checks.Findings())
+    assert "a node without a provider is not refused" in capsys.readouterr().out
