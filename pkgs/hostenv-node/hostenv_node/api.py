@@ -194,13 +194,19 @@ def git_url(config: Config, repository: str) -> str:
 
 
 def git_environment(config: Config) -> dict[str, str]:
-    """The variables with which git may read from the provider; no secret gets into arguments or files."""
+    """The variables with which git may read from the provider; no secret gets into arguments or files.
+
+    Raises HostenvError when there is no token.
+    """
     account = base64.b64encode(f"{config.node}:{read_token(config)}".encode()).decode()
     return {
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": f"http.{config.api_base_url}/git/.extraHeader",
         "GIT_CONFIG_VALUE_0": f"Authorization: Basic {account}",
+        # git would take the token along to wherever it is sent.
+        "GIT_CONFIG_KEY_1": "http.followRedirects",
+        "GIT_CONFIG_VALUE_1": "false",
     }
 
 

@@ -35,12 +35,12 @@ def read_json(path: Path) -> Mapping[str, object] | None:
     Raises HostenvError when the file is not a JSON object.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise HostenvError(f"{path} is not JSON ({error}); restore it or remove it") from error
     if not isinstance(value, dict):
         raise HostenvError(f"{path} must hold a JSON object; restore it or remove it")

@@ -8,10 +8,10 @@ from pathlib import Path
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, write_json
+from hostenv_node.names import FIRST_UID, LAST_UID, is_environment_user, is_uid
 
 _NAME = re.compile(r"(?:[0-9a-z]{32}-)?hostenv-(?P<node>.+)-(?P<commit>[0-9a-f]{40})")
-_USER = re.compile(r"[a-z][a-z0-9-]{0,30}")
-_FIRST_UID = 1002
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,19 @@ class Generation:
 
     @classmethod
     def recorded(cls, config: Config) -> "Generation | None":
-        """The generation that the last completed switch recorded."""
+        """The generation that the last completed switch recorded.
+
+        Raises HostenvError when the record is damaged.
+        """
         record = read_json(config.generation_file)
         if record is None:
             return None
-        return cls(str(record.get("commit")), Path(str(record.get("toplevel"))))
+        commit, toplevel = record.get("commit"), record.get("toplevel")
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(toplevel, str):
+            raise HostenvError(
+                f"{config.generation_file} names no generation; remove it, the next switch writes it"
+            )
+        return cls(commit, Path(toplevel))
 
     def record(self, config: Config) -> None:
         """Make it the recorded one, durably."""
@@ -71,14 +79,20 @@ class Slice:
         environments = content.get("environments")
         if not isinstance(environments, dict):
             raise HostenvError(f"{path}: environments must be an object")
+        owners: dict[int, str] = {}
         for user, entry in environments.items():
-            if not _USER.fullmatch(user):
-                raise HostenvError(f"{path}: {user[:80]!r} cannot name a Unix user")
+            if not is_environment_user(user):
+                raise HostenvError(f"{path}: {user[:80]!r} is no name of an environment's user")
             if not isinstance(entry, dict):
                 raise HostenvError(f"{path}: the entry of {user} must be an object")
             uid = entry.get("uid")
-            if not isinstance(uid, int) or isinstance(uid, bool) or uid < _FIRST_UID:
-                raise HostenvError(f"{path}: uid of {user} must be a number from {_FIRST_UID}, not {uid!r}")
+            if not is_uid(uid):
+                raise HostenvError(
+                    f"{path}: uid of {user} must be a number from {FIRST_UID} to {LAST_UID}, not {uid!r}"
+                )
+            if uid in owners:
+                raise HostenvError(f"{path}: {owners[uid]} and {user} have the same uid {uid}")
+            owners[uid] = user
         return cls(content, environments)
 
     def users(self) -> dict[str, int]:

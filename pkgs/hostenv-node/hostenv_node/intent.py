@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostenv_node.errors import HostenvError
+from hostenv_node.names import is_environment_user
 
 OPS = ("backup", "restore", "activate", "reload", "deactivate")
 
@@ -28,8 +29,8 @@ class Action:
         migrations = value.get("migrations") or []
         if op not in OPS:
             raise HostenvError(f"unknown op {op!r} in an intent; update hostenv-node")
-        if not isinstance(user, str) or not user:
-            raise HostenvError(f"an action without a user in an intent: {value!r}")
+        if not is_environment_user(user):
+            raise HostenvError(f"an action without an environment's user in an intent: {str(value)[:200]}")
         if not all(node is None or isinstance(node, str) for node in (from_node, to_node)):
             raise HostenvError(f"fromNode and toNode must be names or null in an intent: {value!r}")
         if not isinstance(migrations, list) or not all(isinstance(key, str) for key in migrations):

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar, overload
 
 from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, remove_durably, write_json
 from hostenv_node.intent import Action
+from hostenv_node.names import is_job
+
+T = TypeVar("T")
 
 
 class Progress(StrEnum):
@@ -127,22 +131,19 @@ class JobJournal:
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> "JobJournal":
         """Raises HostenvError, KeyError, TypeError or ValueError when `value` is no journal."""
-        actions = value["actions"]
-        order = value["order"]
-        if not isinstance(actions, list) or not isinstance(order, int):
-            raise TypeError("actions must be a list and order a number")
+        actions = _instance(value["actions"], list)
         return cls(
-            job_id=str(value["jobId"]),
-            commit_sha=str(value["commitSha"]),
-            node=str(value["node"]),
-            order=order,
+            job_id=_instance(value["jobId"], str),
+            commit_sha=_instance(value["commitSha"], str),
+            node=_instance(value["node"], str),
+            order=_instance(value["order"], int),
             finished=value["finished"] is True,
             actions=tuple(
                 ActionRecord(
                     action=Action.from_json(record),
                     progress=Progress(record["progress"]),
-                    message=record["message"],
-                    payload=record["payload"],
+                    message=_instance(record["message"], str, optional=True),
+                    payload=_instance(record["payload"], dict, optional=True),
                     announced=record["announced"] is True,
                     reported=record["reported"] is True,
                     settled=record["settled"] is True,
@@ -174,7 +175,10 @@ class JournalStore:
             if content is None:
                 continue
             try:
-                journals.append(JobJournal.from_json(content))
+                journal = JobJournal.from_json(content)
+                if journal.job_id != path.stem:
+                    raise ValueError(f"it names job {journal.job_id[:80]!r}")
+                journals.append(journal)
             except (HostenvError, KeyError, TypeError, ValueError) as error:
                 raise HostenvError(
                     f"{path} is no journal of a job ({error}); see what the job did, then remove it"
@@ -191,6 +195,18 @@ class JournalStore:
         remove_durably(self._path(journal.job_id))
 
     def _path(self, job_id: str) -> Path:
-        if not job_id or not all(character.isalnum() or character == "-" for character in job_id):
+        if not is_job(job_id):
             raise HostenvError(f"the provider sent a job id that cannot name a file: {job_id[:80]!r}")
         return self._directory / f"{job_id}.json"
+
+
+@overload
+def _instance(value: object, kind: type[T]) -> T: ...
+@overload
+def _instance(value: object, kind: type[T], *, optional: bool) -> T | None: ...
+def _instance(value: object, kind: type[T], *, optional: bool = False) -> T | None:
+    if optional and value is None:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{str(value)[:80]!r} is not {kind.__name__}")
+    return value

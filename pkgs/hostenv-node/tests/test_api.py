@@ -111,3 +111,5 @@ def test_git_reads_with_the_token_in_the_environment_only(configure: Callable[..
     environment = git_environment(config)
     assert environment["GIT_CONFIG_KEY_0"] == "http.http://provider/git/.extraHeader"
     assert environment["GIT_CONFIG_VALUE_0"] == "Authorization: Basic bm9kZS1iOnNlY3JldC10b2tlbg=="
+    redirects = (environment["GIT_CONFIG_KEY_1"], environment["GIT_CONFIG_VALUE_1"])
+    assert (environment["GIT_CONFIG_COUNT"], *redirects) == ("2", "http.followRedirects", "false")

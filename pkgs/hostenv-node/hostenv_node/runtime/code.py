@@ -1,11 +1,11 @@
 """An environment's source, from the provider's mirror into the user's release folder (contract 8)."""
 
-import base64
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from hostenv_node.api import git_environment, git_url
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
@@ -100,25 +100,12 @@ def _fetch(config: Config, environment: Environment, repository: Path, deadline:
             "--no-tags",
             "--depth=1",
             "--no-write-fetch-head",
-            f"{config.api_base_url}/git/{environment.mirror}.git",
+            git_url(config, environment.mirror),
             f"+{environment.rev}:refs/environments/{environment.user}",
         ],
         timeout=deadline.remaining(),
-        env={**_credentials(config), "GIT_TERMINAL_PROMPT": "0"},
+        env=git_environment(config),
     )
-
-
-def _credentials(config: Config) -> dict[str, str]:
-    # Through the environment, because arguments can be read by everybody.
-    token = config.token_file.read_text(encoding="utf-8").strip()
-    basic = base64.b64encode(f"{config.node}:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": "2",
-        "GIT_CONFIG_KEY_0": f"http.{config.api_base_url}/git/.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
-        "GIT_CONFIG_KEY_1": "http.followRedirects",
-        "GIT_CONFIG_VALUE_1": "false",
-    }
 
 
 def _has(config: Config, repository: Path, rev: str, deadline: Deadline) -> bool:

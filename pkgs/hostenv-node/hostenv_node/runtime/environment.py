@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hostenv_node.names import is_environment_user, is_uid
 from hostenv_node.operations import Entry, OperationFailed
 
-_USER = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_CODEBASE = re.compile(r"[a-z0-9]{1,48}")
+CODEBASE = re.compile(r"[a-z0-9]{1,48}")
+"""What can name a project: a database, a PHP-FPM pool and a repository."""
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PROFILE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -55,17 +56,19 @@ def parse_environment(entry: Entry) -> Environment:
     repo = _mapping(entry, "repo")
     hostname = _text(hostenv, "hostname", _HOST)
     hosts = _mapping(entry, "virtualHosts")
-    uid = entry.get("uid")
-    if not isinstance(uid, int) or isinstance(uid, bool) or uid < 1000:
+    uid, user = entry.get("uid"), hostenv.get("userName")
+    if not is_uid(uid):
         raise OperationFailed(f"the plan's entry has no usable uid ({uid!r}); plan the environment again")
+    if not is_environment_user(user):
+        raise OperationFailed(f"userName in the plan's entry is not acceptable: {user!r}; plan again")
     name = _text(application, "name", re.compile(r"[a-z]+"))
     if name not in APPLICATIONS:
         raise OperationFailed(f"unknown application {name!r}; this node serves {' and '.join(APPLICATIONS)}")
     return Environment(
-        user=_text(hostenv, "userName", _USER),
+        user=user,
         uid=uid,
-        organisation=_text(hostenv, "organisation", _CODEBASE),
-        codebase=_text(hostenv, "project", _CODEBASE),
+        organisation=_text(hostenv, "organisation", CODEBASE),
+        codebase=_text(hostenv, "project", CODEBASE),
         application=name,
         docroot=str(PurePosixPath(_text(application, "docroot", _DOCROOT, "."))),
         profile=_text(application, "profile", _PROFILE, "minimal"),

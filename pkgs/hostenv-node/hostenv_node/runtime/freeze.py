@@ -14,7 +14,7 @@ class Freezes:
     def holder(self, user: str) -> str | None:
         """The job that froze the environment; None when it is not frozen."""
         try:
-            return (self.directory / user).read_text(encoding="utf-8").strip()
+            return (self.directory / user).read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             return None
 

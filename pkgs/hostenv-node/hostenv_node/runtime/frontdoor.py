@@ -52,7 +52,7 @@ class FrontDoor:
             if path.name not in texts:
                 remove_durably(path)
         for name, text in texts.items():
-            _write_if_different(directory / name, text)
+            _write_if_different(directory / name, text.encode())
 
     def reload_if_running(self) -> None:
         """Let an nginx that runs already read the files."""
@@ -60,8 +60,8 @@ class FrontDoor:
 
     def _change(self, user: str, text: str | None, deadline: Deadline) -> None:
         path = self.config.nginx_dir / f"{user}.conf"
-        before = path.read_text(encoding="utf-8") if path.exists() else None
-        _put(path, text)
+        before = path.read_bytes() if path.exists() else None
+        _put(path, None if text is None else text.encode())
         try:
             run(
                 [self.config.tool("nginx"), "-t", "-q", "-c", str(self.nginx_conf)],
@@ -101,13 +101,13 @@ def answers(port: int, hostname: str) -> bool:
         return False
 
 
-def _put(path: Path, text: str | None) -> None:
-    if text is None:
+def _put(path: Path, content: bytes | None) -> None:
+    if content is None:
         remove_durably(path)
     else:
-        _write_if_different(path, text)
+        _write_if_different(path, content)
 
 
-def _write_if_different(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_durably(path, text.encode())
+def _write_if_different(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        write_durably(path, content)

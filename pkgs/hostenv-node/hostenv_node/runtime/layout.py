@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_node.names import is_job
 from hostenv_node.operations import OperationFailed
 
 RUN_DIR = Path("/run/hostenv")
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
-_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
 def job_name(job: str) -> str:
@@ -17,7 +17,7 @@ def job_name(job: str) -> str:
 
     Raises OperationFailed otherwise.
     """
-    if not _JOB.fullmatch(job):
+    if not is_job(job):
         raise OperationFailed(f"{job!r} is no job id")
     return job
 

@@ -1,5 +1,6 @@
 """A node's own durable record of each environment (contract 8): what it runs, whatever the slice says."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,7 +9,11 @@ from typing import Self, TypeVar
 
 from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, write_json
+from hostenv_node.names import is_environment_user, is_job, is_uid
 from hostenv_node.operations import Entry
+from hostenv_node.runtime.environment import CODEBASE
+
+_RELEASE = re.compile(r"[0-9a-f]{40,64}-[0-9a-f]{8}")
 
 T = TypeVar("T")
 
@@ -79,7 +84,7 @@ class Record:
         """Raises HostenvError naming `where` when the values are no record."""
         try:
             previous = values["previous"]
-            return cls(
+            record = cls(
                 user=_instance(values["user"], str),
                 uid=_instance(values["uid"], int),
                 codebase=_instance(values["codebase"], str),
@@ -92,10 +97,27 @@ class Record:
                 },
                 set_aside={job: float(at) for job, at in _instance(values["setAside"], dict).items()},
             )
+            record._check(where.stem)
         except (KeyError, TypeError, ValueError, HostenvError) as error:
             raise HostenvError(
                 f"{where} is no environment's record ({error}); restore it from a backup"
             ) from error
+        return record
+
+    def _check(self, user: str) -> None:
+        """Raises ValueError when a name in it could mean a path, an account or a unit of somebody else."""
+        releases = [applied.release for applied in (self.applied, self.previous) if applied is not None]
+        acceptable = {
+            "user": self.user == user and is_environment_user(user),
+            "uid": is_uid(self.uid),
+            "codebase": CODEBASE.fullmatch(self.codebase),
+            "job": is_job(self.job),
+            "setAside": all(map(is_job, self.set_aside)),
+            "release": all(name is None or _RELEASE.fullmatch(name) for name in releases),
+        }
+        for key, accepted in acceptable.items():
+            if not accepted:
+                raise ValueError(f"{key} is not acceptable")
 
 
 class Records:

@@ -5,6 +5,8 @@ from hostenv_node.errors import HostenvError
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
 from runtime_support import USER, entry
 
+RELEASE = f"{'a' * 40}-12345678"
+
 
 def record() -> Record:
     return Record(
@@ -13,7 +15,7 @@ def record() -> Record:
         codebase="drupal",
         phase=Phase.ACTIVE,
         job="job-1",
-        applied=Applied(entry(), "release"),
+        applied=Applied(entry(), RELEASE),
         previous=Applied(entry(), None),
         snapshots={"drupal-migrate": "ab" * 32},
         set_aside={"job-0": 12.5},
