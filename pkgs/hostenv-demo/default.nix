@@ -34,7 +34,10 @@ python3Packages.buildPythonApplication {
   postInstall = ''
     mkdir --parents $out/share
     cp --recursive $src ${tree}
+    chmod --recursive u+w ${tree}
   '';
+  # The tree's scripts run on Debian machines.
+  dontPatchShebangs = true;
   # The modules find the tree as the folder that they are in.
   makeWrapperArgs = [ "--prefix PYTHONPATH : ${tree}/pkgs/hostenv-demo:${tree}/pkgs/hostenv-lab" ];
 

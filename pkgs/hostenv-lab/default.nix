@@ -21,6 +21,8 @@ python3Packages.buildPythonApplication {
   };
 
   build-system = [ python3Packages.setuptools ];
+  # The guests' scripts run on Debian machines.
+  dontPatchShebangs = true;
 
   makeWrapperArgs = [
     "--prefix PATH : ${
