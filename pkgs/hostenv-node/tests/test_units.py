@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).parents[2]
-# systemd's own measure, 0 to 10, times ten. The activation makes accounts and becomes them; the others do not.
+# systemd's own measure, 0 to 10, times ten. The activation makes accounts and becomes them.
 MOST_EXPOSURE = {
     "hostenv-activate.service": 35,
     "hostenv-runtime.service": 20,
@@ -20,11 +20,28 @@ MOST_EXPOSURE = {
 }
 SERVICES = sorted(path for package in PACKAGES.iterdir() for path in package.glob("systemd/*.service"))
 HARDENING = (
-    "CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute NoNewPrivileges PrivateDevices PrivateTmp"
-    " ProtectClock ProtectControlGroups ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules"
-    " ProtectKernelTunables ProtectProc ProtectSystem RestrictAddressFamilies RestrictNamespaces"
-    " RestrictRealtime RestrictSUIDSGID SystemCallArchitectures SystemCallFilter"
-).split()
+    "CapabilityBoundingSet",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "NoNewPrivileges",
+    "PrivateDevices",
+    "PrivateTmp",
+    "ProtectClock",
+    "ProtectControlGroups",
+    "ProtectHome",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "ProtectProc",
+    "ProtectSystem",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "SystemCallArchitectures",
+    "SystemCallFilter",
+)
 
 
 def test_every_service_has_a_limit() -> None:
