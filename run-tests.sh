@@ -32,6 +32,6 @@ echo "== lint"
 ruff check --quiet
 ruff format --check --quiet
 echo "== types"
-for package in pkgs/*/hostenv_*; do mypy "$package"; done
+for package in pkgs/*/hostenv_* tests/scenarios/hostenv_*; do mypy "$package"; done
 echo "== tests"
 exec pytest "$@"

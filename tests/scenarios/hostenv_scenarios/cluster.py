@@ -95,7 +95,7 @@ class Cluster:
         """The same many times at once."""
         data = quote(json.dumps({"ref": "refs/heads/main"}))
         answers = self.provider.succeed(
-            f"for i in $(seq {count}); do curl -fsS -w '\\n' -H 'Content-Type: application/json'"
+            f"for i in $(seq {count}); do curl -fsS -H 'Content-Type: application/json'"
             f" --data {data} http://provider/webhook/{site.hash} & done; wait"
         )
         return [str(json.loads(line)["jobId"]) for line in answers.splitlines()]
@@ -137,6 +137,16 @@ class Cluster:
                 f"rm -f {folder}/scenario.conf && systemctl daemon-reload",
                 "systemctl restart hostenv-provider.service",
             )
+
+    @contextmanager
+    def short_verification(self, seconds: int) -> Iterator[None]:
+        """provider-service repeats its own check of an environment only for so long."""
+        path = f"{FOLDER}/provider.json"
+        config = json.loads(self.provider.succeed("cat /etc/hostenv/provider.json"))
+        text = quote(json.dumps({**config, "verifyTimeout": seconds}))
+        self.provider.succeed(f"mkdir -p {FOLDER} && printf %s {text} > {path}")
+        with self.service_with({"HOSTENV_PROVIDER_CONFIG": path}):
+            yield
 
     # -- jobs -----------------------------------------------------------------------------------------------
 
@@ -238,5 +248,8 @@ class Cluster:
         text = (importlib.resources.files("hostenv_scenarios.programs") / f"{program}.py").read_bytes()
         path = f"{FOLDER}/{program}.py"
         packed = base64.b64encode(text).decode()
-        machine.succeed(f"mkdir -p {FOLDER} && echo {packed} | base64 -d > {path}")
+        # `execute` logs nothing
+        status, _ = machine.execute(f"mkdir -p {FOLDER} && echo {packed} | base64 -d > {path}")
+        if status != 0:
+            raise ScenarioFailed(f"{machine.name} does not take {path}")
         return f"$(command -v python3) {path}"

@@ -1,10 +1,12 @@
 """The figures of fault trials and the table of them."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 _PREFIX = "figure: "
+_LINE = re.compile(rf"(?:\s*\d+\.\d+ )?{_PREFIX}(\{{.*\}})$")
 _HEADINGS = (
     "fault",
     "verdict",
@@ -33,21 +35,19 @@ class Figure:
 
     def line(self) -> str:
         """The line that tells it in a driver's log."""
-        return _PREFIX + json.dumps(asdict(self))
+        return _PREFIX + json.dumps(asdict(self), ensure_ascii=False)
 
 
 def from_log(lines: Iterable[str]) -> list[Figure]:
-    """The figures that stand in a log."""
-    return [
-        Figure(**json.loads(line.partition(_PREFIX)[2])) for line in lines if line.find(_PREFIX) in (0, 9)
-    ]
+    """The figures that stand in a log, with or without the times before its lines."""
+    return [Figure(**json.loads(match[1])) for match in map(_LINE.match, lines) if match]
 
 
 def table(figures: Sequence[Figure]) -> str:
     """A Markdown table with a row for each fault."""
     rows = [
         (
-            each.fault,
+            each.fault.replace("|", "\\|"),
             each.verdict,
             str(each.accepted),
             str(each.lost),

@@ -110,6 +110,8 @@ class Trials:
     def _settled(self, ends_at: dict[Site, str]) -> None:
         cluster = self._cluster
         for machine in cluster.nodes.values():
+            # nobody need wait here for the timer
+            machine.succeed("systemctl start hostenv-activate.service", timeout=120)
             machine.wait_until_succeeds('test -z "$(ls /var/lib/hostenv/jobs)"', 120)
         for site, node in ends_at.items():
             deployed = cluster.deployed(site)

@@ -1,0 +1,43 @@
+# What comin does is cut short: between build and switch, in the hook, by a commit that cannot be evaluated.
+
+from hostenv_scenarios import trap
+from hostenv_scenarios.cluster import Cluster
+from hostenv_scenarios.site import DRUPAL
+from hostenv_scenarios.trial import Trials
+
+cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
+trials = Trials(cluster)
+
+with subtest("A provider, two nodes and a site"):
+    cluster.set_up()
+    cluster.add_site(DRUPAL)
+
+with trials.fault("target's comin killed between build and switch", {DRUPAL: "node-b"}) as trial:
+    built = trap.set_trap(cluster, node_b, "KILL", "comin.service", "store", "hostenv-node-b-")
+    job_id = trial.migrate(DRUPAL, "node-b")
+    built.wait()
+    node_b.succeed("systemctl restart comin.service")
+    trial.demand(job_id, "succeeded")
+
+with trials.fault("target's hook killed", {DRUPAL: "node-a"}) as trial:
+    called = trap.set_trap(cluster, node_a, "KILL", "-", "process", "hostenv-comin-activate")
+    job_id = trial.migrate(DRUPAL, "node-a")
+    called.wait()
+    trial.demand(job_id, "succeeded")
+
+with trials.fault("target's switch killed", {DRUPAL: "node-b"}) as trial:
+    called = trap.set_trap(cluster, node_b, "KILL", "-", "process", "switch-to-configuration")
+    job_id = trial.migrate(DRUPAL, "node-b")
+    called.wait()
+    trial.demand(job_id, "succeeded")
+
+BROKEN = 'if node == "node-a" then throw "broken by an operator" else '
+
+with trials.fault("target's commit cannot be evaluated", {DRUPAL: "node-b"}) as trial:
+    cluster.operator_changes(f"sed -i 's/toplevel = /&{BROKEN}/' flake.nix")
+    job = trial.demand(trial.migrate(DRUPAL, "node-a"), "failed")
+    t.assertIn("broken by an operator", job["reason"])
+
+with trials.fault("none: the next webhook after that commit was mended", {DRUPAL: "node-a"}) as trial:
+    cluster.operator_changes(f"sed -i 's/toplevel = {BROKEN}/toplevel = /' flake.nix")
+    trial.demand(trial.fire_webhook(DRUPAL), "succeeded")

@@ -1,0 +1,50 @@
+# Each fault scenario as a NixOS test, on the machines of the migration.
+{
+  pkgs,
+  hostenv,
+}:
+let
+  # of the driver's own Python
+  shared =
+    pythonPackages:
+    pythonPackages.buildPythonPackage {
+      pname = "hostenv-scenarios";
+      inherit ((pkgs.lib.importTOML ./pyproject.toml).project) version;
+      pyproject = true;
+      src = pkgs.lib.fileset.toSource {
+        root = ./.;
+        fileset = pkgs.lib.fileset.unions [
+          ./pyproject.toml
+          ./hostenv_scenarios
+        ];
+      };
+      build-system = [ pythonPackages.setuptools ];
+      pythonImportsCheck = [ "hostenv_scenarios" ];
+    };
+
+  scenario =
+    script:
+    pkgs.testers.runNixOSTest (
+      { lib, ... }:
+      {
+        imports = [ ../local-provider-migration.nix ];
+        _module.args.hostenv = hostenv;
+        name = lib.mkForce "hostenv-${script}";
+        # visitors and traps are programs of their own on the machines
+        defaults = { pkgs, ... }: { environment.systemPackages = [ pkgs.python3 ]; };
+        testScript = lib.mkForce (builtins.readFile (./. + "/${script}.py"));
+        extraPythonPackages = lib.mkForce (p: [
+          p.requests
+          (shared p)
+        ]);
+      }
+    );
+in
+pkgs.lib.genAttrs [
+  "broken_target"
+  "comin_killed"
+  "links_cut"
+  "moves"
+  "node_crashes"
+  "service_killed"
+] scenario

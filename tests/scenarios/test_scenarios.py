@@ -1,0 +1,42 @@
+"""The fault scenarios on lab machines; those that take longest only with `-m long`.
+
+`HOSTENV_LAB_TEST_MACHINES=vm` runs them on VMs, `HOSTENV_LAB_TEST_COMIN` with that comin.
+"""
+
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hostenv_lab import description, host
+from hostenv_lab.lab import Lab
+from hostenv_lab.log import Event
+from hostenv_scenarios.figures import from_log
+
+FOLDER = Path(__file__).parent
+MACHINES = cast(host.Choice, os.environ.get("HOSTENV_LAB_TEST_MACHINES", "container"))
+COMIN = os.environ.get("HOSTENV_LAB_TEST_COMIN")
+# They need root and the image, which run-tests.sh has.
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+
+
+def run(name: str, workdir: Path) -> None:
+    events: list[Event] = []
+    given = {"comin": Path(COMIN)} if COMIN else {}
+    described = description.load(FOLDER.parent / "lab" / "machines.toml")
+    with Lab(described, workdir, MACHINES, given=given, on_event=events.append) as lab:
+        lab.driver.run_script(FOLDER / f"{name}.py")
+    figures = from_log(event.text for event in events)
+    assert figures
+    assert [figure for figure in figures if figure.lost] == []
+
+
+@pytest.mark.parametrize("name", ["moves", "node_crashes", "broken_target", "comin_killed"])
+def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
+    run(name, tmp_path / "work")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["service_killed", "links_cut"])
+def test_nothing_is_lost_however_long_it_takes(name: str, tmp_path: Path) -> None:
+    run(name, tmp_path / "work")
