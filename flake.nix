@@ -33,6 +33,12 @@
         );
       # the same formatter, rewritten; a nixpkgs that has it can format without Haskell
       nixfmt = pkgs: pkgs.nixfmt-rs or pkgs.nixfmt;
+      scenarios =
+        pkgs:
+        import ./tests/scenarios {
+          inherit pkgs;
+          hostenv = self.nixosModules;
+        };
       programs = pkgs: {
         inherit (pkgs)
           hostenv-provider
@@ -142,7 +148,11 @@
           check: lib.mapAttrs (_: checks: checks.${check}) self.checks
         )
         // {
-          packages = self.packages;
+          inherit (self) packages;
+          # each moves machines for minutes, so they are no part of `nix flake check`
+          scenarios = lib.mapAttrs (name: _: forAllSystems (pkgs: (scenarios pkgs).${name})) (
+            scenarios nixpkgs.legacyPackages.x86_64-linux
+          );
         };
 
       templates.provider = {

@@ -118,6 +118,16 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
         findings.equal(outputs["hydraJobs"], outputs["checks"], f"Hydra's jobs of {system}")
 
 
+def check_scenarios(scenarios: Mapping[str, Any], findings: Findings) -> None:
+    scripts = {file.stem for file in (TREE / "tests/scenarios").glob("*.py")}
+    findings.equal(
+        set(scenarios["names"]),
+        {name for name in scripts if not name.startswith("test_")},
+        "the scenarios that Hydra runs",
+    )
+    findings.check(scenarios["moves"].endswith(".drv"), "the scenario `moves` is no derivation")
+
+
 def check_test(test: Mapping[str, Any], findings: Findings) -> None:
     findings.check(test["sameScript"], "the NixOS test runs another script than tests/script.py")
     findings.check(not test["skipped"], "the script's type check or lint is switched off")
@@ -414,6 +424,7 @@ def main() -> int:
                 return 1
         check_outputs(data["systems"], findings)
         check_test(data["test"], findings)
+        check_scenarios(data["scenarios"], findings)
         for name, machine in data["machines"].items():
             check_machine(name, machine, findings)
             check_units(name, machine, data["paths"][PACKAGES[name]], findings)

@@ -85,7 +85,10 @@ let
       driverInteractive = hostenv.checks.${system}.migration.driverInteractive.drvPath;
       driver = hostenv.checks.${system}.migration.driver.drvPath;
       hydraJobs = lib.mapAttrs (_: job: (job.${system} or { drvPath = null; }).drvPath or null) (
-        removeAttrs hostenv.hydraJobs [ "packages" ]
+        removeAttrs hostenv.hydraJobs [
+          "packages"
+          "scenarios"
+        ]
       );
     };
 
@@ -128,6 +131,12 @@ in
   machines = lib.mapAttrs (_: machine) hostenv.checks.x86_64-linux.migration.config.nodes;
 
   systems = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] perSystem;
+
+  # one of them stands for all, which differ in their scripts
+  scenarios = {
+    names = lib.attrNames hostenv.hydraJobs.scenarios;
+    moves = hostenv.hydraJobs.scenarios.moves.x86_64-linux.drvPath;
+  };
 
   test =
     let
