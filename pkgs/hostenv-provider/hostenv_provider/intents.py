@@ -139,10 +139,10 @@ def _user_actions(
     elif source is None:
         result.append((target, Action("activate", user, None, target)))
     elif source == target:
-        if deployed is not None and deployed.environment.get("enable") is False:
-            # Its removal was begun and did not end: nobody knows what still runs.
+        if deployed is None or last != target or deployed.environment.get("enable") is False:
+            # A copy that is not deployed, or whose removal was begun: nobody knows what of it runs.
             result.append((target, Action("activate", user, target, target)))
-        elif deployed is None or deployed.environment != planned.comparable():
+        elif deployed.environment != planned.comparable():
             result.append((target, Action("reload", user, target, target)))
     else:
         if migrations:

@@ -156,6 +156,14 @@ def test_a_migration_source_without_migrations_leaves_what_is_deployed_alone() -
     }
 
 
+def test_a_stale_copy_that_shall_be_the_deployed_one_is_activated() -> None:
+    assert derive(environment("b"), environment("a"), frozenset({"a"}), source="a") == {
+        "a": [("activate", "a", "a", ())],
+        "b": [("deactivate", "b", "a", ())],
+    }
+    assert derive(None, environment("a"), source="a") == {"a": [("activate", "a", "a", ())]}
+
+
 def test_what_was_half_removed_is_activated_anew() -> None:
     doubtful = environment("a", enable=False)
 
