@@ -26,7 +26,7 @@ with trials.fault("target's hook killed", {DRUPAL: "node-a"}) as trial:
     trial.demand(job_id, "succeeded")
 
 with trials.fault("target's switch killed", {DRUPAL: "node-b"}) as trial:
-    called = trap.set_trap(cluster, node_b, "KILL", "-", "process", "switch-to-configuration")
+    called = trap.set_trap(cluster, node_b, "KILL", "-", "process", r"hostenv-node\S* switch")
     job_id = trial.migrate(DRUPAL, "node-b")
     called.wait()
     trial.demand(job_id, "succeeded")

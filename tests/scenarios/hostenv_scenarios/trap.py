@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hostenv_scenarios.cluster import FOLDER, Cluster
-from hostenv_scenarios.driver import Machine
+from hostenv_scenarios.driver import Machine, quote
 
 _UNIT = "hostenv-scenario-trap"
 ACTIVATION = "hostenv-activate.service"
@@ -28,7 +28,7 @@ def set_trap(cluster: Cluster, machine: Machine, signal: str, victim: str, kind:
     machine.succeed(
         f"systemctl stop {_UNIT}.service 2>/dev/null || true; rm -f {mark} {mark}.set",
         f"systemd-run --quiet --collect --unit {_UNIT} --setenv=PATH=$PATH"
-        f" {program} {mark} {signal} {victim} {kind} {what}",
+        f" {program} {mark} {signal} {victim} {kind} {quote(what)}",
     )
     machine.wait_until_succeeds(f"test -e {mark}.set", 60)
     return Trap(machine, mark)

@@ -13,7 +13,7 @@ from hostenv_node.errors import HostenvError
 from hostenv_node.intent import Action
 from hostenv_node.operations import Context, Deadline, Entry, OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut, run
-from hostenv_node.runtime import code, steps
+from hostenv_node.runtime import backup_server, code, steps
 from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
@@ -27,6 +27,8 @@ from hostenv_node.runtime.user_manager import UserManager
 
 SecretsOf = Callable[[str], Mapping[str, str]]
 """The secrets of an environment's user, from the provider."""
+BackupServer = Callable[[Mapping[str, str]], None]
+"""Raises OperationFailed unless the backup server answers to these secrets."""
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 _DAY_SECONDS = 86400.0
@@ -36,9 +38,15 @@ _UPKEEP_SECONDS = 600.0
 class Runtime:
     """Implements `hostenv_node.operations.Operations`."""
 
-    def __init__(self, config: Config, secrets_of: SecretsOf) -> None:
+    def __init__(
+        self,
+        config: Config,
+        secrets_of: SecretsOf,
+        backup_server: BackupServer = backup_server.demand_answer,
+    ) -> None:
         self.config = config
         self.secrets_of = secrets_of
+        self.backup_server = backup_server
         self.records = Records(config.environments_dir)
         self.freezes = Freezes(config.freeze_dir)
         self.front_door = FrontDoor(config)
@@ -81,11 +89,13 @@ class Runtime:
                 record = replace(record, set_aside={**record.set_aside, job_name(context.job): time.time()})
                 self.records.put(record)
             release, lay_out = self._release(context, environment, layout, record)
+            secrets = self.secrets_of(environment.user)
+            self.backup_server(secrets)
             self._as_user(
                 context,
                 layout,
                 [
-                    *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
+                    *steps.write(environment, layout, self.config, secrets),
                     *lay_out,
                     ("restore", {"job": context.job, "key": key, "snapshot": snapshot}),
                 ],
@@ -273,6 +283,8 @@ class Runtime:
     def _back_up(self, context: Context, action: Action, record: Record) -> Record:
         environment = _environment(action, record.applied.entry)
         layout = self._layout(record)
+        secrets = self.secrets_of(record.user)
+        self.backup_server(secrets)
         if self.freezes.holder(record.user) is None:
             # A stale copy stays frozen by the job that left it, whatever becomes of this one.
             self.freezes.freeze(record.user, context.job)
@@ -282,7 +294,7 @@ class Runtime:
             layout,
             [
                 ("freeze", {}),
-                *steps.write(environment, layout, self.config, self.secrets_of(record.user)),
+                *steps.write(environment, layout, self.config, secrets),
                 ("backup", {"keys": list(action.migrations)}),
             ],
         )

@@ -86,7 +86,7 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
     monkeypatch.setattr(module, "make_run_dirs", lambda *_: machine.note("run dirs"))
     monkeypatch.setattr(module.code, "unpack_source", lambda *_: machine.note("fetch"))
     monkeypatch.setattr(module, "run", lambda argv, **_: machine.note(" ".join(argv[-3:])))
-    made = Runtime(config, lambda _user: SECRETS)
+    made = Runtime(config, lambda _user: SECRETS, lambda _secrets: machine.note("backup server"))
     monkeypatch.setattr(made, "front_door", Door())
     return made
 
@@ -128,6 +128,15 @@ def test_an_activation_that_fails_is_recorded_as_begun_and_not_served_after_a_bo
     machine.events.clear()
     runtime.boot()
     assert machine.events == ["run dirs", "write ", "nginx"]
+
+
+def test_a_source_takes_writes_while_the_backup_server_is_down(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    machine.fails = {"backup server": OperationFailed("the backup server does not answer")}
+    with pytest.raises(OperationFailed, match="does not answer"):
+        runtime.backup(context(), action("backup"))
+    assert runtime.freezes.holder(USER) is None
+    assert machine.events == ["backup server"]
 
 
 def test_a_repeated_activation_does_nothing(runtime: Runtime, machine: Machine) -> None:

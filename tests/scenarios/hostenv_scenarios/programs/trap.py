@@ -1,14 +1,15 @@
 """Waits for a moment on a node and sends a signal there and then; a driver outside would be too slow.
 
-usage: trap.py MARK SIGNAL VICTIM journal OP | store NAME | process WORD
+usage: trap.py MARK SIGNAL VICTIM journal OP | store NAME | process PATTERN
 
 `journal`: the node has recorded that an action OP has begun. `store`: a new path with NAME in it is in the
-Nix store. `process`: an argument of a process ends with WORD. VICTIM is a unit, or `-` for that process.
-The file MARK.set is made when it watches, MARK when the signal is sent.
+Nix store. `process`: a regular expression is found in the command line of a process. VICTIM is a unit, or `-`
+for that process. The file MARK.set is made when it watches, MARK when the signal is sent.
 """
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,14 +39,14 @@ def in_store(name: str) -> set[str]:
     return {path for path in os.listdir(STORE) if name in path and not path.endswith((".drv", ".lock"))}
 
 
-def processes(word: str) -> Iterator[int]:
-    """Processes other than this one with a word among their arguments."""
+def processes(pattern: str) -> Iterator[int]:
+    """Processes whose command line matches, without this one and those that started it."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().split(b"\0")
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if any(each.endswith(word.encode()) for each in words) and int(path.parent.name) != os.getpid():
+        if re.search(pattern, command) and "trap.py" not in command:
             yield int(path.parent.name)
 
 

@@ -1,0 +1,205 @@
+# Who may do what on real machines: every cell of the tables in `hostenv_scenarios.access`, a token that is
+# rotated, and a search for secrets in every place where none belongs.
+
+import json
+import re
+import shlex
+
+from hostenv_scenarios.access import FROM_THE_NETWORK, OF_BACKUPS, ON_A_NODE, ON_THE_PROVIDER
+from hostenv_scenarios.cluster import SOCKET, Cluster
+from hostenv_scenarios.site import DRUPAL, SECOND
+
+cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
+TOKEN, NO_FILE = "/etc/hostenv/node-token", "/dev/null"
+SEEN = "/run/hostenv-scenarios/arguments"
+EXPOSURE = {
+    provider: {
+        "hostenv-provider": 30,
+        "hostenv-git": 15,
+        "hostenv-backups": 15,
+        "hostenv-backups-reload": 15,
+    },
+    node_a: {"hostenv-activate": 35, "hostenv-runtime": 20, "hostenv-token": 15},
+}
+
+
+def try_all(table, machine_of, run_as, values_of):
+    """Try every cell of a table; `machine_of` and `values_of` are by column, `run_as` makes the command."""
+    wrong = []
+    for column, row, may in table.cells():
+        command = row.command.format_map(values_of(column))
+        # `execute` logs nothing, so what is read appears in no log
+        status, _ = machine_of(column).execute(run_as(column, f"{{ {command}; }} >/dev/null 2>&1"))
+        if (status == 0) != may:
+            wrong.append(f"{table.who[column]}: {row.what}: {'denied' if may else 'possible'}")
+    log.info(f"{table.title}: {len(table.cells())} cells tried")
+    t.assertEqual(wrong, [])
+
+
+def as_user(user, command):
+    return command if user == "root" else f"runuser -u {user} -- sh -c {shlex.quote(command)}"
+
+
+def ask(path):
+    return json.loads(provider.succeed(f"curl -fsS --unix-socket {SOCKET} 'http://service{path}'"))
+
+
+with subtest("A provider, two nodes and two sites; somebody watches the arguments of all processes"):
+    cluster.set_up()
+    for machine in (provider, node_a, node_b):
+        watcher = cluster.install(machine, "arguments")
+        machine.succeed(
+            f"systemd-run --quiet --unit watch-arguments sh -c {shlex.quote(f'exec {watcher} {SEEN}')}"
+        )
+    for site in (DRUPAL, SECOND):
+        cluster.add_site(site)
+    # an own secret beside those that are made
+    provider.execute(
+        "head -c 32 /dev/urandom | base64 -w0 | hostenv-provider secrets set demo__drupal/main API_KEY"
+    )
+    provider.succeed("hostenv-provider project add demo__third git+file:///srv/drupal > /dev/null")
+    cluster.commit(DRUPAL, "A release that gets the secret")
+    job = cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
+
+with subtest("The units run as hardened as they are written"):
+    for machine, units in EXPOSURE.items():
+        for unit, most in units.items():
+            machine.succeed(f"systemd-analyze security --no-pager --threshold={most} {unit}.service")
+
+with subtest("On a node"):
+    front = node_a.succeed(
+        "ps -o user= -C nginx | sort -u | grep -v root | grep -x 'www-data\\|nginx'"
+    ).strip()
+    people = (DRUPAL.user, SECOND.user, front, "root")
+    values = {
+        "user": DRUPAL.user,
+        "home": f"/home/{DRUPAL.user}",
+        "run": f"/run/hostenv/user/{DRUPAL.user}",
+        "codebase": DRUPAL.name,
+        "uid": node_a.succeed(f"id -u {DRUPAL.user}").strip(),
+        "pid": node_a.succeed(f"pgrep -o -u {DRUPAL.user} -f mariadbd").strip(),
+        "token": TOKEN,
+        "mariadb": node_a.succeed("command -v mariadb").strip(),
+    }
+    try_all(
+        ON_A_NODE,
+        lambda _: node_a,
+        lambda column, command: as_user(people[column], command),
+        lambda _: values,
+    )
+
+with subtest("On the provider"):
+    front = provider.succeed(
+        "ps -o user= -C nginx | sort -u | grep -v root | grep -x 'www-data\\|nginx'"
+    ).strip()
+    accounts = ("root", "hostenv-provider", front, "nobody")
+    try_all(
+        ON_THE_PROVIDER,
+        lambda _: provider,
+        lambda column, command: as_user(accounts[column], command),
+        lambda _: {"user": DRUPAL.user},
+    )
+
+with subtest("Over the network"):
+    for machine in (node_a, node_b):
+        machine.succeed(
+            "git init --quiet /tmp/clone && git -C /tmp/clone -c user.name=x -c user.email=x@localhost"
+            " commit --quiet --allow-empty --message x"
+        )
+    callers = (("node-a", node_a, TOKEN), ("node-b", node_b, TOKEN), ("node-a", node_b, NO_FILE))
+
+    def values_of(column):
+        node, _, token = callers[column]
+        return {
+            "node": node,
+            "other": "node-b" if node == "node-a" else "node-a",
+            "token": token,
+            "sha": job["commit"],
+            "job": job["jobId"],
+            "user": DRUPAL.user,
+            "project": DRUPAL.project,
+        }
+
+    head = provider.succeed("git --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main")
+    before = ask("/api/jobs")
+    try_all(FROM_THE_NETWORK, lambda column: callers[column][1], lambda _, command: command, values_of)
+    t.assertEqual(ask("/api/jobs"), before)
+    t.assertEqual(
+        provider.succeed("git --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main"), head
+    )
+
+with subtest("A move, so that there are backups"):
+    cluster.demand(cluster.migrate(DRUPAL, "node-b"), "succeeded", 300)
+
+with subtest("Backups"):
+    accounts = (
+        (node_b, f"/home/{DRUPAL.user}/.config/hostenv/backup.env"),
+        (node_a, f"/home/{SECOND.user}/.config/hostenv/backup.env"),
+        (node_a, NO_FILE),
+    )
+    try_all(
+        OF_BACKUPS,
+        lambda column: accounts[column][0],
+        lambda _, command: command,
+        lambda column: {"account": accounts[column][1], "user": DRUPAL.user},
+    )
+
+with subtest("A token is rotated: the service goes on, comin starts again, the old token ends"):
+    pending = f"http://provider/api/deploy-intents/pending?sha={job['commit']}&node=node-b"
+    call = (
+        'printf \'header = "Authorization: Bearer %s"\\n\' "$(cat {})" | curl -s -K - -o /dev/null'
+        f" -w '%{{{{http_code}}}}' '{pending}'"
+    )
+    service = provider.succeed("systemctl show --property MainPID --value hostenv-provider.service")
+    comin = node_b.succeed("systemctl show --property MainPID --value comin.service").strip()
+    node_b.succeed(f"cp -p {TOKEN} /run/old-token")
+    provider.succeed("hostenv-provider comin-tokens --rotate node-b")
+    t.assertEqual(node_b.succeed(call.format("/run/old-token")).strip(), "200")
+    _, token = provider.execute("hostenv-provider comin-tokens --show node-b")
+    node_b.execute(f"umask 377 && echo {token.strip()} > {TOKEN}.new && mv {TOKEN}.new {TOKEN}")
+    node_b.wait_until_succeeds(
+        f"p=$(systemctl show --property MainPID --value comin.service); test $p != 0 && test $p != {comin}",
+        60,
+    )
+    node_b.wait_until_succeeds(f'test "$({call.format("/run/old-token")})" = 403', 60)
+    t.assertEqual(node_b.succeed(call.format(TOKEN)).strip(), "200")
+    t.assertEqual(
+        provider.succeed("systemctl show --property MainPID --value hostenv-provider.service"), service
+    )
+    # what the new token brings: a job over both nodes
+    cluster.demand(cluster.migrate(DRUPAL, "node-a"), "succeeded", 300)
+
+with subtest("No secret stands where none belongs"):
+    _, text = provider.execute(
+        "cd /var/lib/hostenv-provider && cat tokens.json secrets/*.json webhooks/*.json; cat tokens.previous.json"
+    )
+    _, old = node_b.execute("cat /run/old-token; rm /run/old-token")
+    secrets = {old.strip(), *re.findall(r'"([0-9a-f]{64}|[A-Za-z0-9+/]{43}=)"', text)}
+    # two tokens and an old one, three secrets each of two environments, one own, one of a webhook
+    t.assertGreaterEqual(len(secrets), 11)
+    patterns = "\n".join(sorted(secrets))
+    places = {
+        "process arguments": f"cat {SEEN}",
+        "journal": "journalctl --no-pager --output export",
+        "log files": "find /var/log -type f -not -path '/var/log/journal/*' -exec cat {} +",
+        "Nix store": "find /nix/store -maxdepth 1 \\( -name '*hostenv*' -o -name '*-source' -o -name '*.drv' \\)"
+        " -exec grep -rhF -f /run/patterns {} +",
+        "state that everybody reads": "find /var/lib/hostenv /run/hostenv -type f -perm -004 -exec cat {} +",
+    }
+    on_provider = {
+        **places,
+        "Git": "for r in /var/lib/hostenv-provider/git/*.git; do"
+        " git -c safe.directory='*' --git-dir $r cat-file --batch-all-objects --batch; done",
+        "job database": "cat /var/lib/hostenv-provider/provider.sqlite3*",
+    }
+    for machine, searched in ((provider, on_provider), (node_a, places), (node_b, places)):
+        machine.execute(f"umask 077; echo {shlex.quote(patterns)} > /run/patterns")
+        for place, command in searched.items():
+            status, found = machine.execute(f"({command}) 2>/dev/null | grep -aF -f /run/patterns | wc -l")
+            t.assertEqual((status, found.strip()), (0, "0"), f"{machine.name}: a secret in: {place}")
+    # the search finds what is there
+    provider.succeed("grep -qaF -f /run/patterns /var/lib/hostenv-provider/tokens.json")
+    for machine in (node_a, node_b):
+        machine.succeed(f"grep -qaF hostenv-node {SEEN}", f"grep -qaF -f /run/patterns {TOKEN}")
+    for machine in (provider, node_a, node_b):
+        machine.succeed("systemctl stop watch-arguments.service", "rm /run/patterns")
