@@ -97,7 +97,7 @@ class Config:
             raise HostenvError(
                 f"{source}: cannot be read ({error.strerror}): write the provider's configuration there"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HostenvError(f"{source}: not JSON ({error}): correct it") from error
         if not isinstance(document, dict):
             raise HostenvError(f"{source}: must hold a JSON object")

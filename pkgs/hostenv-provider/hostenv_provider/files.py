@@ -51,7 +51,7 @@ def read_object(path: Path) -> dict[str, object]:
         return {}
     except OSError as error:
         raise HostenvError(f"{path}: cannot be read ({error.strerror}): correct its owner or mode") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HostenvError(f"{path}: not JSON ({error}): restore it") from error
     if not isinstance(document, dict):
         raise HostenvError(f"{path}: must hold a JSON object: restore it")

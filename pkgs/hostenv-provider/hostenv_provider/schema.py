@@ -16,6 +16,7 @@ CONSTRAINT_RULES = ("bodyContains", "maxHttpStatus", "minHttpStatus")
 
 _MAX_ENTRIES = 100
 _MAX_TEXT = 1000
+_MAX_FILE_NAME = 255
 _PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [ -~]*)?")
 _DOCROOT = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._/-]*")
 _REQUEST_PATH = re.compile(r"/[!-~]*")
@@ -305,7 +306,11 @@ def _git_reference(value: Value | None, name: str, environment: Value) -> str:
 
 def _is_docroot(text: str) -> bool:
     path = PurePosixPath(text)
-    return _DOCROOT.fullmatch(text) is not None and not path.is_absolute() and ".." not in path.parts
+    return (
+        _DOCROOT.fullmatch(text) is not None
+        and not path.is_absolute()
+        and all(part != ".." and len(part) <= _MAX_FILE_NAME for part in path.parts)
+    )
 
 
 def _virtual_host(value: Value) -> VirtualHost:

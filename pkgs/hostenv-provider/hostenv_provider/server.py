@@ -122,6 +122,10 @@ class _Handler(BaseHTTPRequestHandler):
         )
         try:
             return self.server.answer(request)
+        except HostenvError as error:
+            # A file of the service's own is damaged; where it is and what it says is for the operator alone.
+            print(f"hostenv-provider: {request.method} {request.path}: {error}", file=sys.stderr, flush=True)
+            raise HttpError(503, "not possible now; the service's log tells why") from error
         except sqlite3.Error as error:
             traceback.print_exc()
             raise HttpError(503, f"the database does not answer: {error}") from error
