@@ -16,4 +16,4 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   exit 1
 fi
 export PYTHONPATH=$here/pkgs/hostenv-demo:$here/pkgs/hostenv-lab${PYTHONPATH:+:$PYTHONPATH}
-exec "$python" -m hostenv_demo "$@"
+exec "$python" -m "${HOSTENV_DEMO_MODULE:-hostenv_demo}" "$@"

@@ -20,6 +20,8 @@ SERVICE_SOCKET = "/run/hostenv-provider/hostenv-provider.sock"
 PROVIDER_REPOSITORY = "/var/lib/hostenv-provider/git/provider.git"
 # Drupal writes to these whenever a page is read or its caches are rebuilt; they are not content.
 VOLATILE_TABLES = ("cache", "watchdog", "sessions", "semaphore", "flood", "key_value", "history", "queue")
+# Visitors may write to it at any time; what they were promised is compared, not how much it is.
+NOTES_TABLE = "hostenv_demo_note"
 
 
 @contextmanager
@@ -110,10 +112,15 @@ def write_note(node, note):
 def table_checksums(machine):
     """One checksum for each table of the environment's database."""
     tables = as_environment(machine, "mysql -N -e 'SHOW TABLES'").split()
-    content = [table for table in tables if not table.startswith(VOLATILE_TABLES)]
+    content = [table for table in tables if not table.startswith((*VOLATILE_TABLES, NOTES_TABLE))]
     checksums = as_environment(machine, f"mysql -N -e 'CHECKSUM TABLE {', '.join(content)}'")
     # the first column carries the database's name, which is the same on both nodes
     return dict(line.split("\t") for line in checksums.splitlines())
+
+
+def notes(machine):
+    """The notes that the site accepted, oldest first."""
+    return as_environment(machine, f"mysql -N -e 'SELECT note FROM {NOTES_TABLE} ORDER BY id'").splitlines()
 
 
 def file_hashes(machine):
@@ -128,6 +135,14 @@ def file_hashes(machine):
         digest, path = line.split(maxsplit=1)
         hashes[path] = digest
     return hashes
+
+
+def hand_over(name, value):
+    """Leaves a JSON document in the run's output folder, for the report about the run."""
+    # `execute` logs nothing, and this may be long
+    status, _ = provider.execute(f"echo {shlex.quote(json.dumps(value, indent=1))} > /tmp/{name}.json")
+    t.assertEqual(status, 0, f"{name} could not be written")
+    provider.copy_from_machine(f"/tmp/{name}.json")
 
 
 with subtest("Boot: a provider and two nodes in one network"):
@@ -198,6 +213,9 @@ with subtest("Seed: articles, files and the marker, imported by the environment'
     tables_before, files_before = table_checksums(node_a), file_hashes(node_a)
     t.assertTrue(any(table.endswith(".hostenv_demo_marker") for table in tables_before), tables_before)
     t.assertTrue(files_before)
+    notes_before = notes(node_a)
+    t.assertIn("written before the move", notes_before)
+    hand_over("checksums-before", {"tables": tables_before, "files": files_before})
 
 with subtest("Move: the placement changes in Git, and a second webhook moves the site to node-b"):
     as_operator = (
@@ -226,8 +244,11 @@ with subtest("Move: the placement changes in Git, and a second webhook moves the
 with subtest("Proof: node-b serves the marker, and not one byte is different"):
     for host in VIRTUAL_HOSTS:
         t.assertIn(MARKER, page("node-b", host))
-    t.assertEqual(table_checksums(node_b), tables_before)
-    t.assertEqual(file_hashes(node_b), files_before)
+    tables_after, files_after = table_checksums(node_b), file_hashes(node_b)
+    hand_over("checksums-after", {"tables": tables_after, "files": files_after})
+    t.assertEqual(tables_after, tables_before)
+    t.assertEqual(files_after, files_before)
+    t.assertEqual(notes(node_b)[: len(notes_before)], notes_before)
     t.assertEqual(write_note("node-b", "written after the move"), "201")
     log.info(f"node-b serves: {MARKER}")
 

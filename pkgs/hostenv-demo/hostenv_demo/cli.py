@@ -103,6 +103,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         demo.Options(
             machines=options.machines,
             workdir=options.workdir,
+            automated=options.automated,
             cleanup=options.cleanup,
             keep_failed_workdir=options.keep_failed_workdir,
             given=given,

@@ -1,13 +1,17 @@
 """What people see while the demo runs: stages with their seconds, and what is being waited for."""
 
+import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Self, TextIO
 
 from hostenv_lab.log import Event
+
+from hostenv_demo.watch import Progress
 
 _BOLD, _DIM, _GREEN, _YELLOW, _RED, _RESET = (
     "\x1b[1m",
@@ -17,15 +21,20 @@ _BOLD, _DIM, _GREEN, _YELLOW, _RED, _RESET = (
     "\x1b[31m",
     "\x1b[0m",
 )
-# A terminal's line is redrawn; a file or a pipe gets a line only now and then.
-_REDRAW_SECONDS = 1.0
+# A terminal's lines are redrawn; a file or a pipe gets a line only now and then.
+_REDRAW_SECONDS = 0.5
 _REPEAT_SECONDS = 15.0
+# What ends sooner is not named: the stage is what is being waited for.
+_WORTH_NAMING = 2.0
+_BAR = 20
+_TAIL_BYTES = 4096
 
 
 class Console:
     """Shows the events of a run. Colours and redrawn lines only on a terminal that wants them.
 
     A context manager: while it is open a thread keeps saying what is being waited for, and for how long.
+    `progress` is asked how far that is, where the length is known.
     """
 
     def __init__(
@@ -40,11 +49,14 @@ class Console:
         self._color = color and self._live and "NO_COLOR" not in os.environ
         self._clock = clock
         self._lock = threading.RLock()
+        self._stage: tuple[str, float] | None = None
         self._waits: list[tuple[str, float]] = []
-        self._line_drawn = False
+        self._lines_drawn = 0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep_showing, name="console", daemon=True)
         self.stages: list[tuple[str, float]] = []
+        self.progress: Callable[[], Progress | None] = lambda: None
+        self.logs: tuple[Path, ...] = ()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,9 +73,11 @@ class Console:
             match event.kind:
                 case "stage":
                     self._waits.clear()
-                    self._print(self._paint(_BOLD, f"== {event.text}"))
+                    self._stage = (event.text, self._clock())
+                    self.heading(f"== {event.text}")
                 case "stage-end":
                     seconds = event.seconds or 0.0
+                    self._stage = None
                     self.stages.append((event.text, seconds))
                     self._print(self._paint(_DIM, f"   {seconds:.1f} s"))
                 case "begin":
@@ -78,32 +92,73 @@ class Console:
                     # it is in the logs; a person follows the stages
                     pass
 
+    @property
+    def columns(self) -> int:
+        """How wide the terminal is; 80 where there is none."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except OSError:
+            return 80
+
+    def heading(self, text: str) -> None:
+        """A line that begins something."""
+        self._print(self._paint(_BOLD, text))
+
     def info(self, text: str) -> None:
         """One line of what happens."""
         self._print(text)
 
     def error(self, text: str) -> None:
-        """What went wrong."""
-        self._print(self._paint(_RED, text))
+        """What went wrong; nothing is waited for any more."""
+        with self._lock:
+            self._waits.clear()
+            self._stage = None
+            self._print(self._paint(_RED, text))
 
     def success(self, text: str) -> None:
         """One line worth being seen."""
         self._print(self._paint(_GREEN, text))
 
+    def ask(self, text: str) -> None:
+        """The beginning of a line that a key will end."""
+        with self._lock:
+            self._erase()
+            self._stream.write(self._paint(_BOLD, text))
+            self._stream.flush()
+
+    def answered(self) -> None:
+        """End the line of `ask`."""
+        self._print("")
+
     def _keep_showing(self) -> None:
         while not self._closed.wait(_REDRAW_SECONDS if self._live else _REPEAT_SECONDS):
             with self._lock:
-                if self._waits:
-                    self._show_wait(*self._waits[-1])
+                waiting = self._waiting()
+                if waiting:
+                    self._show(*waiting)
 
-    def _show_wait(self, what: str, start: float) -> None:
-        text = f"   ... {_first_line(what)} ({self._clock() - start:.0f} s)"
-        if self._live:
-            self._stream.write(f"\r\x1b[K{self._paint(_DIM, text[: _columns(self._stream) - 1])}")
-            self._line_drawn = True
-        else:
-            self._stream.write(text + "\n")
+    def _waiting(self) -> tuple[str, float] | None:
+        now = self._clock()
+        named = [(text, now - began) for text, began in self._waits if now - began >= _WORTH_NAMING]
+        if named:
+            return named[-1]
+        return (self._stage[0], now - self._stage[1]) if self._stage else None
+
+    def _show(self, what: str, seconds: float) -> None:
+        progress = self.progress()
+        if not self._live:
+            self._stream.write(f"   ... {wait_line(what, seconds, progress)}\n")
+            self._stream.flush()
+            return
+        lines = [
+            f"   {wait_line(what, seconds, progress)}",
+            *(f"   {line}" for line in last_lines(self.logs)),
+        ]
+        width = self.columns - 1
+        self._erase()
+        self._stream.write("\n".join(self._paint(_DIM, line[:width]) for line in lines))
         self._stream.flush()
+        self._lines_drawn = len(lines)
 
     def _print(self, text: str) -> None:
         with self._lock:
@@ -112,21 +167,33 @@ class Console:
             self._stream.flush()
 
     def _erase(self) -> None:
-        if self._line_drawn:
-            self._stream.write("\r\x1b[K")
+        if self._lines_drawn:
+            self._stream.write("\r\x1b[K" + "\x1b[1A\x1b[K" * (self._lines_drawn - 1))
             self._stream.flush()
-            self._line_drawn = False
+            self._lines_drawn = 0
 
     def _paint(self, code: str, text: str) -> str:
-        return f"{code}{text}{_RESET}" if self._color else text
+        return f"{code}{text}{_RESET}" if self._color and text else text
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+def wait_line(what: str, seconds: float, progress: Progress | None) -> str:
+    """What is being waited for, for how long, and how far it is."""
+    first = what.strip().partition("\n")[0]
+    if progress is None:
+        return f"{seconds:3.0f} s  {first}"
+    filled = _BAR * progress.done // progress.total
+    bar = "#" * filled + "." * (_BAR - filled)
+    return f"{seconds:3.0f} s  [{bar}] {progress.done} of {progress.total} done, now: {progress.what}"
 
 
-def _columns(stream: TextIO) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns
-    except OSError:
-        return 80
+def last_lines(logs: Sequence[Path]) -> list[str]:
+    """The last line of each log that has one, without what would move a terminal's cursor."""
+    found = []
+    for path in logs:
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = stream.read().decode("utf-8", "replace").split("\n")
+            shown = ["".join(filter(str.isprintable, line)).strip() for line in lines]
+            if said := [line for line in shown if line]:
+                found.append(f"{path.stem:<9} {said[-1]}")
+    return found

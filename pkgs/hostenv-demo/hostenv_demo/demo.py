@@ -5,12 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostenv_lab import description
-from hostenv_lab.driver import explain
 from hostenv_lab.host import Choice
 from hostenv_lab.lab import Lab
+from hostenv_lab.log import Event
 
-from hostenv_demo import packages, workdir
+from hostenv_demo import keys, packages, shell, workdir
 from hostenv_demo.console import Console
+from hostenv_demo.doorway import Doorway
+from hostenv_demo.evidence import REPORT, Recorder
+from hostenv_demo.names import LINK, NODES
+from hostenv_demo.provider_service import SOCKET
+from hostenv_demo.session import Session, sites
+from hostenv_demo.summary import Summary, summarise
+from hostenv_demo.wizard import Wizard
 
 ROOT = Path(__file__).resolve().parents[3]
 DESCRIPTION = ROOT / "tests" / "lab" / "machines.toml"
@@ -23,40 +30,96 @@ class Options:
 
     machines: Choice = "auto"
     workdir: Path | None = None
+    automated: bool = False
     cleanup: bool = False
     keep_failed_workdir: bool = False
     given: Mapping[str, Path] = field(default_factory=dict)
 
 
 def run(options: Options, console: Console) -> bool:
-    """Run the whole demo without a question; False if the script failed.
+    """Run the whole demo; False if it failed.
 
-    Raises HostenvError if it could not begin. Whatever happens, machines and network of the run are gone
-    afterwards; the work folder stays unless the run succeeded and `cleanup` was asked for.
+    Raises HostenvError if it could not begin, KeyboardInterrupt if the user aborted. Whatever happens,
+    machines and network of the run are gone afterwards; the work folder stays unless the run succeeded and
+    `cleanup` was asked for, or was aborted.
     """
     described = description.load(DESCRIPTION)
-    packages.ensure(options.machines)
+    if not options.automated:
+        keys.check()
+    packages.ensure(options.machines, () if options.automated else shell.missing_packages())
     folder = workdir.make(options.workdir)
-    lab = Lab(described, folder, options.machines, given=options.given, on_event=console)
-    passed = False
     try:
-        with lab:
-            workdir.link(folder)
-            for name, endpoint in lab.endpoints.items():
-                console.info(f"   {name}: {endpoint}")
-            passed = _play(lab, console)
-    finally:
-        _tidy(folder, options, console, passed)
+        passed = _run(described, folder, options, console)
+    except KeyboardInterrupt:
+        workdir.discard(folder)
+        raise
+    except BaseException:
+        _tidy(folder, options, console, passed=False)
+        raise
+    _tidy(folder, options, console, passed)
     return passed
 
 
-def _play(lab: Lab, console: Console) -> bool:
-    try:
-        lab.driver.run_script(SCRIPT)
-    except Exception as error:
-        console.error(explain(error, SCRIPT))
-        return False
-    return True
+def _run(described: description.Description, folder: Path, options: Options, console: Console) -> bool:
+    evidence = folder / "evidence"
+    recorder = Recorder(evidence)
+
+    def tell(event: Event) -> None:
+        recorder.event(event)
+        console(event)
+
+    lab = Lab(described, folder, options.machines, given=options.given, on_event=tell, output_dir=evidence)
+    with lab:
+        linked = workdir.link(folder)
+        console.logs = tuple(folder / "logs" / f"{machine.name}.log" for machine in described.machines)
+        session = Session(lab, recorder, evidence, console, _parts(options.given))
+        if not options.automated:
+            return _guide(lab, session, console, linked)
+        found = summarise(session.play(SCRIPT, lambda _stage: None))
+        _judge(found, evidence, console)
+        return found.passed
+
+
+def _guide(lab: Lab, session: Session, console: Console, linked: bool) -> bool:
+    nodes = sites(lab)
+    with Doorway(nodes) as door:
+        shell.prepare(lab.workdir, lab.endpoints, door.url)
+        place = f"./{LINK}" if linked else str(lab.workdir)
+        words = {
+            "enter": f"{place}/enter",
+            "a": nodes[NODES[0]],
+            "b": nodes[NODES[1]],
+            "site": door.url,
+            "workdir": place,
+            "socket": f"{place}/{SOCKET}",
+        }
+        wizard = Wizard(console, keys.read, words)
+        machines = lab.driver.machines
+
+        def before(stage: str) -> None:
+            if not shell.is_open(lab.workdir) and all(machine.is_up() for machine in machines):
+                shell.let_in(lab.workdir, machines, lab.endpoints)
+            wizard.before(stage)
+
+        wizard.begin(shell.hosts_line(door.url))
+        found = summarise(session.play(SCRIPT, before))
+        _judge(found, lab.workdir / "evidence", console)
+        (wizard.end if found.passed else wizard.failed)()
+        return found.passed
+
+
+def _parts(given: Mapping[str, Path]) -> dict[str, str]:
+    return {
+        "comin": str(given["comin"]) if "comin" in given else "the lab's stand-in",
+        "Drupal": str(given["drupal"]) if "drupal" in given else "the lab's stand-in",
+    }
+
+
+def _judge(found: Summary, evidence: Path, console: Console) -> None:
+    console.info("")
+    if not found.passed:
+        console.error(f"{found.headline}. {found.explanation}")
+    console.info(f"   what happened, as a page: {evidence / REPORT}")
 
 
 def _tidy(folder: Path, options: Options, console: Console, passed: bool) -> None:
@@ -69,5 +132,5 @@ def _tidy(folder: Path, options: Options, console: Console, passed: bool) -> Non
         console.info(f"the work folder of the failed run is {folder}")
         return
     if not passed and (kept := workdir.keep_logs(folder)):
-        console.info(f"the logs of the failed run are in {kept}")
+        console.info(f"logs and evidence of the failed run are in {kept}")
     workdir.discard(folder)

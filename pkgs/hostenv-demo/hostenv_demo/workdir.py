@@ -8,8 +8,9 @@ from pathlib import Path
 from hostenv_lab import image, record
 from hostenv_lab.errors import HostenvError
 
+from hostenv_demo.names import LINK
+
 PREFIX = "hostenv-local-vm-demo-"
-LINK = Path("hostenv-demo")
 
 
 def make(chosen: Path | None) -> Path:
@@ -25,12 +26,15 @@ def make(chosen: Path | None) -> Path:
     return chosen.resolve()
 
 
-def link(workdir: Path) -> None:
-    """Let `./hostenv-demo` point to the work folder, unless another run has that name already."""
-    with contextlib.suppress(OSError):
+def link(workdir: Path) -> bool:
+    """Let `./hostenv-demo` point to the work folder; False if another run has that name already."""
+    try:
         if LINK.is_symlink() and not LINK.exists():
             LINK.unlink()
         LINK.symlink_to(workdir)
+    except OSError:
+        return False
+    return True
 
 
 def unlink(workdir: Path) -> None:
@@ -62,13 +66,16 @@ def discard(workdir: Path) -> None:
 
 
 def keep_logs(workdir: Path) -> Path | None:
-    """Copy the logs of a failed run to the cache, where they outlive the work folder; None if it has none."""
-    logs = workdir / "logs"
-    if not logs.is_dir():
+    """Copy logs and evidence of a failed run to the cache, where they outlive the work folder.
+
+    None if it has no logs.
+    """
+    if not (workdir / "logs").is_dir():
         return None
     kept = image.cache_folder().parent / "hostenv-demo" / workdir.name
     try:
-        shutil.copytree(logs, kept, dirs_exist_ok=True)
+        for name in ("logs", "evidence"):
+            shutil.copytree(workdir / name, kept / name, dirs_exist_ok=True)
     except OSError:
         # a full disk must not hide the failure itself
         return None

@@ -67,8 +67,13 @@ class MachineDescription:
 
 @dataclass(frozen=True)
 class PortForward:
-    """A port of a machine that answers on this host, at `port` or the next free one."""
+    """A port of a machine that answers on this host, at `port` or the next free one, as `scheme`://…
 
+    `name` is what the run calls the endpoint; the machine's own unless several ports of it answer.
+    """
+
+    name: str
+    scheme: str
     machine: str
     guest_port: int
     address: str
@@ -265,8 +270,11 @@ def _machine(
 
 
 def _port(table: _Table, machines: Mapping[str, object]) -> PortForward:
+    machine = _known(table, machines)
     forward = PortForward(
-        machine=_known(table, machines),
+        name=table.text("name", machine),
+        scheme=table.text("scheme", "http"),
+        machine=machine,
         guest_port=table.number("guest_port", None, 65535),
         address=table.text("address"),
         port=table.number("port", None, 65535),

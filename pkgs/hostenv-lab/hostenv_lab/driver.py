@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import sys
-import threading
 import time
 import traceback
 import unittest
@@ -16,6 +15,7 @@ from typing import Self, overload
 from hostenv_lab.errors import MachineError, PollingConditionError, RequestedAssertionFailed, TestScriptError
 from hostenv_lab.log import Log
 from hostenv_lab.machine import DEFAULT_TIMEOUT, BaseMachine, RetryCondition, retry
+from hostenv_lab.parallel import in_parallel
 
 _NOT_IN_A_NAME = re.compile(r"^[^A-Za-z_]|[^A-Za-z0-9_]")
 
@@ -65,9 +65,9 @@ class Driver:
             names["machine"] = self.machines[0]
         return names
 
-    def run_script(self, path: Path) -> None:
-        """Run a testScript. Raises whatever it raises."""
-        names = self.names()
+    def run_script(self, path: Path, **replaced: object) -> None:
+        """Run a testScript, with `replaced` in place of the driver's own names. Raises whatever it raises."""
+        names = self.names() | replaced
         names["test_script"] = lambda: self.run_script(path)
         before = list(sys.path)
         sys.path[:0] = self._python_path
@@ -78,22 +78,10 @@ class Driver:
 
     def start_all(self) -> None:
         """Start every machine, all at once. Raises MachineError naming those that did not start."""
-        failed: dict[str, BaseException] = {}
-
-        def start(machine: BaseMachine) -> None:
-            try:
-                machine.start()
-            except Exception as error:
-                failed[machine.name] = error
-
         with self.log.nested("start all machines"):
-            threads = [threading.Thread(target=start, args=(machine,)) for machine in self.machines]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            failed = in_parallel(lambda machine: machine.start(), self.machines)
         if failed:
-            reasons = "; ".join(f"{name}: {error}" for name, error in sorted(failed.items()))
+            reasons = "; ".join(sorted(f"{machine.name}: {error}" for machine, error in failed))
             raise MachineError(f"machines did not start: {reasons}")
 
     def join_all(self) -> None:

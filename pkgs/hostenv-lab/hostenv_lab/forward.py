@@ -32,7 +32,7 @@ class Forwards:
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
-        # machine -> "http://ADDRESS:PORT" of its forwarded port
+        # name -> "SCHEME://ADDRESS:PORT" of a forwarded port
         self.endpoints: dict[str, str] = {}
 
     def open(
@@ -45,7 +45,7 @@ class Forwards:
         """Bind every forward; a port in use gives way to the next free one. Raises HostenvError."""
         for port in ports:
             listener, number = _listen(port)
-            self.endpoints[port.machine] = f"http://{port.address}:{number}"
+            self.endpoints[port.name] = f"{port.scheme}://{port.address}:{number}"
             machine = machines[port.machine]
             self._serve(listener, _connect_port(network, machine.number, port.guest_port))
         for forward in sockets:

@@ -3,8 +3,7 @@
 import contextlib
 import shutil
 import signal
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -13,6 +12,7 @@ from hostenv_lab import host, image, record
 from hostenv_lab.cgroup import ControlGroup
 from hostenv_lab.container import ContainerMachine
 from hostenv_lab.description import Description, MachineDescription
+from hostenv_lab.disk import require_space
 from hostenv_lab.driver import Driver
 from hostenv_lab.errors import HostenvError
 from hostenv_lab.forward import Forwards
@@ -20,17 +20,19 @@ from hostenv_lab.layer import Layer, check_substitute
 from hostenv_lab.log import FileSink, Log, Sink
 from hostenv_lab.machine import BaseMachine, Setting
 from hostenv_lab.network import Network
+from hostenv_lab.parallel import ENDING_SIGNALS, in_parallel, undisturbed
 from hostenv_lab.vm import EMULATION, KVM, Acceleration, VirtualMachine
 
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Free MiB in the work folder: what the machines of a whole run write.
+_NEEDED_MIB = {"container": 1024, "vm": 4096}
 
 
 class Lab:
     """The machines of one run, as a context manager that leaves nothing but the work folder.
 
-    Inside the block `driver` runs testScripts and `endpoints` names what answers on this host. The work
-    folder keeps `logs/` (a console for each machine, `driver.log`) and `output/`;
-    `record.teardown` removes it.
+    Inside the block `driver` runs testScripts, `endpoints` names what answers on this host, and `kind` says
+    in words what the machines are. The work folder keeps `logs/` (a console for each machine, `driver.log`)
+    and `output/`; `record.teardown` removes it.
 
     `given` maps names of substitutes (`comin`) to what is used instead of the stand-in; `on_event` gets what
     the run says. Entering raises HostenvError; see `ending_signals` for an end by a signal.
@@ -54,6 +56,7 @@ class Lab:
         self._output_dir = output_dir or self.workdir / "output"
         self._stack = contextlib.ExitStack()
         self.endpoints: Mapping[str, str] = {}
+        self.kind = ""
         self._driver: Driver | None = None
 
     @property
@@ -66,6 +69,9 @@ class Lab:
     def __enter__(self) -> Self:
         try:
             self._open()
+        except OSError as error:
+            self._close()
+            raise HostenvError(f"{error.filename or self.workdir}: {error.strerror or error}") from error
         except BaseException:
             self._close()
             raise
@@ -89,14 +95,17 @@ class Lab:
         sink = FileSink(logs / "driver.log")
         self._stack.callback(sink.close)
         log = Log(sink, *([self._on_event] if self._on_event else []))
-        base = image.ensure(self._description.image, log.info)
-        kind, kvm = host.choose(self._choice, base)
-        acceleration = (KVM if kvm else EMULATION) if kind == "vm" else None
-        log.info(f"machines: {_named(kind, kvm)}")
-        if acceleration:
-            image.ensure_disk(base, log.info)
         group = self._run.group()
         self._stack.callback(self._remove_machines, group)
+        tools = group.open("tools")
+        base = image.ensure(self._description.image, log.info, tools)
+        kind, kvm = host.choose(self._choice, base, tools)
+        acceleration = (KVM if kvm else EMULATION) if kind == "vm" else None
+        self.kind = _named(kind, kvm)
+        log.info(f"machines: {self.kind}")
+        if acceleration:
+            image.ensure_disk(base, log.info, tools)
+        require_space(self.workdir, _NEEDED_MIB[kind])
         network = Network.open(group)
         self._stack.callback(network.close)
         setting = Setting(
@@ -107,7 +116,7 @@ class Lab:
             before_command=self._check_conditions,
         )
         with log.nested("preparing the machines"):
-            machines = self._make_machines(base, acceleration, given, setting, network, group)
+            machines = self._make_machines(base, acceleration, given, setting, network, group, tools)
         for machine in machines:
             self._stack.callback(machine.release)
         forwards = Forwards(self.workdir)
@@ -124,13 +133,10 @@ class Lab:
         self._driver = Driver(machines, log, setting.timeout_factor, self._description.python_path)
 
     def _close(self) -> None:
-        # a second Ctrl-C must not leave the half of it
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
-        try:
+        # a second Ctrl-C must not leave half of it
+        with undisturbed():
             self._driver = None
             self._stack.close()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
     def _remove_machines(self, group: ControlGroup) -> None:
         group.kill()
@@ -156,34 +162,24 @@ class Lab:
         setting: Setting,
         network: Network,
         group: ControlGroup,
+        tools: Sequence[Path],
     ) -> list[BaseMachine]:
         made: dict[str, BaseMachine] = {}
-        failed: list[BaseException] = []
 
         def make(described: MachineDescription) -> None:
-            try:
-                layer = Layer(base.root, self.workdir / "machines" / described.name)
-                layer.fill(described, self._description, given, vm=acceleration is not None)
-                if acceleration is None:
-                    made[described.name] = ContainerMachine(
-                        described, setting, layer, base.root, network, group, self._run.run_id
-                    )
-                    return
-                guest = VirtualMachine(described, setting, layer, base, network, group, acceleration)
-                guest.prepare()
-                made[described.name] = guest
-            except Exception as error:
-                failed.append(error)
+            layer = Layer(base.root, self.workdir / "machines" / described.name, tools)
+            layer.fill(described, self._description, given, vm=acceleration is not None)
+            if acceleration is None:
+                made[described.name] = ContainerMachine(
+                    described, setting, layer, base.root, network, group, self._run.run_id
+                )
+                return
+            guest = VirtualMachine(described, setting, layer, base, network, group, acceleration)
+            guest.prepare(tools)
+            made[described.name] = guest
 
-        threads = [
-            threading.Thread(target=make, args=(described,)) for described in self._description.machines
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
+        for _, error in in_parallel(make, self._description.machines):
+            raise error
         return [made[described.name] for described in self._description.machines]
 
 
@@ -194,7 +190,7 @@ def ending_signals() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in _ENDING_SIGNALS}
+    previous = {number: signal.signal(number, interrupt) for number in ENDING_SIGNALS}
     try:
         yield
     finally:

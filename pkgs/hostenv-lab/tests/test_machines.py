@@ -63,7 +63,7 @@ def test_ports_and_sockets_answer_on_this_host(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         described = dataclasses.replace(
             bare("alpha"),
-            ports=(PortForward("alpha", 8000, "127.0.0.2", port),),
+            ports=(PortForward("alpha", "http", "alpha", 8000, "127.0.0.2", port),),
             sockets=(SocketForward("alpha", "/run/echo.sock", "runtime/echo.sock"),),
         )
         script = tmp_path / "script.py"

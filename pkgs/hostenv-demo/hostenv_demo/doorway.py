@@ -1,0 +1,77 @@
+"""The site at one address of this host, for a browser: whichever node serves it, no name to look up."""
+
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from hostenv_lab.errors import HostenvError
+
+from hostenv_demo.site import Site
+
+_ADDRESS, _FIRST_PORT, _TRIED_PORTS = "127.0.0.1", 8080, 200
+_MOST_BYTES = 64 * 1024 * 1024
+_TIMEOUT = 30
+# they belong to one connection, not to the page
+_NOT_PASSED = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "upgrade"}
+
+
+class Doorway:
+    """Serves the site at `url` while it is open. A context manager; entering raises HostenvError."""
+
+    def __init__(self, endpoints: Mapping[str, str]) -> None:
+        self._server = _bind(dict(endpoints))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="doorway", daemon=True)
+        self.port = self._server.server_address[1]
+        self.url = f"http://{_ADDRESS}:{self.port}"
+
+    def __enter__(self) -> "Doorway":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _bind(endpoints: Mapping[str, str]) -> ThreadingHTTPServer:
+    class Handler(_Handler):
+        nodes = endpoints
+
+    for port in range(_FIRST_PORT, _FIRST_PORT + _TRIED_PORTS):
+        try:
+            server = ThreadingHTTPServer((_ADDRESS, port), Handler)
+        except OSError:
+            continue
+        server.daemon_threads = True
+        server.block_on_close = False
+        return server
+    raise HostenvError(f"no free port on {_ADDRESS} from {_FIRST_PORT} on: free one of them")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    nodes: Mapping[str, str]
+    timeout = _TIMEOUT
+
+    def _pass_on(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdigit() or int(length) > _MOST_BYTES:
+            self.send_error(413)
+            return
+        given = {name: value for name, value in self.headers.items() if name.lower() not in _NOT_PASSED}
+        answer = Site(self.nodes).request(self.command, self.path, self.rfile.read(int(length)), given)
+        if answer.node is None:
+            self.send_error(502, explain="No node serves the site now: it is not deployed yet.")
+            return
+        self.send_response(answer.status)
+        for name, value in answer.headers:
+            if name.lower() not in _NOT_PASSED:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """The page's own requests are no news."""

@@ -1,0 +1,76 @@
+"""The wizard: before each stage it says what will happen, gives commands to try, and waits for a key."""
+
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hostenv_demo.console import Console
+from hostenv_demo.stages import END, STAGES, Stage, commands
+
+_KEYS = (
+    "<Enter> goes on. `a` aborts: machines, network and work folder are removed. Ctrl-C does the same at any"
+    " time."
+)
+
+
+class Wizard:
+    """Waits before each stage. `words` fill in the commands; `read_key` waits for one key."""
+
+    def __init__(self, console: Console, read_key: Callable[[], str], words: Mapping[str, str]) -> None:
+        self._console = console
+        self._read_key = read_key
+        self._words = words
+        self._seen = 0
+
+    def begin(self, hosts_line: str) -> None:
+        """Say, before anything happens, how the wizard works."""
+        self._console.info(
+            "\n   A website will move from one machine to another. Before each stage you can look"
+        )
+        self._console.info(
+            f"   around; the machines are reached by {self._words['enter']}, a shell of their own."
+        )
+        self._console.info(
+            "   If you want the site's own names in a browser, this line in /etc/hosts does it:"
+        )
+        self._console.info(f"     {hosts_line.strip()}")
+
+    def before(self, name: str) -> None:
+        """Explain a stage and wait. Raises KeyboardInterrupt if the user aborts."""
+        self._seen += 1
+        stage = STAGES.get(name, Stage("This stage has no explanation.", ()))
+        self._pause(f"{self._seen} of {len(STAGES)}: {name}", stage)
+
+    def end(self) -> None:
+        """Let people look around after the last stage."""
+        self._pause("Done: the site has moved", END)
+
+    def failed(self) -> None:
+        """Let people look around after a failure."""
+        text = "That failed. The machines are still up: look around, then go on to the end of the run."
+        self._pause("Failed", Stage(text, ("{enter} hostenv-provider jobs", "ls {workdir}/logs")))
+
+    def _pause(self, title: str, stage: Stage) -> None:
+        self._console.info("")
+        self._console.heading(f"-- {title}")
+        for line in textwrap.wrap(stage.explanation, min(self._console.columns, 100) - 4):
+            self._console.info(f"   {line}")
+        self._console.info(f"\n   The site in a browser: {self._words['site']}/")
+        if stage.commands:
+            self._console.info(f"   To try now, in another terminal, in {Path.cwd()}:\n")
+            for command in commands(stage, self._words):
+                self._console.info(f"     {command}")
+        self._wait()
+
+    def _wait(self) -> None:
+        self._console.info("")
+        while True:
+            self._console.ask("   <Enter> goes on, a aborts and cleans up: ")
+            key = self._read_key()
+            self._console.answered()
+            if key in ("\n", "\r"):
+                return
+            if key in ("a", "A"):
+                raise KeyboardInterrupt
+            for line in textwrap.wrap(_KEYS, min(self._console.columns, 100) - 4):
+                self._console.info(f"   {line}")
