@@ -78,6 +78,7 @@
             _module.args.hostenv = self.nixosModules;
           };
         }
+        // scenarios pkgs
         // import ./tests/nix/checks.nix {
           inherit pkgs;
           nixfmt = nixfmt pkgs;
@@ -149,10 +150,6 @@
         )
         // {
           inherit (self) packages;
-          # each moves machines for minutes, so they are no part of `nix flake check`
-          scenarios = lib.mapAttrs (name: _: forAllSystems (pkgs: (scenarios pkgs).${name})) (
-            scenarios nixpkgs.legacyPackages.x86_64-linux
-          );
         };
 
       templates.provider = {

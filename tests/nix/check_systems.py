@@ -123,7 +123,7 @@ def check_scenarios(scenarios: Mapping[str, Any], findings: Findings) -> None:
     findings.equal(
         set(scenarios["names"]),
         {name for name in scripts if not name.startswith("test_")},
-        "the scenarios that Hydra runs",
+        "the scenarios among the checks",
     )
     findings.check(scenarios["moves"].endswith(".drv"), "the scenario `moves` is no derivation")
 

@@ -18,12 +18,21 @@ trials = Trials(cluster)
 
 @contextmanager
 def failing_move(fault, action, reason):
-    """The block arranges the fault and asks for the move, to the node that it is given; the move fails."""
+    """The block arranges the fault and asks for the move, to the node that it is given; the move fails.
+
+    A move that is pushed brings what the project's repository holds now, another one what is deployed.
+    """
     source = cluster.deployed(DRUPAL)
     target = OTHER[source]
     with trials.fault(fault, {DRUPAL: source}) as trial:
         asked = []
-        yield target, lambda: asked.append(trial.migrate(DRUPAL, target))
+
+        def move(pushed=False):
+            if pushed:
+                cluster.place(DRUPAL, target)
+            asked.append(trial.fire_webhook(DRUPAL) if pushed else trial.migrate(DRUPAL, target))
+
+        yield target, move
         job = trial.demand(asked[0], "failed", 600)
         t.assertIn(action, job["reason"])
         t.assertRegex(job["reason"], reason)
@@ -46,7 +55,7 @@ with (
 ):
     provider.succeed(f'sed -i \'s/"hostenv demo"/"never on this page"/\' {DRUPAL.folder}/flake.nix')
     cluster.commit(DRUPAL, "A check that no page passes")
-    move()
+    move(pushed=True)
 provider.succeed(f'sed -i \'s/"never on this page"/"hostenv demo"/\' {DRUPAL.folder}/flake.nix')
 cluster.commit(DRUPAL, "A check that pages pass")
 move_at_last("deploymentVerification failed")

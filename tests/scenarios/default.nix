@@ -39,12 +39,9 @@ let
         ]);
       }
     );
+
+  scripts = pkgs.lib.filter (
+    file: pkgs.lib.hasSuffix ".py" file && !pkgs.lib.hasPrefix "test_" file
+  ) (pkgs.lib.attrNames (builtins.readDir ./.));
 in
-pkgs.lib.genAttrs [
-  "broken_target"
-  "comin_killed"
-  "links_cut"
-  "moves"
-  "node_crashes"
-  "service_killed"
-] scenario
+pkgs.lib.genAttrs (map (pkgs.lib.removeSuffix ".py") scripts) scenario

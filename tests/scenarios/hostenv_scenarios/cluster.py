@@ -115,6 +115,15 @@ class Cluster:
             f"{_AS_PROVIDER} git -C {clone} push --quiet",
         )
 
+    def place(self, site: Site, node: str) -> None:
+        """Push another placement to the provider's repository; the next webhook brings it about."""
+        edit = (
+            "import json; path = 'provider.json'; settings = json.load(open(path));"
+            f" settings['environments'] = {{'{site.user}': {{'node': '{node}'}}}};"
+            " json.dump(settings, open(path, 'w'), indent=2)"
+        )
+        self.operator_changes(quote("python3", "-c", edit))
+
     @contextmanager
     def service_with(self, variables: Mapping[str, str], restart: bool = True) -> Iterator[None]:
         """provider-service with more environment variables; it is started again before and after.

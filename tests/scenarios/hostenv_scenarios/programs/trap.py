@@ -7,6 +7,7 @@ Nix store. `process`: a regular expression is found in the command line of a pro
 for that process. The file MARK.set is made when it watches, MARK when the signal is sent.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -60,18 +61,26 @@ def condition(kind: str, what: str) -> Callable[[], list[int] | None]:
     return lambda: list(processes(what)) or None
 
 
+def send(number: signal.Signals, victim: str, found: list[int]) -> bool:
+    """Whether the signal reached anybody; a process may have ended since it was seen."""
+    if victim != "-":
+        kill = ["systemctl", "kill", "--kill-whom=all", f"--signal={number.name}", victim]
+        subprocess.run(kill, check=True, timeout=60)
+        return True
+    reached = False
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            reached = True
+    return reached
+
+
 def main(arguments: list[str]) -> None:
     mark, name, victim, kind, what = arguments
     come = condition(kind, what)
     Path(f"{mark}.set").touch()
-    while (found := come()) is None:
+    while (found := come()) is None or not send(signal.Signals[f"SIG{name}"], victim, found):
         time.sleep(PERIOD)
-    if victim == "-":
-        for pid in found:
-            os.kill(pid, signal.Signals[name])
-    else:
-        kill = ["systemctl", "kill", "--kill-whom=all", f"--signal={name}", victim]
-        subprocess.run(kill, check=True, timeout=60)
     Path(mark).touch()
 
 
