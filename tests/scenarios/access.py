@@ -12,6 +12,14 @@ from hostenv_scenarios.site import DRUPAL, SECOND
 cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
 TOKEN, NO_FILE = "/etc/hostenv/node-token", "/dev/null"
 SEEN = "/run/hostenv-scenarios/arguments"
+THIRD = """{
+  outputs = _: {
+    lib.hostenv = rec {
+      x86_64-linux.environments.main = { type = "production"; application.name = "php"; };
+      aarch64-linux = x86_64-linux;
+    };
+  };
+}"""
 EXPOSURE = {
     provider: {
         "hostenv-provider": 30,
@@ -40,6 +48,12 @@ def as_user(user, command):
     return command if user == "root" else f"runuser -u {user} -- sh -c {shlex.quote(command)}"
 
 
+def watch(machine):
+    """Write down the arguments of all processes; not while a driver's own command holds a secret."""
+    command = f"exec {cluster.install(machine, 'arguments')} {SEEN}"
+    machine.succeed(f"systemd-run --quiet --unit watch-arguments sh -c {shlex.quote(command)}")
+
+
 def ask(path):
     return json.loads(provider.succeed(f"curl -fsS --unix-socket {SOCKET} 'http://service{path}'"))
 
@@ -47,19 +61,25 @@ def ask(path):
 with subtest("A provider, two nodes and two sites; somebody watches the arguments of all processes"):
     cluster.set_up()
     for machine in (provider, node_a, node_b):
-        watcher = cluster.install(machine, "arguments")
-        machine.succeed(
-            f"systemd-run --quiet --unit watch-arguments sh -c {shlex.quote(f'exec {watcher} {SEEN}')}"
-        )
+        watch(machine)
     for site in (DRUPAL, SECOND):
         cluster.add_site(site)
     # an own secret beside those that are made
     provider.execute(
         "head -c 32 /dev/urandom | base64 -w0 | hostenv-provider secrets set demo__drupal/main API_KEY"
     )
-    provider.succeed("hostenv-provider project add demo__third git+file:///srv/drupal > /dev/null")
+    # and a project whose webhook has a secret
+    provider.succeed(
+        "mkdir /srv/third",
+        f"echo {shlex.quote(THIRD)} > /srv/third/flake.nix",
+        "chown -R hostenv-provider: /srv/third",
+        "runuser -u hostenv-provider -- sh -ec 'cd /srv/third; git init --quiet --initial-branch main;"
+        " git add --all; git -c user.name=x -c user.email=x@localhost commit --quiet --message x'",
+        "hostenv-provider project add demo__third git+file:///srv/third > /dev/null",
+    )
     cluster.commit(DRUPAL, "A release that gets the secret")
     job = cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
+    commit = job["commitSha"]
 
 with subtest("The units run as hardened as they are written"):
     for machine, units in EXPOSURE.items():
@@ -114,7 +134,7 @@ with subtest("Over the network"):
             "node": node,
             "other": "node-b" if node == "node-a" else "node-a",
             "token": token,
-            "sha": job["commit"],
+            "sha": commit,
             "job": job["jobId"],
             "user": DRUPAL.user,
             "project": DRUPAL.project,
@@ -145,7 +165,7 @@ with subtest("Backups"):
     )
 
 with subtest("A token is rotated: the service goes on, comin starts again, the old token ends"):
-    pending = f"http://provider/api/deploy-intents/pending?sha={job['commit']}&node=node-b"
+    pending = f"http://provider/api/deploy-intents/pending?sha={commit}&node=node-b"
     call = (
         'printf \'header = "Authorization: Bearer %s"\\n\' "$(cat {})" | curl -s -K - -o /dev/null'
         f" -w '%{{{{http_code}}}}' '{pending}'"
@@ -156,7 +176,9 @@ with subtest("A token is rotated: the service goes on, comin starts again, the o
     provider.succeed("hostenv-provider comin-tokens --rotate node-b")
     t.assertEqual(node_b.succeed(call.format("/run/old-token")).strip(), "200")
     _, token = provider.execute("hostenv-provider comin-tokens --show node-b")
+    node_b.succeed("systemctl stop watch-arguments.service")
     node_b.execute(f"umask 377 && echo {token.strip()} > {TOKEN}.new && mv {TOKEN}.new {TOKEN}")
+    watch(node_b)
     node_b.wait_until_succeeds(
         f"p=$(systemctl show --property MainPID --value comin.service); test $p != 0 && test $p != {comin}",
         60,
@@ -170,8 +192,10 @@ with subtest("A token is rotated: the service goes on, comin starts again, the o
     cluster.demand(cluster.migrate(DRUPAL, "node-a"), "succeeded", 300)
 
 with subtest("No secret stands where none belongs"):
+    for machine in (provider, node_a, node_b):
+        machine.succeed("systemctl stop watch-arguments.service")
     _, text = provider.execute(
-        "cd /var/lib/hostenv-provider && cat tokens.json secrets/*.json webhooks/*.json; cat tokens.previous.json"
+        "cd /var/lib/hostenv-provider && cat tokens.json tokens.previous.json secrets/*.json webhooks/*.json"
     )
     _, old = node_b.execute("cat /run/old-token; rm /run/old-token")
     secrets = {old.strip(), *re.findall(r'"([0-9a-f]{64}|[A-Za-z0-9+/]{43}=)"', text)}
@@ -182,7 +206,8 @@ with subtest("No secret stands where none belongs"):
         "process arguments": f"cat {SEEN}",
         "journal": "journalctl --no-pager --output export",
         "log files": "find /var/log -type f -not -path '/var/log/journal/*' -exec cat {} +",
-        "Nix store": "find /nix/store -maxdepth 1 \\( -name '*hostenv*' -o -name '*-source' -o -name '*.drv' \\)"
+        "Nix store": "find /nix/store -maxdepth 1"
+        " \\( -name '*hostenv*' -o -name '*-source' -o -name '*.drv' \\)"
         " -exec grep -rhF -f /run/patterns {} +",
         "state that everybody reads": "find /var/lib/hostenv /run/hostenv -type f -perm -004 -exec cat {} +",
     }
@@ -202,4 +227,4 @@ with subtest("No secret stands where none belongs"):
     for machine in (node_a, node_b):
         machine.succeed(f"grep -qaF hostenv-node {SEEN}", f"grep -qaF -f /run/patterns {TOKEN}")
     for machine in (provider, node_a, node_b):
-        machine.succeed("systemctl stop watch-arguments.service", "rm /run/patterns")
+        machine.succeed("rm /run/patterns")
