@@ -68,7 +68,10 @@ with failing_move("target's MariaDB does not start", "activate", "mysql.service"
 cluster.nodes[target].succeed(f"rm -r {folder}")
 move_at_last("MariaDB did not start")
 
-with failing_move("target's disk is full in restore", "restore", "[Nn]o space left") as (target, move):
+with failing_move("target's disk is full in restore", "restore", "[Nn]o space left|error 28") as (
+    target,
+    move,
+):
     full = trap.halt_in(cluster, target, "restore")
     move()
     full.wait()

@@ -17,11 +17,13 @@ def crash(trial, node, set_trap, job_id):
     trial.demand(job_id, "succeeded")
 
 
-def crash_in_move(op, source, target):
+def crash_in_move(op, source, target, process=None):
+    """Crash when the action has begun, or when a process of it runs."""
     node = source if op in ("backup", "deactivate") else target
     role = "source" if node == source else "target"
-    with trials.fault(f"{role} node crashes in {op}", {DRUPAL: target}) as trial:
-        set_trap = trap.halt_in(cluster, node, op)
+    at = f"{role} node crashes in {op}" + (f" while {process.split()[0]} runs" if process else "")
+    with trials.fault(at, {DRUPAL: target}) as trial:
+        set_trap = trap.halt_in(cluster, node, op, process)
         crash(trial, node, set_trap, trial.migrate(DRUPAL, target))
 
 
@@ -33,8 +35,11 @@ crash_in_move("backup", "node-a", "node-b")
 crash_in_move("restore", "node-b", "node-a")
 crash_in_move("activate", "node-a", "node-b")
 crash_in_move("deactivate", "node-b", "node-a")
+crash_in_move("backup", "node-a", "node-b", "restic backup")
+crash_in_move("restore", "node-b", "node-a", "restic restore")
+crash_in_move("restore", "node-a", "node-b", "mariadb .*--database=")
 
-with trials.fault("node crashes in reload", {DRUPAL: "node-a"}) as trial:
+with trials.fault("node crashes in reload", {DRUPAL: "node-b"}) as trial:
     cluster.commit(DRUPAL, "Another release")
-    set_trap = trap.halt_in(cluster, "node-a", "reload")
-    crash(trial, "node-a", set_trap, trial.fire_webhook(DRUPAL))
+    set_trap = trap.halt_in(cluster, "node-b", "reload")
+    crash(trial, "node-b", set_trap, trial.fire_webhook(DRUPAL))

@@ -34,9 +34,13 @@ def set_trap(cluster: Cluster, machine: Machine, signal: str, victim: str, kind:
     return Trap(machine, mark)
 
 
-def halt_in(cluster: Cluster, node: str, op: str) -> Trap:
-    """Arrange that the node's activation stands still in the middle of an action, until `go_on`."""
-    return set_trap(cluster, cluster.nodes[node], "STOP", ACTIVATION, "journal", op)
+def halt_in(cluster: Cluster, node: str, op: str, process: str | None = None) -> Trap:
+    """Arrange that the node's activation stands still in the middle of an action, until `go_on`.
+
+    That is when the action has begun, or once a process of it runs, which is found by a regular expression.
+    """
+    kind, what = ("journal", op) if process is None else ("process", process)
+    return set_trap(cluster, cluster.nodes[node], "STOP", ACTIVATION, kind, what)
 
 
 def go_on(cluster: Cluster, node: str) -> None:
