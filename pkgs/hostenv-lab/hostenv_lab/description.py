@@ -24,14 +24,12 @@ class Tree:
 class Substitute:
     """A program or tree that is given at run time, else comes from the repository.
 
-    `requires` is a file, relative to the tree, without which a given one is refused; `executable` marks a
-    program, whose stand-in may be the folder of a Python package.
+    `executable` marks a program, whose stand-in may be a Python package with a `cli.main`.
     """
 
     name: str
     stand_in: Path
     target: str
-    requires: str
     executable: bool
 
 
@@ -237,7 +235,6 @@ def _substitute(name: str, table: _Table) -> Substitute:
         name=name,
         stand_in=table.source("stand_in"),
         target=table.absolute("target"),
-        requires=table.text("requires", ""),
         executable=table.flag("executable"),
     )
     table.done()

@@ -5,6 +5,7 @@ import select
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,16 +58,16 @@ def check(choice: Choice) -> None:
         raise HostenvError(f"programs are missing: run: {run.ask_to_install(missing)}")
 
 
-def choose(choice: Choice, image: Image) -> tuple[Kind, bool]:
+def choose(choice: Choice, image: Image, groups: Sequence[Path] = ()) -> tuple[Kind, bool]:
     """The kind of machine to use, and whether with KVM: by itself VMs with KVM, else containers."""
     if choice == "container":
         return "container", False
-    if kvm_works(image):
+    if kvm_works(image, groups):
         return "vm", True
     return ("vm", False) if choice == "vm" else ("container", False)
 
 
-def kvm_works(image: Image) -> bool:
+def kvm_works(image: Image, groups: Sequence[Path] = ()) -> bool:
     """Whether a guest says something with KVM. `/dev/kvm` may open, make a VM, and still not run one."""
     if not _kvm_may_work():
         return False
@@ -82,7 +83,7 @@ def kvm_works(image: Image) -> bool:
         ]
         command += [*KVM.options, "-m", "256", "-no-reboot", "-serial", "stdio"]
         command += ["-kernel", str(image.kernel), "-append", "console=ttyS0 panic=-1"]
-        process = run.start_piped(command, stderr=console)
+        process = run.start_piped(run.in_groups(groups, command), stderr=console)
         assert process.stdout is not None
         said = b""
         limit = time.monotonic() + _FIRST_LINE_WITHIN

@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostenv_lab import run
 from hostenv_lab.description import ImageDescription
+from hostenv_lab.disk import require_space
 from hostenv_lab.errors import HostenvError
 from hostenv_lab.layer import GUEST_FILES
 
@@ -33,7 +34,7 @@ _PARTITION_SECTOR = 2048
 _DISK_SIGNATURE = 0x6C616231
 # The kernel names disks in the order in which it finds them; the partition's identity is certain.
 ROOT_PARTITION = f"{_DISK_SIGNATURE:08x}-01"
-_NEEDED_BYTES = 3 * 1024**3
+_NEEDED_MIB = 3 * 1024
 _BUILD_TIMEOUT = 3600
 _DISK_TIMEOUT = 600
 
@@ -83,8 +84,10 @@ def find(description: ImageDescription) -> Image | None:
     return image if image.folder.is_dir() else None
 
 
-def ensure(description: ImageDescription, progress: Callable[[str], None]) -> Image:
-    """The image, made if the cache does not hold it; one maker at a time.
+def ensure(
+    description: ImageDescription, progress: Callable[[str], None], groups: Sequence[Path] = ()
+) -> Image:
+    """The image, made if the cache does not hold it; one maker at a time, inside control groups.
 
     Raises HostenvError if it cannot be made; the cache then holds no trace of it.
     """
@@ -97,10 +100,10 @@ def ensure(description: ImageDescription, progress: Callable[[str], None]) -> Im
         final = cache_folder() / image_key(description)
         partial = final.with_suffix(".partial")
         _remove(partial)
-        _need_space(partial.parent)
+        require_space(partial.parent, _NEEDED_MIB)
         try:
             partial.mkdir()
-            _build(description, partial)
+            _build(description, partial, groups)
             partial.rename(final)
         except BaseException:
             _remove(partial)
@@ -108,7 +111,7 @@ def ensure(description: ImageDescription, progress: Callable[[str], None]) -> Im
         return Image(final)
 
 
-def ensure_disk(image: Image, progress: Callable[[str], None]) -> None:
+def ensure_disk(image: Image, progress: Callable[[str], None], groups: Sequence[Path] = ()) -> None:
     """Make the image's disk for VMs if the cache does not hold it. Raises HostenvError."""
     if image.disk.exists():
         return
@@ -116,7 +119,7 @@ def ensure_disk(image: Image, progress: Callable[[str], None]) -> None:
         if image.disk.exists():
             return
         progress("making the disk for VMs (once)")
-        _need_space(image.folder)
+        require_space(image.folder, _NEEDED_MIB)
         partial = image.disk.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         try:
@@ -126,7 +129,7 @@ def ensure_disk(image: Image, progress: Callable[[str], None]) -> None:
             options = f"offset={_PARTITION_SECTOR * _SECTOR},lazy_itable_init=1"
             blocks = (_DISK_BYTES - _PARTITION_SECTOR * _SECTOR) // _BLOCK
             make = ["mkfs.ext4", "-q", "-b", str(_BLOCK), "-d", str(image.root), "-E", options]
-            run.run([*make, str(partial), str(blocks)], timeout=_DISK_TIMEOUT)
+            run.run([*make, str(partial), str(blocks)], timeout=_DISK_TIMEOUT, groups=groups)
             partial.rename(image.disk)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -157,7 +160,7 @@ rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log
 """
 
 
-def _build(description: ImageDescription, folder: Path) -> None:
+def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) -> None:
     root = folder / "root"
     finish = [_FINISH, "finish", str(root), str(_INIT)]
     finish += [" ".join(items) for items in (description.mask, description.disable, description.remove)]
@@ -175,8 +178,8 @@ def _build(description: ImageDescription, folder: Path) -> None:
     # Mounts that mmdebstrap makes in the tree end with its process, however it ends.
     private = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     try:
-        run.run([*private, *command], timeout=_BUILD_TIMEOUT)
-        run.run(["/bin/sh", "-ec", *finish], timeout=_DISK_TIMEOUT)
+        run.run([*private, *command], timeout=_BUILD_TIMEOUT, groups=groups)
+        run.run(["/bin/sh", "-ec", *finish], timeout=_DISK_TIMEOUT, groups=groups)
     except run.CommandFailed as error:
         raise HostenvError(f"the Debian image could not be made: {error}") from error
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
@@ -201,11 +204,3 @@ def _locked(progress: Callable[[str], None]) -> Iterator[None]:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _need_space(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < _NEEDED_BYTES:
-        raise HostenvError(
-            f"{folder}: {free // 1024**2} MiB free, images need {_NEEDED_BYTES // 1024**2}; make room"
-        )

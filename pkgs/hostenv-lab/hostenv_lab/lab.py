@@ -151,7 +151,7 @@ class Lab:
         for name, path in self._given.items():
             if name not in self._description.substitutes:
                 raise HostenvError(f"the description has no substitute {name!r}")
-            checked[name] = check_substitute(self._description.substitutes[name], path)
+            checked[name] = check_substitute(self._description.substitutes[name], path, self.workdir)
         return checked
 
     def _make_machines(

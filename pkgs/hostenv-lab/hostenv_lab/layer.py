@@ -68,9 +68,10 @@ _TIMEOUT = 300
 class Layer:
     """The upper layer of one machine, filled before its first boot, and its own disk from then on."""
 
-    def __init__(self, image_root: Path, folder: Path) -> None:
+    def __init__(self, image_root: Path, folder: Path, groups: Sequence[Path]) -> None:
         self._image_root = image_root
         self._folder = folder
+        self._groups = groups
         self.root = folder / "disk"
         self.work = folder / "work"
         # a VM's Unix sockets that the host reaches, by the port on which a proxy in the machine answers
@@ -206,6 +207,7 @@ class Layer:
         run.run(
             ["unshare", "--mount", "/bin/sh", "-ec", script, "finish", *map(str, paths), *units],
             timeout=_TIMEOUT,
+            groups=self._groups,
         )
         # else systemd takes the layer for an upgrade of /usr and rebuilds its caches at boot
         now = time.time()
@@ -221,7 +223,7 @@ def hosts(machines: Sequence[MachineDescription]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def check_substitute(substitute: Substitute, given: Path) -> Path:
+def check_substitute(substitute: Substitute, given: Path, workdir: Path) -> Path:
     """The absolute path of what was given in place of a stand-in.
 
     Raises HostenvError if it cannot stand for it.
@@ -229,10 +231,10 @@ def check_substitute(substitute: Substitute, given: Path) -> Path:
     path = given.resolve()
     if not path.exists():
         raise HostenvError(f"{given}: there is no such {substitute.name}")
+    if workdir.is_relative_to(path):
+        raise HostenvError(f"{given}: holds the work folder {workdir}; choose a work folder elsewhere")
     if substitute.executable and not (path.is_file() and os.access(path, os.X_OK)):
         raise HostenvError(f"{given}: is no executable program to use as {substitute.name}")
-    if substitute.requires and not (path / substitute.requires).exists():
-        raise HostenvError(f"{given}: is no {substitute.name}: {substitute.requires} is missing")
     return path
 
 

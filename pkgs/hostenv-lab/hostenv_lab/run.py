@@ -36,14 +36,17 @@ def run(
     timeout: float | None,
     stdin: bytes | IO[bytes] = b"",
     stderr: int | IO[bytes] = subprocess.PIPE,
+    groups: Sequence[Path] = (),
     check: bool = True,
 ) -> Completed:
     """Run a program to its end, at most `timeout` seconds, in a session of its own.
 
-    A session of its own keeps the terminal's Ctrl-C from it: this process decides what ends when.
+    `groups` are the `cgroup.procs` files of control groups to run it in. A session of its own
+    keeps the terminal's Ctrl-C from it: this process decides what ends when.
     Raises CommandFailed at the time limit, and with `check` on another status than 0.
     """
-    process = _popen(argv, subprocess.PIPE if isinstance(stdin, bytes) else stdin, subprocess.PIPE, stderr)
+    source = subprocess.PIPE if isinstance(stdin, bytes) else stdin
+    process = _popen(in_groups(groups, argv) if groups else argv, source, subprocess.PIPE, stderr)
     try:
         out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout)
     except subprocess.TimeoutExpired:

@@ -7,7 +7,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ MAGIC = b"Spawning backdoor root shell..."
 _BOOT_TIMEOUT = 300
 _GRACE = 60
 _MONITOR_TIMEOUT = 20
+_PACK_TIMEOUT = 300
 _CHUNK = 32 * 1024
 _STDERR = "/run/lab-stderr"
 _STDIN = "/run/lab-stdin"
@@ -84,11 +85,11 @@ class VirtualMachine(BaseMachine):
         self._shell: _Shell | None = None
         self._connected = False
 
-    def prepare(self) -> None:
-        """Make the machine's disks and its interface. Raises HostenvError."""
+    def prepare(self, groups: Sequence[Path]) -> None:
+        """Make the machine's disks and its interface, inside control groups. Raises HostenvError."""
         disk = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(self._image.disk)]
-        run.run([*disk, str(self._disk)], timeout=_MONITOR_TIMEOUT)
-        pack_layer(self._layer.root, self._layer_disk)
+        run.run([*disk, str(self._disk)], timeout=_MONITOR_TIMEOUT, groups=groups)
+        pack_layer(self._layer.root, self._layer_disk, groups)
         self._network.add_tap(self._tap)
 
     @property
@@ -295,12 +296,12 @@ class _Shell:
                 connection.close()
 
 
-def pack_layer(layer: Path, target: Path) -> None:
+def pack_layer(layer: Path, target: Path, groups: Sequence[Path]) -> None:
     """Write a layer as a tar archive that a VM reads as a disk. Raises HostenvError."""
     hidden = [path for path in layer.rglob("*") if path.is_char_device()]
     if hidden:
         raise HostenvError(f"the layer deletes /{hidden[0].relative_to(layer)}, which a VM's layer cannot do")
-    run.run(["tar", "-C", str(layer), "-cf", str(target), "."], timeout=300)
+    run.run(["tar", "-C", str(layer), "-cf", str(target), "."], timeout=_PACK_TIMEOUT, groups=groups)
     with target.open("ab") as stream:
         stream.truncate(-(-stream.tell() // _BLOCK) * _BLOCK)
 

@@ -36,7 +36,13 @@ def test_paths_are_relative_to_the_description(tmp_path: Path) -> None:
 def test_the_repositorys_own_description_is_valid() -> None:
     described = description.load(REPOSITORY / "tests/lab/machines.toml")
     assert [machine.name for machine in described.machines] == ["node-a", "node-b", "provider"]
-    assert {forward.machine for forward in described.ports} == {"node-a", "node-b"}
+    assert {forward.name: forward.scheme for forward in described.ports} == {
+        "node-a": "http",
+        "node-b": "http",
+        "node-a-ssh": "ssh",
+        "node-b-ssh": "ssh",
+        "provider-ssh": "ssh",
+    }
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
 @pytest.fixture
 def description(tmp_path: Path) -> Path:
     """One bare machine on the image of the repository's own."""
-    image, _, _ = (REPOSITORY / "tests/lab/machines.toml").read_text().partition("\n[substitute.")
+    text = (REPOSITORY / "tests/lab/machines.toml").read_text()
+    image = text[text.index("[image]") : text.index("\n[substitute.")]
     path = tmp_path / "machines.toml"
     forward = '[[forward]]\nmachine = "alpha"\nguest_port = 80\naddress = "127.0.0.2"\nport = 8080\n'
     path.write_text(f"{image}\n[machine.alpha]\n{forward}")
@@ -45,7 +46,10 @@ def running(description: Path, workdir: Path, script: str) -> Iterator[subproces
             assert process.stdout.readline() == "here\n"
             yield process
         finally:
-            process.kill()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                record.teardown(workdir)
 
 
 BLOCKED = """

@@ -60,8 +60,8 @@ def test_an_image_that_cannot_be_made_leaves_nothing(
 
 
 def test_a_full_disk_is_said_before_anything_is_made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "_NEEDED_BYTES", 1 << 60)
-    with pytest.raises(HostenvError, match=r"MiB free, images need .*; make room"):
+    monkeypatch.setattr(image, "_NEEDED_MIB", 1 << 40)
+    with pytest.raises(HostenvError, match=r"hostenv-lab: \d+ MiB free, \d+ needed; make room there"):
         image.ensure(DESCRIBED, print)
     assert [path.name for path in cache.iterdir()] == ["lock"]
 
