@@ -46,7 +46,7 @@ class _Picture:
         if self._summary.refused:
             self._lane("the site")
             first, last = self._summary.refused
-            self._bar(first, last, "freeze", "frozen: reads served, writes refused")
+            self._bar(first, last, "freeze", "frozen: writes refused")
         self._columns("read", "pages read per second")
         self._columns("write", "notes written per second")
         # the axis comes first, so that everything else lies over it

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
+from textwrap import shorten
 
 from hostenv_demo import picture
 from hostenv_demo.evidence import OUTCOMES, Evidence, Job
 from hostenv_demo.summary import Same, Summary, summarise
 
 _STYLE = resources.files("hostenv_demo").joinpath("report.css").read_text(encoding="utf-8")
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _LEGEND = (
     ("provider", "provider"),
     ("node-a", "node-a"),
@@ -18,6 +19,7 @@ _LEGEND = (
     ("refused", "refused for a moment (503)"),
     ("bad", "failed"),
 )
+_VERSION_LENGTH = 60
 _FILES = "events.jsonl, requests.jsonl, actions.jsonl, jobs.json, versions.json"
 
 
@@ -37,7 +39,7 @@ def render(evidence: Evidence) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escape(summary.headline)}</title><style>{_STYLE}</style></head><body><main>"
         f"{''.join(sections)}"
         f'<p class="soft">Everything on this page comes from the files beside it: {_FILES}.</p>'
@@ -162,10 +164,15 @@ def _versions(evidence: Evidence) -> str:
     machines = sorted(evidence.versions)
     parts = sorted({part for found in evidence.versions.values() for part in found})
     rows = [
-        [_cell(part), *(_cell(evidence.versions[machine].get(part, "")) for machine in machines)]
+        [_cell(part), *(_cell(_short(evidence.versions[machine].get(part, ""))) for machine in machines)]
         for part in parts
     ]
     return _section("Versions", _table(("part", *machines), rows)) if rows else ""
+
+
+def _short(version: str) -> str:
+    """The beginning of a version, which tells it; the whole text is in the evidence."""
+    return shorten(version, _VERSION_LENGTH, placeholder=" …")
 
 
 def _section(title: str, content: str) -> str:

@@ -1,5 +1,6 @@
 """The wizard: before each stage it says what will happen, gives commands to try, and waits for a key."""
 
+import shlex
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,8 +58,8 @@ class Wizard:
             self._console.info(f"   {line}")
         self._console.info(f"\n   The site in a browser: {self._words['site']}/")
         if stage.commands:
-            self._console.info(f"   To try now, in another terminal, in {Path.cwd()}:\n")
-            for command in commands(stage, self._words):
+            self._console.info("   To try now, in another terminal:\n")
+            for command in (shlex.join(["cd", str(Path.cwd())]), *commands(stage, self._words)):
                 self._console.info(f"     {command}")
         self._wait()
 
