@@ -220,8 +220,10 @@ with subtest("No secret stands where none belongs"):
     for machine, searched in ((provider, on_provider), (node_a, places), (node_b, places)):
         machine.execute(f"umask 077; echo {shlex.quote(patterns)} > /run/patterns")
         for place, command in searched.items():
-            status, found = machine.execute(f"({command}) 2>/dev/null | grep -aF -f /run/patterns | wc -l")
-            t.assertEqual((status, found.strip()), (0, "0"), f"{machine.name}: a secret in: {place}")
+            _, found = machine.execute(
+                f"({command}) 2>/dev/null | {{ grep -aF -f /run/patterns || true; }} | wc -l"
+            )
+            t.assertEqual(found.strip(), "0", f"{machine.name}: a secret in: {place}")
     # the search finds what is there
     provider.succeed("grep -qaF -f /run/patterns /var/lib/hostenv-provider/tokens.json")
     for machine in (node_a, node_b):
