@@ -205,7 +205,7 @@ with subtest("Deploy: a webhook brings the site to node-a"):
     t.assertNotIn(MARKER, page("node-a", VIRTUAL_HOSTS[0]))
 
 with subtest("Seed: articles, files and the marker, imported by the environment's own tools"):
-    as_environment(node_a, "zcat /etc/hostenv-demo/seed/seed.sql.gz | mysql")
+    as_environment(node_a, "set -o pipefail; zcat /etc/hostenv-demo/seed/seed.sql.gz | mysql")
     as_environment(node_a, "cp -rL --no-preserve=mode /etc/hostenv-demo/seed/files/. ~/.local/share/files/")
     for host in VIRTUAL_HOSTS:
         t.assertIn(MARKER, page("node-a", host))
