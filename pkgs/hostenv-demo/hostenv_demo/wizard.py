@@ -8,6 +8,8 @@ from pathlib import Path
 from hostenv_demo.console import Console
 from hostenv_demo.stages import END, STAGES, Stage, commands
 
+# longer lines are hard to read
+_WIDEST = 100
 _KEYS = (
     "<Enter> goes on. `a` aborts: machines, network and work folder are removed. Ctrl-C does the same at any"
     " time."
@@ -53,9 +55,9 @@ class Wizard:
 
     def _pause(self, title: str, stage: Stage) -> None:
         self._console.info("")
-        self._console.heading(f"-- {title}")
-        for line in textwrap.wrap(stage.explanation, min(self._console.columns, 100) - 4):
-            self._console.info(f"   {line}")
+        for line in textwrap.wrap(f"-- {title}", self._width, subsequent_indent="   "):
+            self._console.heading(line)
+        self._paragraph(stage.explanation)
         self._console.info(f"\n   The site in a browser: {self._words['site']}/")
         if stage.commands:
             self._console.info("   To try now, in another terminal:\n")
@@ -73,5 +75,12 @@ class Wizard:
                 return
             if key in ("a", "A"):
                 raise KeyboardInterrupt
-            for line in textwrap.wrap(_KEYS, min(self._console.columns, 100) - 4):
-                self._console.info(f"   {line}")
+            self._paragraph(_KEYS)
+
+    @property
+    def _width(self) -> int:
+        return min(self._console.columns, _WIDEST)
+
+    def _paragraph(self, text: str) -> None:
+        for line in textwrap.wrap(text, self._width, initial_indent="   ", subsequent_indent="   "):
+            self._console.info(line)
