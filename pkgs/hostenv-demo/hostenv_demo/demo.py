@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostenv_lab import description
+from hostenv_lab.errors import HostenvError
 from hostenv_lab.host import Choice
 from hostenv_lab.lab import Lab
 from hostenv_lab.log import Event
 
-from hostenv_demo import keys, packages, shell, workdir
+from hostenv_demo import hosts, keys, packages, shell, workdir
 from hostenv_demo.console import Console
 from hostenv_demo.doorway import Doorway
 from hostenv_demo.evidence import REPORT, Recorder
@@ -49,7 +50,10 @@ def run(options: Options, console: Console) -> bool:
     packages.ensure(options.machines, () if options.automated else shell.missing_packages())
     folder = workdir.make(options.workdir)
     try:
-        passed = _run(described, folder, options, console)
+        try:
+            passed = _run(described, folder, options, console)
+        finally:
+            hosts.remove(folder)
     except KeyboardInterrupt:
         workdir.discard(folder)
         raise
@@ -102,10 +106,20 @@ def _guide(lab: Lab, session: Session, console: Console, linked: bool) -> bool:
             wizard.before(stage)
 
         wizard.begin(shell.hosts_line(door.url))
+        if hosts.available() and wizard.agrees("Shall hostctl add that line, until the run ends?"):
+            _add_names(lab.workdir, console)
         found = summarise(session.play(SCRIPT, before))
         _judge(found, lab.workdir / "evidence", console)
         (wizard.end if found.passed else wizard.failed)()
         return found.passed
+
+
+def _add_names(folder: Path, console: Console) -> None:
+    try:
+        hosts.add(folder)
+    except HostenvError as error:
+        # names are a comfort; the address works without them
+        console.info(f"   {error}; the demo goes on without names")
 
 
 def _parts(given: Mapping[str, Path]) -> dict[str, str]:

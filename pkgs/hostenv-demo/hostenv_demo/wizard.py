@@ -27,16 +27,23 @@ class Wizard:
 
     def begin(self, hosts_line: str) -> None:
         """Say, before anything happens, how the wizard works."""
-        self._console.info(
-            "\n   A website will move from one machine to another. Before each stage you can look"
+        self._console.info("")
+        self._paragraph(
+            "A website will move from one machine to another. Before each stage you can look around;"
+            f" {self._words['enter']} is a shell in which the machines and the site have names. For the"
+            " site's names in a browser, this line in /etc/hosts does it:"
         )
-        self._console.info(
-            f"   around; the machines are reached by {self._words['enter']}, a shell of their own."
-        )
-        self._console.info(
-            "   If you want the site's own names in a browser, this line in /etc/hosts does it:"
-        )
-        self._console.info(f"     {hosts_line.strip()}")
+        self._console.info(f"\n     {hosts_line.strip()}")
+
+    def agrees(self, question: str) -> bool:
+        """Ask for a yes; every other key means no. Raises KeyboardInterrupt if the user aborts."""
+        self._console.info("")
+        self._console.ask(f"   {question} (y: yes, any other key: no, a aborts): ")
+        key = self._read_key()
+        self._console.answered()
+        if key in ("a", "A"):
+            raise KeyboardInterrupt
+        return key in ("y", "Y")
 
     def before(self, name: str) -> None:
         """Explain a stage and wait. Raises KeyboardInterrupt if the user aborts."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from hostenv_lab import image, record
 from hostenv_lab.errors import HostenvError
 
+from hostenv_demo import hosts
 from hostenv_demo.names import LINK
 
 PREFIX = "hostenv-local-vm-demo-"
@@ -49,6 +50,8 @@ def remove(workdir: Path) -> None:
 
     Raises HostenvError, and removes nothing, if the folder is no demo's.
     """
+    record.read(workdir)
+    hosts.remove(workdir)
     record.teardown(workdir)
     unlink(workdir)
 

@@ -51,3 +51,8 @@ def test_after_the_last_stage_people_may_look_around() -> None:
     Wizard(Console(stream), lambda: "\n", {**WORDS, "site": "http://127.0.0.1:8080"}).end()
     assert END.explanation.split()[0] in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(("key", "agreed"), [("y", True), ("Y", True), ("n", False), ("\n", False)])
+def test_only_yes_is_yes(key: str, agreed: bool) -> None:
+    assert Wizard(Console(io.StringIO()), lambda: key, WORDS).agrees("Shall it?") == agreed
