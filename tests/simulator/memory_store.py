@@ -1,0 +1,356 @@
+"""The service's memory without SQLite: what `store.Store` keeps, as values, and the same rules applied.
+
+It exists for speed. `test_simulator` runs the same schedules on both and compares every message.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from hostenv_provider import jobs
+from hostenv_provider.intents import VERIFY, Deployed, intent_document
+from hostenv_provider.jobs import (
+    ENDED,
+    FINAL,
+    INTENT_PHASE,
+    PROVIDER_NODE,
+    Accepted,
+    Choice,
+    Deploy,
+    Doubt,
+    Event,
+    JobState,
+    Outcome,
+    Request,
+    Row,
+    Status,
+    Unfinished,
+    View,
+)
+from hostenv_provider.records import (
+    Delivery,
+    Deployment,
+    Enqueued,
+    Job,
+    Prepared,
+    Target,
+    Verification,
+    WaitingIntent,
+)
+
+_NOTHING = View(JobState.QUEUED, (), frozenset())
+
+
+@dataclass
+class _Entry:
+    job_id: str
+    number: int
+    request: Request
+    view: View = _NOTHING
+    progress_at: float = 0.0
+    stage: str | None = None
+    commit: str | None = None
+    position: int | None = None
+    pushed: bool = False
+    reason: str | None = None
+    superseded_by: str | None = None
+    intents: dict[str, dict[str, object]] = field(default_factory=dict)
+    targets: dict[str, Target] = field(default_factory=dict)
+    payloads: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
+
+
+class MemoryStore:
+    """Stands in for `store.Store`; every method is atomic, for only one task runs at a time."""
+
+    def __init__(self, clock: Callable[[], float], new_id: Callable[[], str]) -> None:
+        self._clock = clock
+        self._new_id = new_id
+        self._jobs: dict[str, _Entry] = {}
+        self._open: dict[str, _Entry] = {}
+        self._position = 0
+        self._deployed: dict[str, tuple[str, Deployment]] = {}
+        self._stale: dict[str, tuple[str, set[str]]] = {}
+        self._deliveries: dict[Delivery, str] = {}
+
+    # The life of a job
+
+    def enqueue(self, request: Request, delivery: Delivery | None = None) -> Enqueued:
+        if delivery is not None:
+            earlier = self._delivered(delivery)
+            if earlier is not None:
+                return Enqueued(earlier, created=False)
+        job_id = self._new_id()
+        entry = _Entry(job_id, len(self._jobs), request, progress_at=self._clock())
+        self._jobs[job_id] = self._open[job_id] = entry
+        if delivery is not None:
+            self._deliveries[delivery] = job_id
+        self._coalesce(request.project)
+        return Enqueued(job_id, created=True)
+
+    def recover(self) -> None:
+        for entry in self._open.values():
+            if entry.view.state is JobState.RUNNING:
+                self._set_state(entry, JobState.QUEUED)
+        for project in {entry.request.project for entry in self._open.values()}:
+            self._coalesce(project)
+
+    def take_next(self) -> Job | None:
+        choice = jobs.next_job(self._unfinished())
+        if choice is None:
+            return None
+        self._supersede(choice)
+        entry = self._jobs[choice.job]
+        self._set_state(entry, JobState.RUNNING)
+        entry.progress_at = self._clock()
+        return self.job(choice.job)
+
+    def set_stage(self, job_id: str, stage: str) -> None:
+        self._jobs[job_id].stage = stage
+
+    def start_waiting(self, job_id: str, prepared: Prepared) -> None:
+        entry = self._jobs[job_id]
+        assert entry.view.state is JobState.RUNNING
+        self._position += 1
+        entry.commit, entry.position, entry.pushed = prepared.commit_sha, self._position, False
+        entry.progress_at = self._clock()
+        entry.intents = {node: intent_document(actions) for node, actions in prepared.actions.items()}
+        entry.targets = {target.user: target for target in prepared.targets}
+        listed = {**prepared.actions, PROVIDER_NODE: prepared.verifications}
+        rows = tuple(
+            Row(node, index, action)
+            for node, actions in sorted(listed.items())
+            for index, action in enumerate(actions)
+        )
+        entry.view = View(JobState.WAITING, rows, frozenset(prepared.actions))
+
+    def mark_pushed(self, job_id: str) -> None:
+        self._jobs[job_id].pushed = True
+
+    def plan_again(self, job_id: str) -> None:
+        entry = self._jobs[job_id]
+        if entry.view.state not in (JobState.RUNNING, JobState.WAITING):
+            return
+        entry.intents, entry.targets, entry.payloads = {}, {}, []
+        entry.stage = entry.commit = entry.position = None
+        entry.view = _NOTHING
+        self._coalesce(entry.request.project)
+
+    def succeed(self, job_id: str, commit_sha: str | None) -> None:
+        entry = self._jobs[job_id]
+        entry.commit = commit_sha
+        self._apply(entry, Accepted(JobState.SUCCEEDED))
+
+    def fail(self, job_id: str, reason: str) -> None:
+        entry = self._jobs[job_id]
+        if entry.view.state not in ENDED:
+            self._apply(entry, jobs.fail(entry.view, reason))
+
+    def expire(self, limit: float) -> list[str]:
+        before = self._clock() - limit
+        expired = [
+            entry
+            for entry in self._open.values()
+            if entry.view.state is JobState.WAITING and entry.progress_at <= before
+        ]
+        for entry in expired:
+            self._apply(entry, jobs.expire(entry.view, limit))
+        return [entry.job_id for entry in expired]
+
+    # Events
+
+    def record_event(self, job_id: str, event: Event) -> Outcome | None:
+        entry = self._jobs[job_id]
+        if event.node not in entry.intents:
+            return None
+        outcome = jobs.on_event(entry.view, event)
+        if isinstance(outcome, Accepted):
+            if event.phase == INTENT_PHASE and event.status in FINAL:
+                final = entry.view.final_intents | {(event.node, event.status)}
+                entry.view = replace(entry.view, final_intents=final)
+            if event.phase == "backup" and event.status is Status.SUCCESS and event.payload is not None:
+                entry.payloads.append((event.node, event.payload))
+            self._apply(entry, outcome, progress=bool(outcome.rows) or event.status in FINAL)
+        return outcome
+
+    def start_verification(self, job_id: str, user: str) -> None:
+        entry = self._jobs[job_id]
+        row = entry.view.row(PROVIDER_NODE, VERIFY, user)
+        if row is not None and row.status is Status.QUEUED:
+            self._write_rows(entry, (replace(row, status=Status.RUNNING),))
+
+    def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:
+        entry = self._jobs[job_id]
+        outcome = jobs.on_verification(entry.view, user, status, message)
+        if isinstance(outcome, Accepted):
+            self._apply(entry, outcome)
+        return outcome
+
+    # Looks
+
+    def job(self, job_id: str) -> Job | None:
+        entry = self._jobs.get(job_id)
+        if entry is None:
+            return None
+        return Job(
+            job_id=job_id,
+            request=entry.request,
+            state=entry.view.state,
+            stage=entry.stage,
+            commit_sha=entry.commit,
+            reason=entry.reason,
+            superseded_by=entry.superseded_by,
+            created_at="",
+            started_at=None,
+            waiting_at=None,
+            finished_at=None,
+        )
+
+    def view(self, job_id: str) -> View:
+        return self._jobs[job_id].view
+
+    def unpushed(self) -> list[Job]:
+        found = [
+            entry
+            for entry in self._open.values()
+            if entry.view.state is JobState.WAITING and not entry.pushed
+        ]
+        ordered = sorted(found, key=lambda entry: entry.position or 0)
+        return [job for entry in ordered if (job := self.job(entry.job_id)) is not None]
+
+    def intent(self, job_id: str, node: str) -> dict[str, object] | None:
+        entry = self._jobs.get(job_id)
+        return None if entry is None else entry.intents.get(node)
+
+    def waiting_intents(self, node: str) -> list[WaitingIntent]:
+        found = [
+            entry
+            for entry in self._open.values()
+            if entry.view.state is JobState.WAITING
+            and node in entry.intents
+            and node not in entry.view.finished
+        ]
+        return [
+            WaitingIntent(entry.job_id, entry.commit or "", entry.intents[node])
+            for entry in sorted(found, key=lambda entry: entry.position or 0)
+        ]
+
+    def backup_payload(self, job_id: str, source: str, user: str) -> dict[str, object] | None:
+        for node, payload in reversed(self._jobs[job_id].payloads):
+            if node == source and payload.get("user") == user:
+                return dict(payload)
+        return None
+
+    def verifiable(self) -> list[Verification]:
+        return [
+            Verification(entry.job_id, entry.targets[row.action.user])
+            for entry in self._open.values()
+            for row in jobs.verifiable(entry.view)
+        ]
+
+    def deployment(self, user: str) -> Deployment | None:
+        found = self._deployed.get(user)
+        return None if found is None else found[1]
+
+    def deployed(self, project: str) -> dict[str, Deployed]:
+        return {
+            user: Deployed(user, each.node, each.environment)
+            for user, (owner, each) in self._deployed.items()
+            if owner == project
+        }
+
+    def stale(self, project: str) -> dict[str, frozenset[str]]:
+        return {
+            user: frozenset(nodes)
+            for user, (owner, nodes) in self._stale.items()
+            if owner == project and nodes
+        }
+
+    # Writing down what the rules say
+
+    def _delivered(self, delivery: Delivery) -> str | None:
+        first = self._deliveries.get(delivery)
+        if first is None:
+            return None
+        last = self._jobs[first]
+        while last.superseded_by is not None:
+            last = self._jobs[last.superseded_by]
+        return None if last.view.state is JobState.FAILED else first
+
+    def _unfinished(self) -> list[Unfinished]:
+        return [
+            Unfinished(
+                job=entry.job_id,
+                number=entry.number,
+                request=entry.request,
+                state=entry.view.state,
+                untouched=entry.view.state is JobState.WAITING and entry.view.untouched,
+            )
+            for entry in self._open.values()
+        ]
+
+    def _coalesce(self, project: str) -> None:
+        unfinished = self._unfinished()
+        queued = [
+            item for item in unfinished if item.state is JobState.QUEUED and item.request.project == project
+        ]
+        if queued:
+            self._supersede(jobs.coalesce(unfinished, queued[-1].job))
+
+    def _supersede(self, choice: Choice) -> None:
+        for job_id in choice.superseded:
+            entry = self._jobs[job_id]
+            entry.superseded_by = choice.job
+            entry.reason = f"superseded by job {choice.job}"
+            self._set_state(entry, JobState.SUPERSEDED)
+        self._jobs[choice.job].request = choice.request
+
+    def _set_state(self, entry: _Entry, state: JobState) -> None:
+        entry.view = replace(entry.view, state=state)
+        if state in ENDED:
+            del self._open[entry.job_id]
+
+    def _write_rows(self, entry: _Entry, rows: tuple[Row, ...]) -> None:
+        changed = {row.key: row for row in rows}
+        after = tuple(changed.get(row.key, row) for row in entry.view.rows)
+        entry.view = replace(entry.view, rows=after)
+
+    def _apply(self, entry: _Entry, accepted: Accepted, *, progress: bool = True) -> None:
+        self._write_rows(entry, accepted.rows)
+        for change in accepted.placements:
+            if isinstance(change, Deploy):
+                self._deploy(entry, change)
+                continue
+            if isinstance(change, Doubt):
+                self._doubt(change)
+                continue
+            self._stale.get(change.user, ("", set()))[1].discard(change.node)
+            found = self._deployed.get(change.user)
+            if change.for_good and found is not None and found[1].node == change.node:
+                del self._deployed[change.user]
+        if progress:
+            entry.progress_at = self._clock()
+        if accepted.state in ENDED:
+            entry.reason = accepted.reason
+            self._set_state(entry, accepted.state)
+
+    def _doubt(self, change: Doubt) -> None:
+        owner, each = self._deployed.get(change.user, ("", None))
+        if each is not None and each.node == change.node:
+            environment = {**each.environment, "enable": False}
+            self._deployed[change.user] = owner, replace(each, environment=environment)
+
+    def _deploy(self, entry: _Entry, change: Deploy) -> None:
+        project, user = entry.request.project, change.user
+        environment = entry.targets[user].environment
+        sources = set(change.sources)
+        previous_source = None
+        if user in self._deployed:
+            before = self._deployed[user][1]
+            sources.add(before.node)
+            old, new = before.environment["repo"], environment["repo"]
+            assert isinstance(old, Mapping)
+            assert isinstance(new, Mapping)
+            previous_source = before.previous_source if old["rev"] == new["rev"] else old
+        self._deployed[user] = project, Deployment(user, change.to_node, environment, previous_source)
+        stale = self._stale.setdefault(user, (project, set()))[1]
+        stale |= sources
+        stale.discard(change.to_node)

@@ -1,0 +1,238 @@
+"""Rules taken out, one at a time: each is what the code could say without its author noticing.
+
+The simulator must find every one of them within a stated number of schedules.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from hostenv_node import agent, decide
+from hostenv_node.api import Conflict, Unreachable
+from hostenv_node.job_view import JobView
+from hostenv_node.journal import ActionRecord, JobJournal
+from hostenv_provider import intents, jobs, worker
+from hostenv_provider.intents import VERIFY, Deployed
+from hostenv_provider.plan import Environment
+
+from simulator import machines, memory_store
+
+Replacement = tuple[object, str, object]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`within` is the number of schedules, from seed 0, of which one must fail."""
+
+    within: int
+    replacements: Callable[[], Sequence[Replacement]]
+
+    @property
+    def name(self) -> str:
+        return self.replacements.__name__.strip("_")
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """While the rule is out."""
+        with ExitStack() as stack:
+            for module, name, replacement in self.replacements():
+                stack.enter_context(patch.object(module, name, replacement))
+            yield
+
+
+def _unmet_except(*ops: str) -> Callable[[jobs.View, jobs.Row], str | None]:
+    original = jobs.unmet
+
+    def unmet(view: jobs.View, row: jobs.Row) -> str | None:
+        return None if row.action.op in ops else original(view, row)
+
+    return unmet
+
+
+def _blocked_except(op: str) -> Callable[[ActionRecord, str, JobView], bool]:
+    original = decide.blocked
+
+    def blocked(record: ActionRecord, node: str, view: JobView) -> bool:
+        return record.action.op != op and original(record, node, view)
+
+    return blocked
+
+
+def _lost_contact_is_a_verdict() -> Sequence[Replacement]:
+    original = agent.Agent._view
+
+    def view(self: agent.Agent, journal: JobJournal) -> JobView | None:
+        try:
+            return original(self, journal)
+        except Unreachable:
+            return JobView(journal.job_id, "failed", ())
+
+    return [(agent.Agent, "_view", view)]
+
+
+def _nobody_waits_to_deactivate() -> Sequence[Replacement]:
+    return [
+        (decide, "blocked", _blocked_except("deactivate")),
+        (jobs, "unmet", _unmet_except("deactivate")),
+    ]
+
+
+def _nobody_waits_to_restore() -> Sequence[Replacement]:
+    return [(decide, "blocked", _blocked_except("restore")), (jobs, "unmet", _unmet_except("restore"))]
+
+
+def _target_thaws_at_once() -> Sequence[Replacement]:
+    def commit(record: ActionRecord, view: JobView) -> decide.Step | None:  # noqa: ARG001
+        if record.action.op != "activate" or record.settled:
+            return None
+        return decide.Thaw(record.action.user)
+
+    return [(decide, "_commit", commit)]
+
+
+def _source_thaws_after_the_commit_point() -> Sequence[Replacement]:
+    original = decide._act_on_verdict
+
+    def act(journal: JobJournal, view: JobView) -> decide.Step:
+        if view.state == "failed":
+            rows = tuple(replace(row, status="failed") if row.op == VERIFY else row for row in view.rows)
+            view = replace(view, rows=rows)
+        return original(journal, view)
+
+    return [(decide, "_act_on_verdict", act)]
+
+
+def _verdicts_are_only_noted() -> Sequence[Replacement]:
+    return [(decide, "_act_on_verdict", lambda *_: decide.Close())]
+
+
+def _journals_are_lost_in_a_crash() -> Sequence[Replacement]:
+    original = machines.Machine.kill_agent
+
+    def kill(self: machines.Machine) -> None:
+        original(self)
+        self.disk.journals.clear()
+
+    return [(machines.Machine, "kill_agent", kill)]
+
+
+def _work_starts_whatever_the_answer() -> Sequence[Replacement]:
+    original = agent.Agent._post
+
+    def post(self: agent.Agent, journal: JobJournal, event: Any) -> bool:
+        try:
+            return original(self, journal, event) or event.status == "running"
+        except (Conflict, Unreachable):
+            if event.status == "running":
+                return True
+            raise
+
+    return [(agent.Agent, "_post", post)]
+
+
+def _sources_are_not_frozen_without_backup() -> Sequence[Replacement]:
+    return [(jobs, "_unfrozen", lambda *_: [])]
+
+
+def _half_done_removals_count_as_running() -> Sequence[Replacement]:
+    return [(jobs, "_leaves_doubt", lambda *_: False)]
+
+
+def _begun_jobs_are_superseded() -> Sequence[Replacement]:
+    return [(jobs.View, "untouched", property(lambda _: True))]
+
+
+def _jobs_of_a_project_run_together() -> Sequence[Replacement]:
+    def next_job(unfinished: Sequence[jobs.Unfinished]) -> jobs.Choice | None:
+        for item in sorted(unfinished, key=lambda item: item.number):
+            if item.state is jobs.JobState.QUEUED:
+                return jobs.Choice(item.job, item.request)
+        return None
+
+    return [(jobs, "next_job", next_job)]
+
+
+def _heirs_forget() -> Sequence[Replacement]:
+    return [(jobs, "merge", lambda _, newer: newer)]
+
+
+def _checks_do_not_wait() -> Sequence[Replacement]:
+    return [(jobs, "unmet", _unmet_except(VERIFY))]
+
+
+def _stale_copies_are_forgotten() -> Sequence[Replacement]:
+    original = intents.derive_actions
+
+    def derive(deployed: Any, planned: Any, stale: Mapping[str, object], *rest: Any) -> Any:  # noqa: ARG001
+        return original(deployed, planned, {}, *rest)
+
+    return [(worker, "derive_actions", derive)]
+
+
+def _previous_placement_from_the_plan() -> Sequence[Replacement]:
+    original = intents.derive_actions
+
+    def derive(deployed: Mapping[str, Deployed], planned: Mapping[str, Environment], *rest: Any) -> Any:
+        before = {
+            user: replace(each, node=planned[user].previous_node or each.node) if user in planned else each
+            for user, each in deployed.items()
+        }
+        return original(before, planned, *rest)
+
+    return [(worker, "derive_actions", derive)]
+
+
+def _commits_are_pushed_before_their_intents_are_stored() -> Sequence[Replacement]:
+    original = worker.Worker._prepare
+
+    def prepare(self: worker.Worker, job: Any) -> Any:
+        prepared = original(self, job)
+        if prepared is not None:
+            self._repository.push(prepared.commit_sha)
+        return prepared
+
+    return [(worker.Worker, "_prepare", prepare)]
+
+
+def _jobs_run_in_any_order() -> Sequence[Replacement]:
+    original = decide.next_move
+
+    def next_move(journals: Sequence[JobJournal], *rest: Any) -> decide.Move | None:
+        return original(journals[::-1], *rest)
+
+    return [(agent, "next_move", next_move)]
+
+
+def _running_jobs_are_not_recovered() -> Sequence[Replacement]:
+    return [(memory_store.MemoryStore, "recover", lambda _: None)]
+
+
+def _jobs_never_expire() -> Sequence[Replacement]:
+    return [(memory_store.MemoryStore, "expire", lambda *_: [])]
+
+
+MUTATIONS = (
+    Mutation(400, _lost_contact_is_a_verdict),
+    Mutation(100, _nobody_waits_to_deactivate),
+    Mutation(200, _nobody_waits_to_restore),
+    Mutation(300, _target_thaws_at_once),
+    Mutation(1500, _source_thaws_after_the_commit_point),
+    Mutation(100, _verdicts_are_only_noted),
+    Mutation(1500, _journals_are_lost_in_a_crash),
+    Mutation(1000, _work_starts_whatever_the_answer),
+    Mutation(500, _sources_are_not_frozen_without_backup),
+    Mutation(1500, _half_done_removals_count_as_running),
+    Mutation(100, _begun_jobs_are_superseded),
+    Mutation(1000, _jobs_of_a_project_run_together),
+    Mutation(100, _heirs_forget),
+    Mutation(300, _checks_do_not_wait),
+    Mutation(1500, _stale_copies_are_forgotten),
+    Mutation(200, _previous_placement_from_the_plan),
+    Mutation(10, _commits_are_pushed_before_their_intents_are_stored),
+    Mutation(1500, _jobs_run_in_any_order),
+    Mutation(100, _running_jobs_are_not_recovered),
+    Mutation(2000, _jobs_never_expire),
+)
+"""All of them."""

@@ -1,0 +1,83 @@
+"""A store with the moments at which the service may die, and with an eye on the placements it decides."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from hostenv_provider.jobs import Accepted, Deploy, Doubt, Event, JobState, Outcome, Retire, Status
+from hostenv_provider.records import Prepared
+from hostenv_provider.store import Store
+
+from simulator.memory_store import MemoryStore
+
+
+class Observer(Protocol):
+    """Hears of what the service decides, in the moment in which it is durable."""
+
+    def placed(self, job_id: str, change: Deploy | Retire) -> None:
+        """An environment is deployed, or retired, by a job."""
+
+    def failed(self) -> None:
+        """Some job failed."""
+
+
+class Observed:
+    """Passes everything on to a store."""
+
+    def __init__(self, store: Store | MemoryStore, point: Callable[[], None], observer: Observer) -> None:
+        self._store = store
+        self._point = point
+        self._observer = observer
+        self.announced: set[str] = set()
+        """The commits of all jobs whose intents were stored."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def set_stage(self, job_id: str, stage: str) -> None:
+        self._point()
+        self._store.set_stage(job_id, stage)
+
+    def start_waiting(self, job_id: str, prepared: Prepared) -> None:
+        self._point()
+        self._store.start_waiting(job_id, prepared)
+        self.announced.add(prepared.commit_sha)
+        self._point()
+
+    def mark_pushed(self, job_id: str) -> None:
+        self._point()
+        self._store.mark_pushed(job_id)
+
+    def plan_again(self, job_id: str) -> None:
+        self._point()
+        self._store.plan_again(job_id)
+
+    def succeed(self, job_id: str, commit_sha: str | None) -> None:
+        self._point()
+        self._store.succeed(job_id, commit_sha)
+
+    def fail(self, job_id: str, reason: str) -> None:
+        self._store.fail(job_id, reason)
+        self._observer.failed()
+
+    def expire(self, limit: float) -> None:
+        if self._store.expire(limit):
+            self._observer.failed()
+
+    def record_event(self, job_id: str, event: Event) -> Outcome | None:
+        outcome = self._store.record_event(job_id, event)
+        self._tell(job_id, outcome)
+        return outcome
+
+    def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:
+        self._point()
+        outcome = self._store.record_verification(job_id, user, status, message)
+        self._tell(job_id, outcome)
+        return outcome
+
+    def _tell(self, job_id: str, outcome: Outcome | None) -> None:
+        if isinstance(outcome, Accepted):
+            for change in outcome.placements:
+                if not isinstance(change, Doubt):
+                    self._observer.placed(job_id, change)
+            if outcome.state is JobState.FAILED:
+                self._observer.failed()

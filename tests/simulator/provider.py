@@ -1,0 +1,257 @@
+"""The provider's machine: the real worker and verifier over a work tree, projects and a remote of values."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from hostenv_provider import plan as plans
+from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.names import user_name
+from hostenv_provider.plan import Environment, Plan, Source, State
+from hostenv_provider.repository import PushRejected
+from hostenv_provider.schema import Application, EnvironmentDefinition, Node, ProviderSettings
+from hostenv_provider.store import Store
+from hostenv_provider.verify import Verifier
+from hostenv_provider.worker import Worker
+
+from simulator.faults import Faults
+from simulator.history import Commit, History, Tree
+from simulator.scheduler import Task
+from simulator.sites import Broken
+
+JOB_TIMEOUT = 7200.0
+ORGANISATION = "demo"
+MIGRATION = "data"
+
+
+@dataclass
+class Project:
+    """A customer's repository: the heads of its branches, one per environment, and what its flake says."""
+
+    name: str
+    branches: tuple[str, ...]
+    heads: dict[str, int] = field(default_factory=dict)
+    disabled: set[str] = field(default_factory=set)
+    without_data: set[str] = field(default_factory=set)
+    """Environments that name no migrations."""
+
+    @property
+    def key(self) -> str:
+        return f"{ORGANISATION}__{self.name}"
+
+    def user(self, branch: str) -> str:
+        return user_name(ORGANISATION, self.name, branch)
+
+    def definitions(self) -> dict[str, EnvironmentDefinition]:
+        return {
+            branch: EnvironmentDefinition(
+                name=branch,
+                type="production",
+                enable=branch not in self.disabled,
+                git_ref=branch,
+                application=Application("php", "."),
+                virtual_hosts={},
+                users={},
+                migrations=() if branch in self.without_data else (MIGRATION,),
+                checks=(),
+            )
+            for branch in self.branches
+        }
+
+
+def empty_tree(nodes: Iterable[str]) -> Tree:
+    """What `hostenv-provider init` commits."""
+    names = tuple(nodes)
+    settings = ProviderSettings(
+        hostenv_hostname="demo.hostenv.test",
+        node_for={"default": names[0]},
+        nodes={name: Node(name) for name in names},
+        placements={},
+        public_url="http://provider",
+    )
+    return Tree(settings, Plan.empty(settings), State.empty(), {})
+
+
+class WorkTree:
+    """`repository.Repository` over values. A crash leaves its commits, and its files do not matter."""
+
+    def __init__(self, history: History, announced: AbstractSet[str], faults: Faults) -> None:
+        self._history = history
+        self._announced = announced
+        self._faults = faults
+        self._base = history.head
+        self._tree = history.head.tree
+        self._with_intents: set[str] = set()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        self._faults.point()
+        yield
+
+    def sync(self) -> str:
+        self._faults.point()
+        if self._faults.happens("git"):
+            raise HostenvError("git fetch: broken")
+        self._base = self._history.head
+        self._tree = self._base.tree
+        return self._base.sha
+
+    def read_settings(self) -> ProviderSettings:
+        return self._tree.settings
+
+    def read_plan(self) -> Plan:
+        return self._tree.plan
+
+    def read_state(self) -> State:
+        return self._tree.state
+
+    def set_node(self, user: str, node: str) -> None:
+        settings = self._tree.settings
+        placed = replace(settings, placements={**settings.placements, user: node})
+        self._tree = replace(self._tree, settings=placed)
+
+    def lock(self, key: str, number: int) -> None:
+        """What `nix flake update` writes."""
+        self._tree = replace(self._tree, locks={**self._tree.locks, key: number})
+
+    def write_generated(self, plan: Plan, state: State) -> None:
+        self._tree = replace(self._tree, plan=plan, state=state)
+
+    def changed(self) -> bool:
+        return self._tree != self._base.tree
+
+    def commit(self, message: str, allow_empty: bool = False) -> str:  # noqa: ARG002
+        assert allow_empty or self.changed()
+        self._base = self._history.commit(self._tree, self._base)
+        if allow_empty:
+            # Only a commit that brings actions may be empty.
+            self._with_intents.add(self._base.sha)
+        return self._base.sha
+
+    def push(self, sha: str) -> None:
+        self._faults.point()
+        commit = self._history.find(sha)
+        if self.contains(sha):
+            return
+        if self._faults.happens("git"):
+            raise HostenvError("git push: broken before it began")
+        if not self._history.push(commit):
+            raise PushRejected("main has moved")
+        if sha in self._with_intents and sha not in self._announced:
+            raise Broken(f"commit {commit.number} is pushed before its intents are stored")
+        self._faults.log(f"provider: pushed {commit.number}")
+        self._faults.point()
+        if self._faults.happens("git"):
+            raise HostenvError("git push: broken after it was done")
+
+    def contains(self, sha: str) -> bool:
+        return self._history.is_ancestor(self._history.find(sha), self._history.head)
+
+
+class Projects:
+    """`projects` over values."""
+
+    def __init__(self, projects: Mapping[str, Project], tree: WorkTree, faults: Faults) -> None:
+        self._projects = projects
+        self._tree = tree
+        self._faults = faults
+
+    def update_input(self, key: str) -> None:
+        self._faults.point()
+        self._tree.lock(key, sum(self._projects[key].heads.values()))
+
+    def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:
+        self._faults.point()
+        if self._faults.happens("nix"):
+            raise HostenvError(f"{key}: cannot be evaluated")
+        return self._projects[key].definitions()
+
+    def sources(
+        self,
+        key: str,
+        definitions: Mapping[str, EnvironmentDefinition],
+        previous: Plan,
+        moves: Callable[[str], bool],
+    ) -> dict[str, Source]:
+        project = self._projects[key]
+        recorded = {each.name: each.source for each in previous.of_project(key).values()}
+        return {
+            name: Source(key, name, f"{project.heads.get(name, 0):040x}", "sha256-")
+            for name in plans.moving(definitions, recorded, key, moves)
+        }
+
+    def mirror(self, key: str, environments: Mapping[str, Environment]) -> None: ...
+
+
+class _Secrets:
+    def ensure(self, users: Iterable[str]) -> None: ...
+
+
+class Provider:
+    """The service: what survives its crash is the store and the repository, all else is made anew."""
+
+    def __init__(
+        self,
+        history: History,
+        projects: Mapping[str, Project],
+        store: Store,
+        announced: AbstractSet[str],
+        faults: Faults,
+    ) -> None:
+        self.history = history
+        self.projects = projects
+        self.store = store
+        self.announced = announced
+        self.faults = faults
+        self.up = False
+        self.worker_task: Task | None = None
+        self.verifier_task: Task | None = None
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self.start()
+
+    def start(self) -> None:
+        """Start the service, again after a crash."""
+        tree = WorkTree(self.history, self.announced, self.faults)
+        self._worker = Worker(
+            self.store,
+            tree,
+            Projects(self.projects, tree, self.faults),
+            cast(EnvironmentSecrets, _Secrets()),
+            lambda _: set(),
+        )
+        self.store.recover()
+        self.up = True
+
+    def crash(self) -> None:
+        """Kill -9."""
+        for task in (self.worker_task, self.verifier_task):
+            if task is not None and not task.done:
+                self.faults.kill(task)
+        self.up = False
+
+    def work(self) -> None:
+        """One step of the worker."""
+        try:
+            self._worker.step()
+        except HostenvError as error:
+            self.faults.log(f"provider: worker: {error}")
+
+    def verify(self) -> None:
+        """One look of the verifier at what is due; a check that does not pass is sometimes the last."""
+        due = self.store.verifiable()
+        if due:
+            verification = due[self.faults.choose(len(due))]
+            limit = 0.0 if self.faults.happens("patience") else float("inf")
+            Verifier(self.store, limit, self._stopped).verify(verification)
+
+    def commit_by_operator(self, change: Callable[[Tree], Tree], base: Commit | None = None) -> None:
+        """An operator pushes; from an older `base`, by merging what is there meanwhile."""
+        head = self.history.head
+        made = self.history.commit(change(head.tree), *([head] if base is None else [base, head]))
+        assert self.history.push(made)
+        self.faults.log(f"operator: pushed {made.number}{' (a merge)' if base else ''}")

@@ -1,0 +1,275 @@
+"""One schedule: what happens by chance, then calm, then what must hold."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import accumulate
+from typing import cast
+from unittest.mock import patch
+
+from hostenv_node.api import Api
+from hostenv_provider import names, verify, worker
+from hostenv_provider.jobs import ENDED, JobState, Request
+from hostenv_provider.records import Delivery, Target
+from hostenv_provider.store import Store
+
+from simulator.events import EVENTS
+from simulator.faults import Faults
+from simulator.history import History
+from simulator.ledger import Ledger
+from simulator.machines import Machine, on_made_up_disks
+from simulator.memory_store import MemoryStore
+from simulator.network import Network, SimulatedApi
+from simulator.observed import Observed
+from simulator.provider import JOB_TIMEOUT, Project, Provider, empty_tree
+from simulator.scheduler import Task
+from simulator.sites import Broken, Phase, Sites
+
+_TIMER = 30.0
+_LONGEST_EVENT = 20.0
+_ROUNDS = 60
+"""So many rounds of the timer must bring all that is under way to its end or to its time-out."""
+_EXPIRIES = 12
+
+
+class World:
+    """Provider, nodes, visitors and operators of one schedule."""
+
+    def __init__(self, seed: int, *, sqlite: bool = False, trace: bool = False) -> None:
+        self.lines: list[str] = []
+        self.now = 0.0
+        self.faults = faults = Faults(seed, self._log if trace else _discard)
+        chance = faults.random
+        nodes = ("node-a", "node-b", "node-c")[: chance.choice((2, 2, 3))]
+        branches = [("main",), ("main", "stage"), ("main",)]
+        self.projects = {
+            project.key: project
+            for project in [
+                Project(name, branches[index], dict.fromkeys(branches[index], 1))
+                for index, name in enumerate(("shop", "blog", "wiki")[: chance.choice((1, 2, 3))])
+            ]
+        }
+        self.users = [project.user(each) for project in self.projects.values() for each in project.branches]
+        self.history = History(empty_tree(nodes))
+        self.sites = Sites(lambda node: self.machines[node].up)
+        self.job_ids: list[str] = []
+        self._open: list[str] = []
+        self.deliveries: list[tuple[Request, Delivery]] = []
+        self.ledger = Ledger(self.projects, self.history, self.sites, faults.log)
+        self.expired_in_calm = 0
+        kept = Store(None, _datetimes(self._clock), self._new_id) if sqlite else None
+        observed = Observed(kept or MemoryStore(self._clock, self._new_id), faults.point, self.ledger)
+        self.store = self.ledger.store = cast(Store, observed)
+        self.provider = Provider(self.history, self.projects, self.store, observed.announced, faults)
+        self.network = Network(self.provider, faults)
+        self.machines = {
+            name: Machine(name, self.history, self.sites, faults, self.ledger.began) for name in nodes
+        }
+        self._apis = {
+            name: cast(Api, SimulatedApi(machine, self.network)) for name, machine in self.machines.items()
+        }
+        self.nodes = list(self.machines.values())
+
+    # The whole schedule
+
+    def run(self, events: int) -> None:
+        """Raises Broken if an invariant does not hold."""
+        with ExitStack() as stack:
+            stack.enter_context(on_made_up_disks(self.machines))
+            stack.enter_context(patch.object(verify, "problem", self._problem))
+            stack.enter_context(patch.object(worker, "log", self.faults.log))
+            stack.enter_context(patch.object(names, "user_name", _user_name))
+            stack.enter_context(patch.object(names, "project_key", _project_key))
+            try:
+                self._begin()
+                self._disturb(events)
+                self._calm()
+                self._settle()
+                self.ledger.check_failed_moves()
+                self.ledger.check_superseded()
+                self.ledger.check_requests()
+                self._deploy_again()
+                self.ledger.check_end()
+            finally:
+                self._stop()
+
+    def _begin(self) -> None:
+        """Each site is deployed for the first time, mostly without a fault."""
+        if self.faults.choose(10) == 0:
+            return
+        preemption = self.faults.scheduler.preemption
+        self.faults.active, self.faults.scheduler.preemption = False, 0.0
+        for project in self.projects.values():
+            self.store.enqueue(Request(project.key, refs=None))
+        self._settle()
+        self.faults.active, self.faults.scheduler.preemption = True, preemption
+
+    def _disturb(self, events: int) -> None:
+        weights = list(accumulate(weight for weight, _ in EVENTS))
+        chosen = self.faults.random.choices([event for _, event in EVENTS], cum_weights=weights, k=events)
+        random = self.faults.random.random
+        for event in chosen:
+            self.now += random() * _LONGEST_EVENT
+            event(self)
+
+    def _calm(self) -> None:
+        """Faults end: everything is up and connected, and a broken commit is mended."""
+        self.faults.log("calm")
+        self.faults.active = False
+        self.faults.scheduler.preemption = 0.0
+        if not self.provider.up:
+            self.provider.start()
+        for machine in self.nodes:
+            machine.cut = False
+            if not machine.up:
+                machine.boot()
+        while self.network.late:
+            self.network.deliver_late()
+        if self.history.head.tree.broken:
+            self.provider.commit_by_operator(lambda tree: replace(tree, broken=False))
+
+    def _settle(self) -> None:
+        """Everything comes to its end by itself."""
+        for _ in range(_EXPIRIES):
+            for _ in range(_ROUNDS):
+                if self._quiet():
+                    return
+                self._round()
+            self.faults.log("nothing moves")
+            self.expired_in_calm += 1
+            self.now += JOB_TIMEOUT
+        raise Broken(f"not quiet: {self._open}")
+
+    def _all_ended(self) -> bool:
+        self._open = [job for job in self._open if self._state(job) not in ENDED]
+        return not self._open
+
+    def _quiet(self) -> bool:
+        return self._all_ended() and not any(
+            machine.disk.journals or machine.disk.spool or machine.wanted or not machine.up_to_date
+            for machine in self.nodes
+        )
+
+    def _round(self) -> None:
+        self.now += _TIMER
+        for machine in self.nodes:
+            self.follow(machine)
+            self.activate(machine)
+        self.work()
+        self.verify()
+        self.store.expire(JOB_TIMEOUT)
+        for user in self.users:
+            self.sites.write(user)
+
+    def _deploy_again(self) -> None:
+        """After the cause of failures is gone, the next webhook moves each site where it belongs."""
+        for project in self.projects.values():
+            job = self.store.enqueue(Request(project.key, refs=None)).job_id
+            self.faults.log(f"webhook: {project.key} → {job}")
+            self._settle()
+            if self._state(job) is not JobState.SUCCEEDED:
+                raise Broken(
+                    f"{job} of {project.key} is {self._state(job)} without a fault: {self._reason(job)}"
+                )
+
+    def _stop(self) -> None:
+        tasks = [self.provider.worker_task, self.provider.verifier_task]
+        for machine in self.nodes:
+            tasks += [machine.agent_task, machine.comin_task]
+        for task in tasks:
+            if task is not None and not task.done:
+                self.faults.scheduler.kill(task)
+
+    # Programs
+
+    def _task(self, task: Task | None, name: str, work: Callable[[], None]) -> Task:
+        if task is None or task.done:
+            task = Task(name, work)
+        self.faults.scheduler.resume(task)
+        return task
+
+    def activate(self, machine: Machine) -> None:
+        if machine.up and not (
+            _is_done(machine.agent_task) and machine.idle and not self.store.waiting_intents(machine.name)
+        ):
+            api = self._apis[machine.name]
+            machine.agent_task = self._task(
+                machine.agent_task, f"agent of {machine.name}", lambda: machine.activate(api)
+            )
+
+    def follow(self, machine: Machine) -> None:
+        if machine.up and not (_is_done(machine.comin_task) and machine.up_to_date):
+            machine.comin_task = self._task(machine.comin_task, f"comin of {machine.name}", machine.follow)
+
+    def work(self) -> None:
+        if self.provider.up and not (_is_done(self.provider.worker_task) and self._all_ended()):
+            self.provider.worker_task = self._task(self.provider.worker_task, "worker", self.provider.work)
+
+    def verify(self) -> None:
+        if self.provider.up and not (_is_done(self.provider.verifier_task) and not self.store.verifiable()):
+            self.provider.verifier_task = self._task(
+                self.provider.verifier_task, "verifier", self.provider.verify
+            )
+
+    def _problem(self, target: Target, fetch: object) -> str | None:  # noqa: ARG002
+        """The service's check of an environment."""
+        self.faults.point()
+        machine = self.machines[target.address]
+        copy = self.sites.copy(machine.name, target.user)
+        found = None
+        if not machine.up or machine.cut or copy.phase is not Phase.ACTIVE:
+            found = "no answer"
+        elif self.faults.happens("check"):
+            found = "status 500"
+        self.faults.point()
+        return found
+
+    # Small things
+
+    def counts(self) -> Counter[str]:
+        """Figures of the schedule, for sums over many."""
+        counts = Counter(f"jobs {self._state(job)}" for job in self.job_ids)
+        counts["writes"] = self.sites.written
+        counts["commits"] = self.history.head.number
+        counts["time-outs in the calm"] = self.expired_in_calm
+        return counts
+
+    def _state(self, job_id: str) -> JobState:
+        return self.store.view(job_id).state
+
+    def _reason(self, job_id: str) -> str | None:
+        job = self.store.job(job_id)
+        return None if job is None else job.reason
+
+    def _clock(self) -> float:
+        return self.now
+
+    def _new_id(self) -> str:
+        job_id = f"job-{len(self.job_ids)}"
+        self.job_ids.append(job_id)
+        self._open.append(job_id)
+        return job_id
+
+    def _log(self, line: str) -> None:
+        self.lines.append(f"{self.now:9.1f} {line}")
+
+
+# The same few names are made all the time.
+_user_name = cache(names.user_name)
+_project_key = cache(names.project_key)
+
+
+def _is_done(task: Task | None) -> bool:
+    return task is None or task.done
+
+
+def _datetimes(clock: Callable[[], float]) -> Callable[[], datetime]:
+    epoch = datetime(2026, 1, 1, tzinfo=UTC)
+    return lambda: epoch + timedelta(seconds=clock())
+
+
+def _discard(line: str) -> None:
+    """Nobody reads the trace."""
