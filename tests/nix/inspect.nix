@@ -71,6 +71,12 @@ let
         null;
   };
 
+  scenarioNames = map (lib.removeSuffix ".py") (
+    lib.filter (file: lib.hasSuffix ".py" file && !lib.hasPrefix "test_" file) (
+      lib.attrNames (builtins.readDir (project + "/tests/scenarios"))
+    )
+  );
+
   perSystem =
     system:
     let
@@ -129,9 +135,6 @@ in
 
   systems = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] perSystem;
 
-  scenarioNames = map (lib.removeSuffix ".py") (
-    lib.filter (lib.hasSuffix ".py") (lib.attrNames (builtins.readDir (project + "/tests/scenarios")))
-  );
   # one of them stands for all, which differ in their scripts
   scenarios = {
     names = lib.filter (name: hostenv.checks.x86_64-linux ? ${name}) scenarioNames;
