@@ -6,12 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hostenv_provider.cli import main
+from hostenv_provider.cli import build_parser, completion, main
 from hostenv_provider.config import PATH_VARIABLE
 
 GIT = shutil.which("git") or "git"
 NIX = shutil.which("nix")
 INIT = ["init", "--hostname", "demo.hostenv.test", "--node", "node-a=192.0.2.1", "--node", "node-b=192.0.2.2"]
+COMMAND_NAMES = list(completion.commands(build_parser()))
 
 needs_nix = pytest.mark.skipif(NIX is None, reason="nix is not installed")
 
@@ -236,11 +237,19 @@ def test_dry_run_shows_the_difference_and_writes_nothing(
     assert '\n-      "node": "node-a",' in out
     assert '\n+      "node": "node-b",' in out
     assert '\n+      "previousNode": "node-a",' in out
+    assert main(["plan", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"changed": True, "diff": out}
     assert snapshot(data) == before
 
-    assert main(["plan"]) == 0
+    assert main(["plan", "--json"]) == 0
+    changed = json.loads(capsys.readouterr().out)
+    assert changed["changed"]
+    assert len(changed["commitSha"]) == 40
     assert main(["plan", "--dry-run"]) == 0
-    assert "@@" not in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "the plan would not change\n")
+    assert main(["plan", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"changed": False, "commitSha": None}
 
 
 @needs_nix
@@ -271,3 +280,46 @@ def test_a_data_folder_that_cannot_be_written(data: Path, capsys: pytest.Capture
 
     assert main(INIT) == 1
     assert str(data) in error_line(capsys)
+
+
+def complete(*words: str) -> list[str]:
+    """What bash offers for the last of these words."""
+    script = (
+        'eval "$(cat)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hostenv_provider; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", "hostenv-provider", *words],
+        input=completion.script(build_parser()),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_and_their_options() -> None:
+    assert complete("m") == ["migrate"]
+    assert complete("migrate", "demo__drupal/main", "--s") == ["--skip-migrations"]
+    assert complete("project", "a") == ["add"]
+    assert complete("jobs", "--f") == ["--follow"]
+
+
+def test_anybody_may_ask_for_completion(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(PATH_VARIABLE, "/nonexistent")
+    assert main(["completion"]) == 0
+    assert "complete " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[name] for name in COMMAND_NAMES if name not in ("project", "secrets")])
+def test_every_command_explains_itself_with_an_example(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--help"])
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "example: " in shown
+    assert f"hostenv-provider {words[0]}" in shown.partition("example: ")[2]

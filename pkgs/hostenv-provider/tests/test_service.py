@@ -130,13 +130,19 @@ def test_a_job_that_cannot_be_planned_fails_with_its_stage(
     publish(machine, environment())
     with running(machine):
         assert main(["trigger", "demo__drupal/main"]) == 0
-        job_id = capsys.readouterr().out.strip()
+        started = capsys.readouterr()
+        job_id = started.out.strip()
+        assert f"hostenv-provider jobs {job_id[:8]} --follow" in started.err
         assert main(["jobs", job_id[:8], "--follow"]) == 1
         shown = capsys.readouterr().out
         assert "failed: update_flake: " in shown
         assert main(["jobs", "--json"]) == 0
         (job,) = json.loads(capsys.readouterr().out)
         assert (job["jobId"], job["state"]) == (job_id, "failed")
+        assert main(["trigger", "demo__drupal/main", "--json"]) == 0
+        again = json.loads(capsys.readouterr().out)
+        assert again["accepted"]
+        assert again["jobId"] != job_id
         assert main(["rollback", "demo__drupal/main"]) == 1
         assert "has no release before" in capsys.readouterr().err
         assert main(["migrate", "demo__drupal/main", "--to", "node-z"]) == 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hostenv_provider.cli import (
     comin_tokens,
+    completion,
     dns_gate,
     init,
     jobs,
@@ -33,16 +34,30 @@ COMMANDS = (
     migrate,
     rollback,
     service,
+    completion,
 )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line with all its commands."""
+    parser = argparse.ArgumentParser(
+        prog="hostenv-provider",
+        description="The control plane of hostenv: says which node hosts which environment, and moves them.",
+        epilog="COMMAND --help explains a command. Exit status: 0 done, 1 failed, 2 wrong usage.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.register(commands)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 failed; wrong usage exits with 2."""
-    parser = argparse.ArgumentParser(prog="hostenv-provider", description="The control plane of hostenv.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.register(commands)
+    parser = build_parser()
     arguments = parser.parse_args(argv)
+    if arguments.command == completion.NAME:
+        print(completion.script(parser), end="")
+        return 0
     try:
         config = Config.load()
         become_service_user(config)

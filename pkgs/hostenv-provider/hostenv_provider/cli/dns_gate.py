@@ -15,6 +15,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = commands.add_parser(
         "dns-gate",
         help="take certificates and redirects to HTTPS from virtual hosts whose name leads elsewhere",
+        epilog="example: hostenv-provider dns-gate --node node-a --dry-run",
     )
     parser.add_argument("-n", "--node", metavar="NODE", help="only the environments of this node")
     parser.add_argument("--dry-run", action="store_true", help="show the difference and write nothing")

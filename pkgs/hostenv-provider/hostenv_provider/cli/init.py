@@ -10,7 +10,11 @@ from hostenv_provider.schema import ENVIRONMENT_TYPES, ProviderSettings
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
-    parser = commands.add_parser("init", help="make the provider's repository")
+    parser = commands.add_parser(
+        "init",
+        help="make the provider's repository",
+        epilog="example: hostenv-provider init --hostname hosting.example.org --node node-a=192.0.2.1",
+    )
     parser.add_argument(
         "--hostname", required=True, metavar="DOMAIN", help="domain of the environments' own names"
     )

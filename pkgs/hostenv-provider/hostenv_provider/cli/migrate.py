@@ -2,6 +2,7 @@
 
 import argparse
 
+from hostenv_provider.cli import answer
 from hostenv_provider.client import Client
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
@@ -22,6 +23,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="take the data from NODE instead of the node where the environment is deployed",
     )
     parser.add_argument("--skip-migrations", action="store_true", help="move without data")
+    answer.add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -40,5 +42,4 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         "migrationSource": source,
         "skipMigrations": arguments.skip_migrations,
     }
-    print(Client(config).start_job(request))
-    return 0
+    return answer.start(Client(config), request, arguments.json)

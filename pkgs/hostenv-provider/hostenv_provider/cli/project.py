@@ -16,7 +16,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     project = commands.add_parser("project", help="the projects whose environments are hosted")
     actions = project.add_subparsers(required=True, metavar="add")
     parser = actions.add_parser(
-        "add", help="add a project, or make a new webhook secret for one that is there with the same address"
+        "add",
+        help="add a project, or make a new webhook secret for one that is there with the same address",
+        epilog="example: hostenv-provider project add demo__drupal git+https://git.example.org/site.git",
     )
     parser.add_argument("name", metavar="NAME", help="<organisation>__<project>")
     parser.add_argument("url", metavar="URL", help="address of its Git repository, such as git+https://…")

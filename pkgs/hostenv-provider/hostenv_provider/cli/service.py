@@ -8,7 +8,11 @@ from hostenv_provider.config import Config
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
-    parser = commands.add_parser("service", help="run the service in the foreground")
+    parser = commands.add_parser(
+        "service",
+        help="run the service in the foreground",
+        epilog="example: hostenv-provider service (systemd does it as hostenv-provider.service)",
+    )
     parser.set_defaults(run=run)
 
 
