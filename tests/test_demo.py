@@ -1,0 +1,160 @@
+"""The demo as people run it, on container machines: it proves the move, and it leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[1]
+LIMIT = 900
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+
+
+@contextmanager
+def demo(workdir: Path, cwd: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
+    """A running demo; its output is in `stdout`."""
+    process = subprocess.Popen(
+        [TREE / "run-demo.sh", "--automated", "--machines", "container", "--workdir", workdir, *flags],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(120)
+
+
+def wait_for_stage(process: subprocess.Popen[str], name: str) -> None:
+    """Read the demo's output up to the heading of a stage."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith(f"== {name}"):
+            return
+    pytest.fail(f"the demo never came to {name}:\n{''.join(seen)}")
+
+
+def run_id(workdir: Path) -> str:
+    identifier: str = json.loads((workdir / "lab.json").read_text())["run_id"]
+    return identifier
+
+
+def traces(run: str, workdir: Path) -> list[str]:
+    """What of a run is still on this host: processes, mounts, control groups, its folder."""
+    found = [line for line in Path("/proc/mounts").read_text().splitlines() if str(workdir) in line]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{run}*")]
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if command.parent.name != str(os.getpid()) and (run in words or str(workdir) in words):
+            found.append(words)
+    if workdir.exists():
+        found.append(str(workdir))
+    return found
+
+
+def wait_until_gone(run: str, workdir: Path) -> None:
+    limit = time.monotonic() + 60
+    while (left := traces(run, workdir)) and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert not left
+
+
+def test_the_site_moves_and_nothing_is_left(tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    with demo(workdir, tmp_path, "--cleanup") as process:
+        wait_for_stage(process, "Boot")
+        run = run_id(workdir)
+        assert (tmp_path / "hostenv-demo").resolve() == workdir
+        output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, output
+    assert "node-b serves: from-node-a" in output
+    wait_until_gone(run, workdir)
+    assert not (tmp_path / "hostenv-demo").is_symlink()
+
+
+@pytest.mark.parametrize("stage", ["Boot", "Deploy"])
+def test_an_abort_leaves_nothing(stage: str, tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    with demo(workdir, tmp_path, "--cleanup") as process:
+        wait_for_stage(process, stage)
+        run = run_id(workdir)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    wait_until_gone(run, workdir)
+    assert not (tmp_path / "hostenv-demo").is_symlink()
+
+
+def test_teardown_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    with demo(workdir, tmp_path) as process:
+        wait_for_stage(process, "Nodes")
+        run = run_id(workdir)
+        process.kill()
+        process.wait(60)
+    assert traces(run, workdir)
+    subprocess.run(
+        [TREE / "teardown.sh", "--workdir", workdir],
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
+    wait_until_gone(run, workdir)
+    assert not (tmp_path / "hostenv-demo").is_symlink()
+
+
+def test_teardown_refuses_a_folder_that_is_no_demos(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("stays")
+    done = subprocess.run(
+        [TREE / "run-demo.sh", "--teardown", "--workdir", tmp_path],
+        check=False,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+    assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--nonsense"], 2, "--nonsense"),
+        (["--machines", "zeppelin"], 2, "zeppelin"),
+        (["--comin", "/etc/hostname"], 2, "not an executable file"),
+        (["--drupal", "/etc"], 2, "core/lib/Drupal.php"),
+        (["--automated", "--workdir", "/etc"], 1, "/etc"),
+    ],
+)
+def test_bad_input_is_one_line(flags: list[str], status: int, said: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [TREE / "run-demo.sh", *flags],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
