@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"hostenv-lab: {error.filename or 'this host'}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("hostenv-lab: interrupted; everything of the run was removed", file=sys.stderr)
+        print("hostenv-lab: interrupted; the machines are gone", file=sys.stderr)
         return _INTERRUPTED
 
 
@@ -113,19 +113,16 @@ def _run(options: argparse.Namespace) -> int:
         on_event=_print,
         output_dir=options.output,
     )
-    passed = False
+    passed = opened = False
     try:
         with lab:
+            opened = True
             passed = _drive(lab, options)
-    except BaseException:
-        # no log worth keeping, or the user's own end
-        if fresh and not (workdir / "logs").exists():
+    finally:
+        if opened and (options.keep or not passed):
+            print(f"hostenv-lab: logs are in {workdir / 'logs'}", file=sys.stderr)
+        elif opened or fresh:
             shutil.rmtree(workdir, ignore_errors=True)
-        raise
-    if passed and not options.keep:
-        record.teardown(workdir)
-    else:
-        print(f"hostenv-lab: logs are in {workdir / 'logs'}", file=sys.stderr)
     return 0 if passed else 1
 
 

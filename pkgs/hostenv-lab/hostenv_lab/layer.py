@@ -55,12 +55,12 @@ ExecStart=/usr/lib/systemd/systemd-socket-proxyd {path}
 # Runs in a root that is the image with the layer over it; the mounts end with the process.
 _FINISH = """
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$3" "$4"
-root=$4
-shift 4
+root=$4 products=$5
+shift 5
 mount -t proc proc "$root/proc"
 chroot "$root" systemd-sysusers
 [ $# = 0 ] || chroot "$root" systemctl --quiet enable "$@"
-chroot "$root" python3 -m compileall -q {python_packages}/hostenv_* || true
+[ -z "$products" ] || chroot "$root" python3 -m compileall -q $products
 """
 _TIMEOUT = 300
 
@@ -72,6 +72,7 @@ class Layer:
         self._image_root = image_root
         self._folder = folder
         self._groups = groups
+        self._packages: list[str] = []
         self.root = folder / "disk"
         self.work = folder / "work"
         # a VM's Unix sockets that the host reaches, by the port on which a proxy in the machine answers
@@ -115,6 +116,7 @@ class Layer:
                 f"{source / 'pyproject.toml'}: no usable project description: {error}"
             ) from error
         package = name.replace("-", "_")
+        self._packages.append(package)
         self._add_tree(source / package, f"/{PYTHON_PACKAGES}/{package}", {})
         for folder, target in _PRODUCT_FILES.items():
             if (source / folder).is_dir():
@@ -124,14 +126,15 @@ class Layer:
             self._add_text(f"/usr/bin/{command}", _SCRIPT.format(module=module, function=function), 0o755)
 
     def _add_substitute(self, substitute: Substitute, source: Path) -> None:
-        program = self._target(substitute.target)
+        target = self._target(substitute.target)
+        self._make_folder(target.parent)
         if substitute.executable and source.is_dir():
-            self._make_folder(program.parent)
-            write_program(source, program)
+            write_program(source, target)
             return
-        self._add_tree(source, substitute.target, {})
-        if substitute.executable:
-            program.chmod(0o755)
+        # it may be large: Drupal has tens of thousands of files
+        run.run(["cp", "-rT", str(source), str(target)], timeout=_TIMEOUT, groups=self._groups)
+        mode = "a+rx" if substitute.executable else "u=rwX,go=rX"
+        run.run(["chmod", "-R", mode, str(target)], timeout=_TIMEOUT, groups=self._groups)
 
     def _add_proxy(self, guest_path: str, number: int) -> str:
         port = _FIRST_PROXY_PORT + len(self.forward_ports)
@@ -202,10 +205,10 @@ class Layer:
             path.chmod(0o755)
 
     def _finish(self, units: Sequence[str]) -> None:
-        script = _FINISH.format(python_packages=f"/{PYTHON_PACKAGES}")
-        paths = (self._image_root, self.root, self.work, self._folder / "root")
+        paths = map(str, (self._image_root, self.root, self.work, self._folder / "root"))
+        products = " ".join(f"/{PYTHON_PACKAGES}/{name}" for name in self._packages)
         run.run(
-            ["unshare", "--mount", "/bin/sh", "-ec", script, "finish", *map(str, paths), *units],
+            ["unshare", "--mount", "/bin/sh", "-ec", _FINISH, "finish", *paths, products, *units],
             timeout=_TIMEOUT,
             groups=self._groups,
         )

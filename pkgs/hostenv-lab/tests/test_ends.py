@@ -73,7 +73,8 @@ def traces(run_id: str) -> list[str]:
             # one that is dead may still wait for this host's init to bury it
             dead = (process / "stat").read_text().rpartition(") ")[2].startswith("Z")
             found += [str(process)] if run_id in (process / "cgroup").read_text() and not dead else []
-    return found + [str(group) for group in Path("/sys/fs/cgroup").glob(f"**/{run_id}")]
+    groups = Path("/sys/fs/cgroup")
+    return found + [str(group) for pattern in (run_id, f"*/{run_id}") for group in groups.glob(pattern)]
 
 
 def teardown(workdir: Path) -> subprocess.CompletedProcess[str]:
