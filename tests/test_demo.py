@@ -139,7 +139,7 @@ def test_teardown_refuses_a_folder_that_is_no_demos(tmp_path: Path) -> None:
     [
         (["--nonsense"], 2, "--nonsense"),
         (["--machines", "zeppelin"], 2, "zeppelin"),
-        (["--comin", "/etc/hostname"], 2, "not an executable file"),
+        (["--comin", "/etc/passwd"], 2, "not an executable file"),
         (["--drupal", "/etc"], 2, "core/lib/Drupal.php"),
         (["--automated", "--workdir", "/etc"], 1, "/etc"),
     ],
