@@ -74,14 +74,16 @@ class _Picture:
         for job in jobs:
             for row in sorted(job.actions, key=lambda each: each.started or math.inf):
                 if row.node == node and row.started is not None:
-                    if job.waiting is not None and row.started > job.waiting:
-                        self._line("waits", self._x(job.waiting), self._x(row.started), self._y + _BAR / 2)
-                    self._bar(row.started, row.finished or self._end, _class(row), row.op)
+                    y = self._y + _BAR / 2
+                    left = self._bar(row.started, row.finished or self._end, _class(row), row.op)
+                    if job.waiting is not None and left > self._x(job.waiting):
+                        self._line("waits", self._x(job.waiting), left, y)
 
     def _line(self, kind: str, left: float, right: float, y: float) -> None:
         self._parts.append(_tag("line", kind=kind, x1=left, x2=right, y1=y, y2=y))
 
-    def _bar(self, begin: float, end: float, kind: str, label: str) -> None:
+    def _bar(self, begin: float, end: float, kind: str, label: str) -> float:
+        """Draws a bar and its label; returns where the leftmost of them begins."""
         left, right = self._x(begin), max(self._x(end), self._x(begin) + 3)
         text = f"{label} {end - begin:.1f} s" + (", failed" if kind == "bad" else "")
         told = f"<title>{escape(text)}, from +{begin - self._zero:.1f} s</title>"
@@ -97,6 +99,7 @@ class _Picture:
             x, anchor, place = max(left - 5, length), "end", "beside"
         self._parts.append(_tag("text", escape(text), kind=place, x=x, y=self._y + 12, text_anchor=anchor))
         self._y += _ROW
+        return x - length if anchor == "end" else left
 
     def _columns(self, kind: RequestKind, title: str) -> None:
         requests = tuple(each for each in self._evidence.requests if each.kind == kind)

@@ -149,6 +149,8 @@ def php_fpm(environment: Environment, layout: Layout) -> str:
 [global]
 error_log = syslog
 daemonize = no
+; how long a reload lets a request go on
+process_control_timeout = 10s
 
 [{environment.codebase}]
 listen = {layout.fpm_socket}

@@ -63,6 +63,7 @@ Environment=HOSTENV_DB_USER={environment.user}
 Environment=HOSTENV_FILES_DIR={layout.files_dir}
 EnvironmentFile={layout.config_dir}/application.env
 ExecStart={config.tool("php-fpm")} --nodaemonize --fpm-config {layout.config_dir}/php-fpm.conf
+ExecReload=/bin/sh -c "kill -USR2 $MAINPID"
 Restart=on-failure
 RestartSec=2
 TimeoutStartSec=5min

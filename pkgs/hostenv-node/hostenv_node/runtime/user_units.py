@@ -91,21 +91,28 @@ def disable(process: UserProcess) -> None:
 
 
 def freeze(process: UserProcess, _arguments: Mapping[str, object]) -> None:
-    """Stop the timers, let requests in flight end (30 s at most), then restart PHP-FPM (contract 8)."""
+    """Stop the timers, let requests in flight end (30 s at most), then renew PHP-FPM (contract 8)."""
     layout = process.layout
     listed = process.systemctl("list-units", "--type=timer", "--state=active", "--plain", "--no-legend").text
     timers = [line.split()[0] for line in listed.splitlines() if line.strip()]
     if timers:
         process.systemctl("stop", *timers)
-    master = int(process.systemctl("show", "--property=MainPID", "--value", layout.nginx_unit).text)
+    for worker in _renew(process, layout.nginx_unit):
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGTERM)
+    # a restart would close its socket for a moment, and readers would get errors
+    if _renew(process, layout.fpm_unit):
+        _systemctl(process, "try-restart", [layout.fpm_unit])
+
+
+def _renew(process: UserProcess, unit: str) -> set[int]:
+    """Reload a server, which gets new workers; returns the old ones that are left at the limit."""
+    master = int(process.systemctl("show", "--property=MainPID", "--value", unit).text)
     before = _children(master)
     if before:
-        process.systemctl("reload", layout.nginx_unit, check=False)
-        if not process.wait_until(lambda: not (before & _children(master)), DRAIN_SECONDS):
-            for worker in before & _children(master):
-                with suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGTERM)
-    _systemctl(process, "try-restart", [layout.fpm_unit])
+        process.systemctl("reload", unit, check=False)
+        process.wait_until(lambda: not (before & _children(master)), DRAIN_SECONDS)
+    return before & _children(master)
 
 
 def _wanted_link(process: UserProcess) -> Path:
