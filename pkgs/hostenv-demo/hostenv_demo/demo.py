@@ -14,13 +14,12 @@ from hostenv_demo import hosts, keys, packages, shell, workdir
 from hostenv_demo.console import Console
 from hostenv_demo.doorway import Doorway
 from hostenv_demo.evidence import REPORT, Recorder
-from hostenv_demo.names import LINK, NODES
+from hostenv_demo.names import LINK, NODES, ROOT
 from hostenv_demo.provider_service import SOCKET
 from hostenv_demo.session import Session, sites
 from hostenv_demo.summary import Summary, summarise
 from hostenv_demo.wizard import Wizard
 
-ROOT = Path(__file__).resolve().parents[3]
 DESCRIPTION = ROOT / "tests" / "lab" / "machines.toml"
 SCRIPT = ROOT / "tests" / "script.py"
 

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 from hostenv_lab import run
 from hostenv_lab.machine import BaseMachine
 
-from hostenv_demo.names import ENVIRONMENT, VIRTUAL_HOST
+from hostenv_demo.names import ENVIRONMENT, ROOT, VIRTUAL_HOST
 
-ROOT = Path(__file__).resolve().parents[3]
 SITE_NAMES = (VIRTUAL_HOST, f"{ENVIRONMENT}.demo.hostenv.test")
 # the endpoints' suffix in tests/lab/machines.toml
 _SSH = "-ssh"

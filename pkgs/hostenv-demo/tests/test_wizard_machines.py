@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hostenv_demo import evidence
 from hostenv_demo.stages import STAGES
+from hostenv_demo.summary import summarise
 from hostenv_lab import record
 from pty_session import PROMPT, REPOSITORY, Terminal, wizard
 
@@ -67,7 +69,11 @@ def test_every_stage_is_explained_and_its_commands_work(tmp_path: Path) -> None:
         terminal.press("\n")
         assert terminal.exit_status() == 0
     work = tmp_path / "work"
-    assert (work / "evidence" / "report.html").stat().st_size
+    found = summarise(evidence.load(work / "evidence"))
+    assert found.passed
+    assert found.reads > found.unread == 0
+    assert found.refused
+    assert "The site moved" in (work / "evidence" / "report.html").read_text()
     assert (work / "logs" / "provider-service.log").stat().st_size
     run_id = record.read(work).run_id
     subprocess.run([REPOSITORY / "teardown.sh", "--workdir", work], cwd=tmp_path, check=True, timeout=120)
