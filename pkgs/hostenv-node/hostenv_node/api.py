@@ -113,6 +113,15 @@ class Api:
             raise ApiError(f"the provider's secrets of {user} are malformed")
         return {str(key): str(value) for key, value in secrets.items()}
 
+    def await_answer(self) -> None:
+        """Return once the provider answers anything, be it a refusal; for those who reach it by other means."""
+        try:
+            self._get("deploy-intents/pending", {})
+        except Unreachable:
+            raise
+        except ApiError:
+            pass
+
     def post(self, job_id: str, event: Event) -> None:
         """Record an event; when this returns, the provider has made it durable.
 
@@ -201,6 +210,9 @@ def git_environment(config: Config) -> dict[str, str]:
     account = base64.b64encode(f"{config.node}:{read_token(config)}".encode()).decode()
     return {
         "GIT_TERMINAL_PROMPT": "0",
+        # Without these git waits for ever on a connection that a dead link left behind.
+        "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+        "GIT_HTTP_LOW_SPEED_TIME": "60",
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": f"http.{config.api_base_url}/git/.extraHeader",
         "GIT_CONFIG_VALUE_0": f"Authorization: Basic {account}",

@@ -57,6 +57,13 @@ def test_provider_that_stays_away_is_unreachable(
     assert len(pauses) >= 5
 
 
+def test_an_answer_is_awaited_whatever_it_says(api: Api, provider: Provider, pauses: list[float]) -> None:
+    provider.failures = [502, 503]
+    provider.token = "another"
+    api.await_answer()
+    assert len(pauses) == 2
+
+
 def test_refusals_are_not_tried_again(api: Api, provider: Provider, pauses: list[float]) -> None:
     provider.token = "another"
     with pytest.raises(Forbidden):

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 
+from hostenv_node.api import Unreachable
+from hostenv_node.errors import HostenvError
 from hostenv_node.operations import OperationFailed
 
 _CONNECT_SECONDS = 5.0
@@ -16,25 +18,33 @@ def demand_answer(secrets: Mapping[str, str], sleep: Callable[[float], None] = t
 
     restic repeats a request that fails for 15 minutes, for all of which a source would be frozen.
 
-    Raises OperationFailed when neither the repository nor its absence can be learnt.
+    Raises OperationFailed when the answer is neither the repository nor its absence, and `api.Unreachable`
+    when there is none at all: then the provider is away, and the next run tries again.
     """
+    for pause in _PAUSES:
+        if _problem(secrets) is None:
+            return
+        sleep(pause)
+    problem = _problem(secrets)
+    if problem is not None:
+        raise problem
+
+
+def _problem(secrets: Mapping[str, str]) -> HostenvError | None:
     from requests import RequestException, Session
 
-    problem = ""
-    for pause in (0.0, *_PAUSES):
-        sleep(pause)
-        try:
-            with Session() as session:
-                session.trust_env = False
-                answer = session.head(
-                    f"{secrets['backupUrl'].removeprefix('rest:')}config",
-                    auth=(secrets["backupUser"], secrets["backupPassword"]),
-                    timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS),
-                )
-        except RequestException as error:
-            problem = str(error)
-            continue
-        if answer.status_code in (200, 404):
-            return
-        problem = f"status {answer.status_code}"
-    raise OperationFailed(f"the backup server does not answer ({problem}); see hostenv-backups.service")
+    try:
+        with Session() as session:
+            session.trust_env = False
+            answer = session.head(
+                f"{secrets['backupUrl'].removeprefix('rest:')}config",
+                auth=(secrets["backupUser"], secrets["backupPassword"]),
+                timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS),
+            )
+    except RequestException as error:
+        return Unreachable(f"the provider's backup server cannot be reached: {error}")
+    if answer.status_code in (200, 404):
+        return None
+    return OperationFailed(
+        f"the backup server answers with status {answer.status_code}; see hostenv-backups.service"
+    )

@@ -3,9 +3,10 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from hostenv_node.api import git_environment, git_url
+from hostenv_node.api import Api, git_environment, git_url
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
@@ -43,8 +44,21 @@ def unpack_source(
     )
 
 
-def fetch(config: Config, environment: Environment, deadline: Deadline) -> Path:
-    """Root's copy of the project's repository, with the revision in it."""
+def await_provider(config: Config) -> None:
+    """Return once the provider answers. Raises `api.Unreachable`."""
+    Api(config).await_answer()
+
+
+def fetch(
+    config: Config,
+    environment: Environment,
+    deadline: Deadline,
+    await_provider: Callable[[Config], None] = await_provider,
+) -> Path:
+    """Root's copy of the project's repository, with the revision in it.
+
+    A provider that does not answer interrupts it (`api.Unreachable`), which is no failure.
+    """
     repository = config.git_dir / f"{environment.mirror}.git"
     if repository.exists() and _has(config, repository, environment.rev, deadline):
         return repository
@@ -53,6 +67,7 @@ def fetch(config: Config, environment: Environment, deadline: Deadline) -> Path:
     except CommandTimedOut:
         raise
     except CommandFailed:
+        await_provider(config)
         # A crash may have left locks in the copy; it holds nothing that cannot be fetched again.
         shutil.rmtree(repository, ignore_errors=True)
         _fetch(config, environment, repository, deadline)

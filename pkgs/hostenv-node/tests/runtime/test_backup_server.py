@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hostenv_node.api import Unreachable
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.backup_server import demand_answer
 
@@ -74,7 +75,7 @@ def test_one_that_gives_no_repository_fails_the_operation(server: Server, status
         demand_answer(server.secrets, lambda _: None)
 
 
-def test_one_that_is_not_there_fails_the_operation(server: Server) -> None:
+def test_a_provider_that_is_away_interrupts_the_operation(server: Server) -> None:
     secrets = {**server.secrets, "backupUrl": "rest:http://127.0.0.1:1/backups/u/"}
-    with pytest.raises(OperationFailed, match="does not answer"):
+    with pytest.raises(Unreachable, match="cannot be reached"):
         demand_answer(secrets, lambda _: None)

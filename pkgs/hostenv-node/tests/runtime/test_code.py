@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.run import CommandFailed
@@ -71,7 +72,7 @@ def test_a_tree_with_another_hash_is_refused(locked: tuple[Config, Environment])
 def test_a_revision_that_the_mirror_lacks_is_an_error(locked: tuple[Config, Environment]) -> None:
     config, environment = locked
     with pytest.raises((OperationFailed, CommandFailed)):
-        code.fetch(config, replace(environment, rev="b" * 40), SOON)
+        code.fetch(config, replace(environment, rev="b" * 40), SOON, lambda _: None)
 
 
 def test_what_a_crash_left_in_the_copy_is_got_over(locked: tuple[Config, Environment], project: Path) -> None:
@@ -81,7 +82,30 @@ def test_what_a_crash_left_in_the_copy_is_got_over(locked: tuple[Config, Environ
     (project / "page").write_text("two\n")
     git(project, "commit", "--quiet", "--all", "--message=two")
     newer = replace(environment, rev=git(project, "rev-parse", "HEAD"))
-    assert git(code.fetch(config, newer, SOON), "cat-file", "-t", newer.rev) == "commit"
+    fetched = code.fetch(config, newer, SOON, lambda _: None)
+    assert git(fetched, "cat-file", "-t", newer.rev) == "commit"
+
+
+def test_an_absent_provider_interrupts_a_fetch_and_the_copy_stays(locked: tuple[Config, Environment]) -> None:
+    config, environment = locked
+    repository = code.fetch(config, environment, SOON)
+    absent = replace(config, api_base_url="http://127.0.0.1:9")
+
+    def stays_away(_config: Config) -> None:
+        raise Unreachable("no answer")
+
+    with pytest.raises(Unreachable):
+        code.fetch(absent, replace(environment, rev="b" * 40), SOON, stays_away)
+    assert git(repository, "cat-file", "-t", environment.rev) == "commit"
+
+
+def test_a_fetch_that_a_cut_link_broke_is_made_again_once_the_provider_answers(
+    locked: tuple[Config, Environment], project: Path
+) -> None:
+    config, environment = locked
+    mirror = project.rename(project.with_name("away.git"))
+    repository = code.fetch(config, environment, SOON, lambda _: mirror.rename(project) and None)
+    assert git(repository, "cat-file", "-t", environment.rev) == "commit"
 
 
 def test_the_token_is_in_no_argument(locked: tuple[Config, Environment], tmp_path: Path) -> None:
