@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hostenv_lab import record
 
 REPOSITORY = Path(__file__).parents[3]
+Traces = Callable[[str], list[str]]
 COMMAND = [sys.executable, "-m", "hostenv_lab"]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
 
@@ -64,19 +65,6 @@ machine.wait_until_succeeds("false")
 """
 
 
-def traces(run_id: str) -> list[str]:
-    """What is left of a run on this host: processes in its groups, mounts, groups."""
-    found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if run_id in line]
-    found += [str(path) for path in Path("/run/systemd").glob(f"nspawn/*/{run_id}*")]
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # one that is dead may still wait for this host's init to bury it
-            dead = (process / "stat").read_text().rpartition(") ")[2].startswith("Z")
-            found += [str(process)] if run_id in (process / "cgroup").read_text() and not dead else []
-    groups = Path("/sys/fs/cgroup")
-    return found + [str(group) for pattern in (run_id, f"*/{run_id}") for group in groups.glob(pattern)]
-
-
 def teardown(workdir: Path) -> subprocess.CompletedProcess[str]:
     """The command that removes what a run left."""
     return subprocess.run(
@@ -91,7 +79,7 @@ def teardown(workdir: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("script", [BLOCKED, WHILE_BOOTING], ids=["blocked", "booting"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_of_it_and_keeps_the_logs(
-    description: Path, tmp_path: Path, script: str, number: signal.Signals
+    description: Path, tmp_path: Path, traces: Traces, script: str, number: signal.Signals
 ) -> None:
     workdir = tmp_path / "work"
     with running(description, workdir, script) as process:
@@ -105,7 +93,7 @@ def test_a_signal_ends_all_of_it_and_keeps_the_logs(
     assert not (workdir / "machines").exists()
 
 
-def test_a_second_ctrl_c_does_not_leave_half_of_it(description: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_does_not_leave_half_of_it(description: Path, tmp_path: Path, traces: Traces) -> None:
     with running(description, tmp_path / "work", BLOCKED) as process:
         run_id = record.read(tmp_path / "work").run_id
         for _ in range(3):
@@ -114,7 +102,7 @@ def test_a_second_ctrl_c_does_not_leave_half_of_it(description: Path, tmp_path: 
     assert traces(run_id) == []
 
 
-def test_what_a_killed_run_left_can_be_torn_down(description: Path, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_can_be_torn_down(description: Path, tmp_path: Path, traces: Traces) -> None:
     workdir = tmp_path / "work"
     with running(description, workdir, BLOCKED) as process:
         run_id = record.read(workdir).run_id
@@ -127,7 +115,7 @@ def test_what_a_killed_run_left_can_be_torn_down(description: Path, tmp_path: Pa
     assert not workdir.exists()
 
 
-def test_tearing_down_a_live_run_ends_it_first(description: Path, tmp_path: Path) -> None:
+def test_tearing_down_a_live_run_ends_it_first(description: Path, tmp_path: Path, traces: Traces) -> None:
     workdir = tmp_path / "work"
     with running(description, workdir, BLOCKED) as process:
         run_id = record.read(workdir).run_id
@@ -138,7 +126,7 @@ def test_tearing_down_a_live_run_ends_it_first(description: Path, tmp_path: Path
     assert not workdir.exists()
 
 
-def test_two_runs_side_by_side(description: Path, tmp_path: Path) -> None:
+def test_two_runs_side_by_side(description: Path, tmp_path: Path, traces: Traces) -> None:
     with (
         running(description, tmp_path / "one", BLOCKED) as one,
         running(description, tmp_path / "two", BLOCKED) as two,

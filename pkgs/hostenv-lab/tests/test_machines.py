@@ -4,6 +4,7 @@ import dataclasses
 import http.client
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from hostenv_lab.errors import RequestedAssertionFailed
 from hostenv_lab.lab import Lab
 
 REPOSITORY = Path(__file__).parents[3]
+Traces = Callable[[str], list[str]]
 MACHINES = cast(host.Choice, os.environ.get("HOSTENV_LAB_TEST_MACHINES", "container"))
 # They need root and the image, which run-tests.sh has.
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
@@ -29,22 +31,7 @@ def bare(*names: str) -> Description:
     return dataclasses.replace(full, machines=machines, ports=(), sockets=())
 
 
-def traces(run_id: str) -> list[str]:
-    """What is left of a run on this host: processes, mounts, control groups."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if run_id in command:
-            found.append(command)
-    found += [mount for mount in Path("/proc/self/mountinfo").read_text().splitlines() if run_id in mount]
-    groups = Path("/sys/fs/cgroup")
-    return found + [str(group) for pattern in (run_id, f"*/{run_id}") for group in groups.glob(pattern)]
-
-
-def test_a_test_script_finds_the_semantics_of_the_nixos_driver(tmp_path: Path) -> None:
+def test_a_test_script_finds_the_semantics_of_the_nixos_driver(tmp_path: Path, traces: Traces) -> None:
     workdir = tmp_path / "work"
     with Lab(bare("alpha", "beta-2"), workdir, MACHINES) as lab:
         lab.driver.run_script(Path(__file__).parent / "scripts" / "semantics.py")
@@ -94,7 +81,7 @@ def test_ports_and_sockets_answer_on_this_host(tmp_path: Path) -> None:
         assert not path.exists()
 
 
-def test_a_failing_script_leaves_its_logs_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failing_script_leaves_its_logs_and_nothing_else(tmp_path: Path, traces: Traces) -> None:
     script = tmp_path / "script.py"
     script.write_text('machine.succeed("echo the reason >&2; false")\n')
     workdir = tmp_path / "work"
