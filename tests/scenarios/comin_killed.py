@@ -41,7 +41,7 @@ BROKEN = 'if node == "node-a" then throw "broken by an operator" else '
 with trials.fault("target's commit cannot be evaluated", {DRUPAL: "node-b"}) as trial:
     cluster.operator_changes(f"sed -i 's/toplevel = /&{BROKEN}/' flake.nix")
     job = trial.demand(trial.migrate(DRUPAL, "node-a"), "failed")
-    t.assertIn("broken by an operator", job["reason"])
+    t.assertIn("could not evaluate", job["reason"])
 
 with trials.fault("none: the next webhook after that commit was mended", {DRUPAL: "node-a"}) as trial:
     cluster.operator_changes(f"sed -i 's/toplevel = {BROKEN}/toplevel = /' flake.nix")

@@ -114,7 +114,7 @@ class Api:
         return {str(key): str(value) for key, value in secrets.items()}
 
     def await_answer(self) -> None:
-        """Return once the provider answers anything, be it a refusal; for those who reach it by other means."""
+        """Return once the provider answers anything, be it a refusal. Raises Unreachable."""
         try:
             self._get("deploy-intents/pending", {})
         except Unreachable:
