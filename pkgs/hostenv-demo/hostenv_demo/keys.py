@@ -4,6 +4,7 @@ import os
 import sys
 import termios
 import tty
+from collections.abc import Callable
 
 from hostenv_lab.errors import HostenvError
 
@@ -21,8 +22,8 @@ def check() -> None:
         )
 
 
-def read() -> str:
-    """Wait for a key. What was typed before is forgotten; Ctrl-C interrupts.
+def read(ask: Callable[[], None]) -> str:
+    """Ask, and wait for a key. What was typed before is forgotten; Ctrl-C interrupts.
 
     Raises HostenvError if the terminal goes away.
     """
@@ -31,6 +32,7 @@ def read() -> str:
         before = termios.tcgetattr(terminal)
         try:
             tty.setcbreak(terminal, termios.TCSAFLUSH)
+            ask()
             key = os.read(terminal, 1)
             # the rest of an arrow key's sequence is no key of its own
             termios.tcflush(terminal, termios.TCIFLUSH)

@@ -17,9 +17,11 @@ _KEYS = (
 
 
 class Wizard:
-    """Waits before each stage. `words` fill in the commands; `read_key` waits for one key."""
+    """Waits before each stage. `words` fill in the commands; `read_key` calls what asks, and gets a key."""
 
-    def __init__(self, console: Console, read_key: Callable[[], str], words: Mapping[str, str]) -> None:
+    def __init__(
+        self, console: Console, read_key: Callable[[Callable[[], None]], str], words: Mapping[str, str]
+    ) -> None:
         self._console = console
         self._read_key = read_key
         self._words = words
@@ -38,9 +40,7 @@ class Wizard:
     def agrees(self, question: str) -> bool:
         """Ask for a yes; every other key means no. Raises KeyboardInterrupt if the user aborts."""
         self._console.info("")
-        self._console.ask(f"   {question} (y: yes, any other key: no, a aborts): ")
-        key = self._read_key()
-        self._console.answered()
+        key = self._key(f"   {question} (y: yes, any other key: no, a aborts): ")
         if key in ("a", "A"):
             raise KeyboardInterrupt
         return key in ("y", "Y")
@@ -75,14 +75,17 @@ class Wizard:
     def _wait(self) -> None:
         self._console.info("")
         while True:
-            self._console.ask("   <Enter> goes on, a aborts and cleans up: ")
-            key = self._read_key()
-            self._console.answered()
+            key = self._key("   <Enter> goes on, a aborts and cleans up: ")
             if key in ("\n", "\r"):
                 return
             if key in ("a", "A"):
                 raise KeyboardInterrupt
             self._paragraph(_KEYS)
+
+    def _key(self, question: str) -> str:
+        key = self._read_key(lambda: self._console.ask(question))
+        self._console.answered()
+        return key
 
     @property
     def _width(self) -> int:

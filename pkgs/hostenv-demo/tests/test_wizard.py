@@ -1,5 +1,5 @@
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hostenv_demo.console import Console
@@ -10,11 +10,21 @@ from test_stages import WORDS
 FIRST = next(iter(STAGES))
 
 
+def pressing(keys: Iterator[str]) -> Callable[[Callable[[], None]], str]:
+    """A keyboard: these keys, one after each question."""
+
+    def read(ask: Callable[[], None]) -> str:
+        ask()
+        return next(keys)
+
+    return read
+
+
 def shown_for(keys: str, name: str = FIRST) -> str:
     """What the wizard shows before a stage while these keys are pressed; all of them must be read."""
     stream = io.StringIO()
     pressed: Iterator[str] = iter(keys)
-    wizard = Wizard(Console(stream), lambda: next(pressed), {**WORDS, "site": "http://127.0.0.1:8080"})
+    wizard = Wizard(Console(stream), pressing(pressed), {**WORDS, "site": "http://127.0.0.1:8080"})
     try:
         wizard.before(name)
     finally:
@@ -48,11 +58,11 @@ def test_a_stage_that_nobody_explained_can_be_passed() -> None:
 
 def test_after_the_last_stage_people_may_look_around() -> None:
     stream = io.StringIO()
-    Wizard(Console(stream), lambda: "\n", {**WORDS, "site": "http://127.0.0.1:8080"}).end()
+    Wizard(Console(stream), pressing(iter("\n")), {**WORDS, "site": "http://127.0.0.1:8080"}).end()
     assert END.explanation.split()[0] in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(("key", "agreed"), [("y", True), ("Y", True), ("n", False), ("\n", False)])
 def test_only_yes_is_yes(key: str, agreed: bool) -> None:
-    assert Wizard(Console(io.StringIO()), lambda: key, WORDS).agrees("Shall it?") == agreed
+    assert Wizard(Console(io.StringIO()), pressing(iter(key)), WORDS).agrees("Shall it?") == agreed
