@@ -27,7 +27,8 @@ def progress_of(job: Document) -> Progress | None:
     if job["state"] in ENDED or not actions:
         return None
     done = sum(action["status"] == "success" for action in actions)
-    now = next((f"{each['node']} {each['op']}" for each in actions if each["status"] == "running"), "actions")
+    running = (f"{each['node']} {each['op']}" for each in actions if each["status"] == "running")
+    now = next(running, "the nodes have yet to notice")
     return Progress(now, done, len(actions))
 
 
