@@ -42,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run-demo.sh",
         description="Moves a live website, database and files, from one machine to another by a Git push."
-        " Without --automated it explains each stage, gives commands to try, and waits for a key. Exit status:"
-        " 0 the site moved, 1 it did not, 2 wrong usage, 130 aborted.",
+        " Without --automated it explains each stage, gives commands to try, and waits for a key. Exit"
+        " status: 0 the site moved, 1 it did not, 2 wrong usage, 130 aborted.",
         epilog="Example: ./run-demo.sh --automated --cleanup",
         allow_abbrev=False,
     )

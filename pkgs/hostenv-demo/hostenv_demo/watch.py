@@ -28,7 +28,7 @@ def progress_of(job: Document) -> Progress | None:
         return None
     done = sum(action["status"] == "success" for action in actions)
     running = (f"{each['node']} {each['op']}" for each in actions if each["status"] == "running")
-    now = next(running, "the nodes have yet to notice")
+    now = next(running, "waiting for the nodes")
     return Progress(now, done, len(actions))
 
 

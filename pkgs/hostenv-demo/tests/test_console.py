@@ -55,8 +55,6 @@ def test_progress_is_what_the_job_has_behind_it() -> None:
         {"node": "node-b", "op": "activate", "status": "queued"},
     ]
     assert progress_of({"state": "waiting", "actions": rows}) == Progress("node-b restore", 1, 3)
-    assert progress_of({"state": "waiting", "actions": rows[2:]}) == Progress(
-        "the nodes have yet to notice", 0, 1
-    )
+    assert progress_of({"state": "waiting", "actions": rows[2:]}) == Progress("waiting for the nodes", 0, 1)
     assert progress_of({"state": "succeeded", "actions": rows}) is None
     assert progress_of({"state": "running", "actions": []}) is None
