@@ -117,16 +117,16 @@ def scripts(workdir: Path) -> dict[str, str]:
     python = shlex.quote(sys.executable)
     return {
         "bin/ssh": f'#!/bin/sh\nPATH=${{PATH#{here}/bin:}}\nexec ssh -F {here}/ssh/config "$@"\n',
-        "bin/hostenv-provider": f'#!/bin/bash\nexec {here}/bin/ssh provider "hostenv-provider ${{*@Q}}"\n',
+        "bin/hostenv-provider": f'#!/usr/bin/env bash\nexec {here}/bin/ssh provider "hostenv-provider ${{*@Q}}"\n',
         "bin/trigger-webhook": "#!/bin/sh\n"
         f'PYTHONPATH={path} exec {python} -m hostenv_demo.trigger --workdir {here} "$@"\n',
-        "enter": "#!/bin/bash\n"
+        "enter": "#!/usr/bin/env bash\n"
         "# A shell with the run's own tools; with arguments, runs them there.\n"
         f"export PATH={here}/bin:$PATH CURL_HOME={here}/curl\n"
         '[[ $# == 0 ]] || exec "$@"\n'
         "echo 'Here: hostenv-provider, trigger-webhook, ssh provider|node-a|node-b,"
         f" curl http://{VIRTUAL_HOST}/ (exit leaves)' >&2\n"
-        'exec "${SHELL:-/bin/bash}" -i\n',
+        'exec "${SHELL:-bash}" -i\n',
     }
 
 
