@@ -115,9 +115,12 @@ def scripts(workdir: Path) -> dict[str, str]:
     here = shlex.quote(str(workdir))
     path = shlex.quote(f"{ROOT}/pkgs/hostenv-demo:{ROOT}/pkgs/hostenv-lab")
     python = shlex.quote(sys.executable)
+    # by its path: by its name it would find itself
+    ssh = shlex.quote(shutil.which("ssh") or "/usr/bin/ssh")
     return {
-        "bin/ssh": f'#!/bin/sh\nPATH=${{PATH#{here}/bin:}}\nexec ssh -F {here}/ssh/config "$@"\n',
-        "bin/hostenv-provider": f'#!/usr/bin/env bash\nexec {here}/bin/ssh provider "hostenv-provider ${{*@Q}}"\n',
+        "bin/ssh": f'#!/bin/sh\nexec {ssh} -F {here}/ssh/config "$@"\n',
+        "bin/hostenv-provider": "#!/usr/bin/env bash\n"
+        f'exec {here}/bin/ssh provider "hostenv-provider ${{*@Q}}"\n',
         "bin/trigger-webhook": "#!/bin/sh\n"
         f'PYTHONPATH={path} exec {python} -m hostenv_demo.trigger --workdir {here} "$@"\n',
         "enter": "#!/usr/bin/env bash\n"
