@@ -66,3 +66,11 @@ def test_after_the_last_stage_people_may_look_around() -> None:
 @pytest.mark.parametrize(("key", "agreed"), [("y", True), ("Y", True), ("n", False), ("\n", False)])
 def test_only_yes_is_yes(key: str, agreed: bool) -> None:
     assert Wizard(Console(io.StringIO()), pressing(iter(key)), WORDS).agrees("Shall it?") == agreed
+
+
+def test_after_a_failure_people_may_look_around_too() -> None:
+    stream = io.StringIO()
+    words = {**WORDS, "site": "http://127.0.0.1:8080"}
+    Wizard(Console(stream), pressing(iter("\n")), words).failed()
+    assert "The machines are still up" in stream.getvalue()
+    assert "     ls ./w/logs\n" in stream.getvalue()
