@@ -79,7 +79,7 @@ def _run(described: description.Description, folder: Path, options: Options, con
         if not options.automated:
             return _guide(lab, session, console, linked)
         found = summarise(session.play(SCRIPT, lambda _stage: None))
-        _judge(found, evidence, console)
+        _judge(found, console)
         return found.passed
 
 
@@ -108,7 +108,8 @@ def _guide(lab: Lab, session: Session, console: Console, linked: bool) -> bool:
         if hosts.available() and wizard.agrees("Shall hostctl add that line, until the run ends?"):
             _add_names(lab.workdir, console)
         found = summarise(session.play(SCRIPT, before))
-        _judge(found, lab.workdir / "evidence", console)
+        _judge(found, console)
+        _name_page(lab.workdir, console)
         (wizard.end if found.passed else wizard.failed)()
         return found.passed
 
@@ -128,22 +129,31 @@ def _parts(given: Mapping[str, Path]) -> dict[str, str]:
     }
 
 
-def _judge(found: Summary, evidence: Path, console: Console) -> None:
+def _judge(found: Summary, console: Console) -> None:
     console.info("")
     if not found.passed:
         console.error(f"{found.headline}. {found.explanation}")
-    console.info(f"   what happened, as a page: {evidence / REPORT}")
+
+
+def _name_page(folder: Path, console: Console) -> None:
+    page = folder / "evidence" / REPORT
+    # a run that could not begin has none
+    if page.exists():
+        console.info(f"what happened, as a page: {page}")
 
 
 def _tidy(folder: Path, options: Options, console: Console, passed: bool) -> None:
     if passed and not options.cleanup:
+        _name_page(folder, console)
         console.info(
             f"logs and evidence are in {folder}; remove it with: ./run-demo.sh --teardown --workdir {folder}"
         )
         return
     if not passed and options.keep_failed_workdir:
+        _name_page(folder, console)
         console.info(f"the work folder of the failed run is {folder}")
         return
     if not passed and (kept := workdir.keep_logs(folder)):
+        _name_page(kept, console)
         console.info(f"logs and evidence of the failed run are in {kept}")
     workdir.discard(folder)
