@@ -52,8 +52,7 @@ def check_url(url: str) -> str:
 def add_project(flake: str, name: str, url: str) -> str:
     """The text of `flake.nix` with one more project.
 
-    Its own inputs are never fetched (`flake = false`), and `ref=HEAD` keeps Nix from locking what is not
-    committed in a local work tree.
+    Its own inputs are never fetched (`flake = false`).
     Raises InvalidData if the markers are gone or the project is there already.
     """
     markers = _MARKERS.search(flake)
@@ -64,7 +63,9 @@ def add_project(flake: str, name: str, url: str) -> str:
     entries = {_entry_name(line): line for line in markers["entries"].splitlines() if _ENTRY.match(line)}
     if name in entries:
         raise InvalidData(f"flake.nix: project {name} is there already: remove its line to add it anew")
-    entries[name] = f'    {name} = {{ url = "{check_url(url)}?ref=HEAD"; flake = false; }};'
+    # Nix would lock what is not committed in a local work tree; of another host it cannot resolve `HEAD`.
+    query = "?ref=HEAD" if url.startswith("git+file:") else ""
+    entries[name] = f'    {name} = {{ url = "{check_url(url)}{query}"; flake = false; }};'
     text = "".join(f"{entries[each]}\n" for each in sorted(entries))
     return flake[: markers.start("entries")] + text + flake[markers.end("entries") :]
 

@@ -12,7 +12,7 @@ def test_projects_are_added_in_order_between_the_markers() -> None:
     lines = [line.strip() for line in flake.splitlines()]
     begin = next(index for index, line in enumerate(lines) if line.startswith("# begin projects"))
     assert lines[begin + 1 : begin + 4] == [
-        'demo__drupal = { url = "git+https://example.org/a/b.git?ref=HEAD"; flake = false; };',
+        'demo__drupal = { url = "git+https://example.org/a/b.git"; flake = false; };',
         'demo__shop = { url = "git+file:///srv/project?ref=HEAD"; flake = false; };',
         "# end projects",
     ]

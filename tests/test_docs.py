@@ -1,0 +1,128 @@
+"""What documents tell people to type: every link leads somewhere, every command does what it is there for."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hostenv_lab import description, record
+from hostenv_lab.lab import Lab
+
+TREE = Path(__file__).parents[1]
+DOCUMENTS = sorted([TREE / "README.md", TREE / "CONTRIBUTING.md", *(TREE / "docs").glob("*.md")])
+# the address in the documents leads to the demo's project instead
+SCRIPT = """
+import shlex
+
+start_all()
+for machine in machines:
+    machine.wait_for_unit("multi-user.target", None, 300)
+provider.succeed(
+    "cp -rL /etc/hostenv-demo/project /srv/web && chmod -R u+w /srv/web",
+    "chown -R hostenv-provider: /srv/web",
+    "git config --system url./srv/web.insteadOf https://git.example.org/shop/web.git",
+)
+git = "runuser -u hostenv-provider -- git -C /srv/web -c user.name=A -c user.email=a@hostenv.test"
+for words in ("init -q -b main", "add --all", "commit -q -m site"):
+    provider.succeed(f"{git} {words}")
+for command in COMMANDS["provider"]:
+    if "migrate" in command:
+        units = ("hostenv-provider.service", "hostenv-git.socket", "hostenv-backups.service", "nginx.service")
+        provider.succeed(f"systemctl start {' '.join(units)}")
+        for machine in (node_a, node_b):
+            token = provider.succeed(f"hostenv-provider comin-tokens --show {machine.name}").strip()
+            machine.execute(f"umask 377; echo {token} > /etc/hostenv/node-token")
+        # the documents' addresses are examples of the Internet's; these are the lab's
+        lookups = [provider.succeed(f"getent ahostsv4 {name}") for name in ("node-a", "node-b")]
+        addresses = [lines.split()[0] for lines in lookups]
+        operator = "runuser -u hostenv-provider -- git -c user.name=A -c user.email=a@hostenv.test"
+        provider.succeed(
+            f"{operator} clone -q /var/lib/hostenv-provider/git/provider.git /tmp/operator",
+            f"sed -i 's/192.0.2.11/{addresses[0]}/' /tmp/operator/provider.json",
+            f"sed -i 's/192.0.2.12/{addresses[1]}/' /tmp/operator/provider.json",
+            f"{operator} -C /tmp/operator commit -qam addresses",
+            f"{operator} -C /tmp/operator push -q",
+        )
+    provider.succeed(command, timeout=300)
+for command in COMMANDS["node"]:
+    # the activation is not running all the time, which `systemctl status` tells by 3
+    status, output = node_b.execute(command.replace("journalctl", "journalctl --no-pager"), timeout=60)
+    t.assertIn(status, (0, 3), output)
+# Nix must not take an address that it fetched a moment ago for up to date
+provider.succeed(f"{git} commit -q --allow-empty -m more")
+head = provider.succeed(f"{git} rev-parse HEAD").strip()
+provider.succeed("hostenv-provider trigger shop__web/main && hostenv-provider jobs --follow", timeout=300)
+provider.succeed(f"grep -q {head} /var/lib/hostenv-provider/repo/generated/plan.json")
+t.assertIn("hostenv demo", provider.succeed("curl -fsS -H 'Host: demo.hostenv.local' http://node-b/"))
+"""
+
+
+def fenced(document: Path) -> list[str]:
+    """The lines of blocks that are commands: no language, or `console`."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for language, text in blocks if language in ("", "console") for line in text.splitlines()]
+    return [line for line in lines if re.match(r"(\./|[a-z][a-z0-9-]* )", line)]
+
+
+def inline(document: Path) -> list[str]:
+    """Commands in running text that have all their arguments."""
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", document.read_text())
+    return [span for span in spans if re.match(r"(\./[a-z-]+\.sh|hostenv-provider [a-z])", span)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
+    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert not missing
+
+
+def test_every_file_that_is_named_exists() -> None:
+    text = (TREE / "docs/how-it-works.md").read_text()
+    folders = {
+        "P": TREE / "pkgs/hostenv-provider/hostenv_provider",
+        "N": TREE / "pkgs/hostenv-node/hostenv_node",
+    }
+    named = re.findall(r"`([PN])/([^`]+)`", text)
+    assert len(named) > 10
+    assert not [name for letter, name in named if not (folders[letter] / name).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+def test_scripts_know_the_flags_that_are_shown(document: Path) -> None:
+    for command in [*fenced(document), *inline(document)]:
+        if not re.match(r"\./[a-z-]+\.sh", command):
+            continue
+        script, *words = command.split()
+        if script == "./run-tests.sh":
+            assert (TREE / script).is_file()
+            continue
+        shown = subprocess.run(
+            [TREE / script, "--help"], check=True, capture_output=True, text=True, timeout=60
+        )
+        assert not [word for word in words if word.startswith("--") and word not in shown.stdout], command
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
+    order = ("nixos.md", "project.md", "troubleshooting.md")
+    found = [command for name in order for command in fenced(TREE / "docs" / name)]
+    found += [command for name in order for command in inline(TREE / "docs" / name)]
+    told = [word for word in dict.fromkeys(found) if word.startswith("hostenv-provider ")]
+    complete = [command for command in told if not re.search(r"\b(NODE|ENV|KEY|JOB)\b|init$", command)]
+    # a job is started before it is followed
+    complete.sort(key=lambda command: (" jobs" in command, "migrate" in command))
+    commands = {
+        "provider": complete,
+        "node": [word for word in found if re.match(r"(systemctl|journalctl|comin) ", word)],
+    }
+    assert any("migrate" in command for command in complete)
+    assert len(commands["node"]) >= 3
+    script = tmp_path / "script.py"
+    script.write_text(f"COMMANDS = {json.dumps(commands)}\n{SCRIPT}")
+    workdir = tmp_path / "lab"
+    with Lab(description.load(TREE / "tests/lab/machines.toml"), workdir, "container") as lab:
+        lab.driver.run_script(script)
+    record.teardown(workdir)
