@@ -101,6 +101,7 @@ def ensure(
         partial = final.with_suffix(".partial")
         _remove(partial)
         require_space(partial.parent, _NEEDED_MIB)
+        umask = os.umask(0o022)
         try:
             partial.mkdir()
             _build(description, partial, groups)
@@ -108,6 +109,8 @@ def ensure(
         except BaseException:
             _remove(partial)
             raise
+        finally:
+            os.umask(umask)
         return Image(final)
 
 

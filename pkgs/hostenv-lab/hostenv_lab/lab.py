@@ -1,6 +1,7 @@
 """One run: the machines of a description, from the image to the last trace of them."""
 
 import contextlib
+import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,6 +89,8 @@ class Lab:
     def _open(self) -> None:
         host.check(self._choice)
         given = self._checked_substitutes()
+        # what is laid into machines must be readable there, whatever the caller's own files shall be
+        self._stack.callback(os.umask, os.umask(0o022))
         self._run = record.create(self.workdir)
         logs = self.workdir / "logs"
         for folder in (logs, self._output_dir):

@@ -46,6 +46,18 @@ def test_a_test_script_finds_the_semantics_of_the_nixos_driver(tmp_path: Path, t
     assert not (workdir / "machines").exists()
 
 
+def test_the_callers_umask_is_not_the_machines(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text('machine.succeed("runuser -u nobody -- ls /etc/hostname")\n')
+    umask = os.umask(0o077)
+    try:
+        with Lab(bare("alpha"), tmp_path / "work", MACHINES) as lab:
+            lab.driver.run_script(script)
+    finally:
+        left = os.umask(umask)
+    assert left == 0o077
+
+
 def test_ports_and_sockets_answer_on_this_host(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.2", 0)) as taken:
         port = taken.getsockname()[1]

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 from hostenv_lab.parallel import in_parallel, undisturbed
@@ -21,6 +22,15 @@ def test_every_item_is_tried_and_failures_are_named() -> None:
     assert [(item, str(error)) for item, error in failed] == [(2, "two")]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_waits_for_all_of_them() -> None:
     ended = threading.Event()
     interrupted = threading.Event()

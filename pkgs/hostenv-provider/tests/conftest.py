@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import os
 import shutil
 import socket
 import threading
@@ -28,6 +29,15 @@ from hostenv_provider.store import Store
 from hostenv_provider.tokens import TokenFile
 
 URL = "git+https://git.example.org/demo.git"
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Commands set their own, as processes that end; the tests go on."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @dataclass
