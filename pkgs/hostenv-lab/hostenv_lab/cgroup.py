@@ -75,21 +75,21 @@ class ControlGroup:
     def kill(self, machine: str = "") -> None:
         """End every process of a machine, or of the run, and remove the emptied groups.
 
-        Raises HostenvError if processes outlive SIGKILL for 20 seconds.
+        Raises HostenvError if processes outlive SIGKILL for 20 seconds, or the groups do.
         """
         tops = [hierarchy.root / self._name / machine for hierarchy in self._hierarchies]
         limit = time.monotonic() + _EMPTY_WITHIN
-        while pids := {pid for top in tops for pid in _members(top)}:
-            _kill(pids, limit)
-            if time.monotonic() > limit:
-                raise HostenvError(
-                    f"processes {sorted(pids)} of {self._name} do not end: look at their state"
-                )
-        # a group stays busy for a moment after its last process
+        # A process that was just being started may join an emptied group, so it is emptied until it is gone;
+        # and a group stays busy for a moment after its last process.
         while not all(_remove(top) for top in tops):
+            pids = {pid for top in tops for pid in _members(top)}
             if time.monotonic() > limit:
-                raise HostenvError(f"the control group {self._name} cannot be removed")
-            time.sleep(0.01)
+                left = f"processes {sorted(pids)} do not end" if pids else "it is empty"
+                raise HostenvError(f"the control group {self._name} cannot be removed: {left}")
+            if pids:
+                _kill(pids, limit)
+            else:
+                time.sleep(0.01)
 
 
 def _kill(pids: set[int], limit: float) -> None:
