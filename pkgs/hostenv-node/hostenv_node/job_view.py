@@ -1,7 +1,7 @@
 """A job as its action rows show it (contract 4, `GET …/actions?all=1`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hostenv_node.errors import HostenvError
 
@@ -45,10 +45,6 @@ class JobView:
     def verified(self, user: str) -> bool:
         """Whether the environment has passed the job's commit point (contract 7)."""
         return self.state == "succeeded" or self.status(PROVIDER, "verify", user) == "success"
-
-    def with_state(self, state: str) -> "JobView":
-        """The same rows under another state."""
-        return replace(self, state=state)
 
 
 def _row(value: object) -> Row:
