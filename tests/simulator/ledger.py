@@ -53,12 +53,11 @@ class Ledger:
         self._begun.add(job_id)
 
     def failed(self) -> None:
-        """A removal or a replacement that was begun may have left anything, until the next job."""
-        for user, node in self._deployed.items():
+        """What runs after a removal that was begun is unknown, until the next job."""
+        for user in self._deployed:
             deployment = self.store.deployment(user)
             if deployment is not None and deployment.environment["enable"] is False:
                 self._doubtful.add(user)
-                self._sites.give_up(user, node)
 
     def placed(self, job_id: str, change: Deploy | Retire) -> None:
         """An environment has got or lost its place; at a commit point all rows must be there."""

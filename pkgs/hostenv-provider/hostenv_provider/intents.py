@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import Environment
 from hostenv_provider.schema import Value
 
@@ -76,6 +77,8 @@ def derive_actions(
     `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the
     nodes that hold an old copy of an environment: each is told again to deactivate it. `migration_sources`
     overrides a previous placement; a copy deployed on a third node is then deactivated like a stale one.
+    Raises HostenvError if that would replace the data of the copy that is deployed: a job that failed then
+    would leave neither the old data in place nor the site up.
     """
     actions: dict[str, list[Action]] = {}
     for user in sorted({*deployed, *planned, *stale}):
@@ -145,6 +148,11 @@ def _user_actions(
         elif deployed.environment != planned.comparable():
             result.append((target, Action("reload", user, target, target)))
     else:
+        if last == target:
+            raise HostenvError(
+                f"{user} is deployed on {target}, where the copy of {source} would replace its data; to go"
+                f" back to that copy, place it there: --to {source} --migration-source {user}={source}"
+            )
         if migrations:
             result.append((source, Action("backup", user, source, target, migrations)))
             result.append((target, Action("restore", user, source, target, migrations)))

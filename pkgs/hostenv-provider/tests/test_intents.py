@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hostenv_provider.errors import InvalidData
+from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.intents import Action, Deployed, derive_actions, intent_document, verify_actions
 from hostenv_provider.plan import Environment, Source
 from hostenv_provider.schema import Application
@@ -145,7 +145,7 @@ def test_migration_source_of_what_was_never_deployed() -> None:
 
 
 def test_a_stale_migration_source_is_deactivated_once() -> None:
-    actions = derive(environment("b"), environment("b"), frozenset({"a"}), source="a")
+    actions = derive(environment("b"), environment("c"), frozenset({"a"}), source="a")
 
     assert [op for op, *_ in actions["a"]] == ["backup", "deactivate"]
 
@@ -162,6 +162,13 @@ def test_a_stale_copy_that_shall_be_the_deployed_one_is_activated() -> None:
         "b": [("deactivate", "b", "a", ())],
     }
     assert derive(None, environment("a"), source="a") == {"a": [("activate", "a", "a", ())]}
+
+
+def test_another_copy_never_replaces_the_data_of_the_deployed_one() -> None:
+    with pytest.raises(
+        HostenvError, match=f"{USER} is deployed on b, where the copy of a would replace its data"
+    ):
+        derive(environment("b"), environment("b"), frozenset({"a"}), source="a")
 
 
 def test_what_was_half_removed_is_activated_anew() -> None:
