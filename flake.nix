@@ -94,7 +94,10 @@
             program = lib.getExe' package program;
             meta.description = package.meta.description;
           };
-          demo = app pkgs.hostenv-demo "hostenv-demo";
+          demo = app (import ./tests/demo.nix {
+            inherit pkgs;
+            hostenv = self.nixosModules;
+          }) "hostenv-demo-nixos";
         in
         {
           inherit demo;
@@ -108,6 +111,7 @@
         default = pkgs.mkShellNoCC {
           packages = [
             (pkgs.python3.withPackages (ps: [
+              ps.greenlet
               ps.hypothesis
               ps.mypy
               ps.pytest

@@ -1,7 +1,7 @@
 """Nodes: their disks and comin are made up, the switch and the agent are the real ones."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,7 @@ class Machine:
         self.comin_task: Task | None = None
         self.wanted = False
         """Whether somebody asked for an activation that has not begun."""
+        self._switches = False
         self.selected: Commit | None = None
         self.broken: Commit | None = None
         self.config = _Config(
@@ -175,6 +176,17 @@ class Machine:
             self.disk.generation = Generation(str(value["commit"]), Path(str(value["toplevel"])))
         self.faults.point()
 
+    @contextmanager
+    def switching(self) -> Iterator[None]:
+        """The lock of a switch: comin and the agent wait for each other."""
+        while self._switches:
+            self.faults.leave()
+        self._switches = True
+        try:
+            yield
+        finally:
+            self._switches = False
+
     def ensure_users(self, *_: object) -> None:
         if self.faults.happens("switch"):
             raise HostenvError("uid 1002 exists and is not hostenv's")
@@ -260,7 +272,7 @@ def on_made_up_disks(machines: Mapping[str, Machine]) -> Iterator[None]:
         (generation, "write_json", write_json),
         (Generation, "recorded", recorded),
         (switch, "write_json", write_json),
-        (switch, "locked", nullcontext),
+        (switch, "locked", lambda path: by_path(path).switching()),
         (switch, "ensure_users", ensure_users),
         (switch, "profile_target", profile_target),
         (node_agent, "profile_target", profile_target),

@@ -1,13 +1,13 @@
 """Programs that run one at a time and may be left, or killed, wherever they touch their surroundings.
 
-Each program runs in a thread of its own, but only one thread has the baton. So the product's ordinary
-blocking code runs unchanged, and the same random numbers give the same schedule.
+Each program runs in a greenlet of its own. So the product's ordinary blocking code runs unchanged, and the
+same random numbers give the same schedule.
 """
 
 import random
-import threading
-from _thread import LockType, allocate_lock
 from collections.abc import Callable
+
+from greenlet import greenlet
 
 
 class Killed(BaseException):
@@ -19,45 +19,25 @@ class Task:
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
         self.name = name
-        self.work = work
-        self.done = False
         self.killed = False
-        self.error: BaseException | None = None
-        self.thread: _Thread | None = None
+        self._work = work
+        self.program = greenlet(self._run)
 
-
-class _Thread:
-    """A thread that runs task after task, for threads are dear to make."""
-
-    def __init__(self) -> None:
-        self.task: Task | None = None
-        self.go: LockType = allocate_lock()
-        self.back: LockType = allocate_lock()
-        self.go.acquire()
-        self.back.acquire()
-        threading.Thread(target=self._run, daemon=True).start()
+    @property
+    def done(self) -> bool:
+        """Whether it has come to its end."""
+        return bool(self.program.dead)
 
     def _run(self) -> None:
-        while True:
-            self.go.acquire()
-            task = self.task
-            assert task is not None
-            try:
-                if not task.killed:
-                    task.work()
-            except Killed:
-                pass
-            except BaseException as error:
-                task.error = error
-            task.done = True
-            self.back.release()
-
-
-_idle: list[_Thread] = []
+        try:
+            if not self.killed:
+                self._work()
+        except Killed:
+            pass
 
 
 class Scheduler:
-    """Passes the baton: `resume` gives it to a task, `point` may give it back."""
+    """`resume` lets a task run, `point` may leave it."""
 
     def __init__(self, rng: random.Random, preemption: float) -> None:
         self._random = rng.random
@@ -69,28 +49,17 @@ class Scheduler:
         """Let a task go on to the next point where it is left, or to its end; raises what it raised."""
         assert self.current is None
         assert not task.done
-        if task.thread is None:
-            task.thread = _idle.pop() if _idle else _Thread()
-            task.thread.task = task
-        thread = task.thread
         self.current = task
-        thread.go.release()
-        thread.back.acquire()
-        self.current = None
-        if task.done:
-            thread.task = None
-            _idle.append(thread)
-            if task.error is not None:
-                raise task.error
+        try:
+            task.program.switch()
+        finally:
+            self.current = None
 
     def kill(self, task: Task) -> None:
         """End a task where it is."""
         task.killed = True
-        if task.thread is None:
-            task.done = True
-        else:
-            while not task.done:
-                self.resume(task)
+        while not task.done:
+            self.resume(task)
 
     def point(self, *, leave: bool = False) -> None:
         """A moment at which other programs may go on, or this one may die; outside of tasks, nothing."""
@@ -100,9 +69,6 @@ class Scheduler:
         if task.killed:
             raise Killed
         if leave or self._random() < self.preemption:
-            thread = task.thread
-            assert thread is not None
-            thread.back.release()
-            thread.go.acquire()
+            task.program.parent.switch()
             if task.killed:
                 raise Killed
