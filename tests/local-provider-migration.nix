@@ -34,18 +34,12 @@ let
   '';
 
   # the host's way to a node, for people who want to see the site move
-  reachable = address: {
-    virtualisation.forwardPorts = [
-      {
-        from = "host";
-        host = {
-          inherit address;
-          port = 8080;
-        };
-        guest.port = 80;
-      }
-    ];
-  };
+  reachable =
+    address:
+    import ./reachable.nix {
+      inherit address;
+      ports."8080" = 80;
+    };
 in
 {
   name = "hostenv-migration";

@@ -4,7 +4,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hostenv_lab import host
@@ -21,12 +21,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 ok, 1 failed, 2 usage, 130 aborted (contract 9)."""
     options = _parser().parse_args(arguments)
     console = Console(color=not options.no_color)
+
+    def work() -> int:
+        if options.teardown:
+            return _teardown(options.workdir, console)
+        with console:
+            return _run(options, console)
+
+    return answer(work)
+
+
+def answer(work: Callable[[], int]) -> int:
+    """The exit status of a run, which is told in one line what it raises (contract 9)."""
     try:
         with ending_signals():
-            if options.teardown:
-                return _teardown(options.workdir, console)
-            with console:
-                return _run(options, console)
+            return work()
     except HostenvError as error:
         _complain(str(error))
         return _FAILED
@@ -101,17 +110,19 @@ def _drupal(text: str) -> Path:
 def _run(options: argparse.Namespace, console: Console) -> int:
     comin = options.comin or (Path(found) if (found := shutil.which("comin")) else None)
     given = {name: path for name, path in (("comin", comin), ("drupal", options.drupal)) if path}
-    passed = demo.run(
-        demo.Options(
-            machines=options.machines,
-            workdir=options.workdir,
-            automated=options.automated,
-            cleanup=options.cleanup,
-            keep_failed_workdir=options.keep_failed_workdir,
-            given=given,
-        ),
-        console,
+    chosen = demo.Options(
+        machines=options.machines,
+        workdir=options.workdir,
+        automated=options.automated,
+        cleanup=options.cleanup,
+        keep_failed_workdir=options.keep_failed_workdir,
+        given=given,
     )
+    return verdict(demo.run(chosen, console), console)
+
+
+def verdict(passed: bool, console: Console) -> int:
+    """Say how a run ended; returns its exit status."""
     if not passed:
         console.error("The demo failed.")
         return _FAILED

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hostenv_lab.errors import HostenvError, MachineError
-from hostenv_lab.machine import BaseMachine
 
 from hostenv_demo import evidence, report
 from hostenv_demo.evidence import Recorder
+from hostenv_demo.machines import Machine
 from hostenv_demo.names import ENVIRONMENT
 from hostenv_demo.provider_service import ProviderService
 from hostenv_demo.visitors import NOTE_PREFIX
@@ -56,12 +56,12 @@ class Collector:
         with contextlib.suppress(*_UNAVAILABLE):
             self._recorder.document(evidence.JOBS, self._service.jobs())
 
-    def versions(self, machines: Sequence[BaseMachine]) -> None:
+    def versions(self, machines: Sequence[Machine]) -> None:
         """The programs of each machine that is up."""
         found = {machine.name: _versions(machine) for machine in machines if machine.is_up()}
         self._recorder.document(evidence.VERSIONS, found)
 
-    def notes(self, node: BaseMachine) -> None:
+    def notes(self, node: Machine) -> None:
         """Which of the notes that visitors were promised are in that node's database."""
         query = f"SELECT note FROM hostenv_demo_note WHERE note LIKE '{NOTE_PREFIX} %'"
         command = shlex.join(["su", "-", ENVIRONMENT, "-c", shlex.join(["mysql", "-N", "-e", query])])
@@ -72,7 +72,7 @@ class Collector:
                 notes = evidence.lost_notes(requests, frozenset(lines.splitlines()))
                 self._recorder.document(evidence.NOTES, asdict(notes))
 
-    def service_log(self, provider: BaseMachine, path: Path) -> None:
+    def service_log(self, provider: Machine, path: Path) -> None:
         """The journal of the service, as `logs/provider-service.log`."""
         with contextlib.suppress(*_UNAVAILABLE):
             if provider.is_up():
@@ -89,7 +89,7 @@ class Collector:
         return found
 
 
-def _versions(machine: BaseMachine) -> dict[str, str]:
+def _versions(machine: Machine) -> dict[str, str]:
     try:
         _, lines = machine.execute(_VERSIONS, timeout=_TIMEOUT)
     except _UNAVAILABLE:

@@ -1,6 +1,7 @@
 """One run of the demo: machines, the test script, what is left afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,12 +9,13 @@ from hostenv_lab import description
 from hostenv_lab.errors import HostenvError
 from hostenv_lab.host import Choice
 from hostenv_lab.lab import Lab
-from hostenv_lab.log import Event
+from hostenv_lab.log import Event, Sink
 
 from hostenv_demo import hosts, keys, packages, shell, workdir
 from hostenv_demo.console import Console
 from hostenv_demo.doorway import Doorway
-from hostenv_demo.evidence import REPORT, Recorder
+from hostenv_demo.evidence import FOLDER, REPORT, Recorder
+from hostenv_demo.machines import Machines
 from hostenv_demo.names import LINK, NODES, ROOT
 from hostenv_demo.provider_service import SOCKET
 from hostenv_demo.session import Session, sites
@@ -36,21 +38,42 @@ class Options:
     given: Mapping[str, Path] = field(default_factory=dict)
 
 
+# Makes the machines of a run, given its work folder and who is to be told what happens; entering the context
+# may raise HostenvError.
+MakeMachines = Callable[[Path, Sink], AbstractContextManager[Machines]]
+
+
 def run(options: Options, console: Console) -> bool:
+    """Run the whole demo on the lab's machines; False if it failed. Ends as `run_on` does."""
+    described = description.load(DESCRIPTION)
+
+    def lab(folder: Path, tell: Sink) -> Lab:
+        return Lab(
+            described,
+            folder,
+            options.machines,
+            given=options.given,
+            on_event=tell,
+            output_dir=folder / FOLDER,
+        )
+
+    if not options.automated:
+        keys.check()
+    packages.ensure(options.machines, () if options.automated else shell.missing_packages())
+    return run_on(lab, options, console)
+
+
+def run_on(make: MakeMachines, options: Options, console: Console) -> bool:
     """Run the whole demo; False if it failed.
 
     Raises HostenvError if it could not begin, KeyboardInterrupt if the user aborted. Whatever happens,
     machines and network of the run are gone afterwards; the work folder stays unless the run succeeded and
     `cleanup` was asked for, or was aborted.
     """
-    described = description.load(DESCRIPTION)
-    if not options.automated:
-        keys.check()
-    packages.ensure(options.machines, () if options.automated else shell.missing_packages())
     folder = workdir.make(options.workdir)
     try:
         try:
-            passed = _run(described, folder, options, console)
+            passed = _run(make, folder, options, console)
         finally:
             hosts.remove(folder)
     except KeyboardInterrupt:
@@ -63,31 +86,30 @@ def run(options: Options, console: Console) -> bool:
     return passed
 
 
-def _run(described: description.Description, folder: Path, options: Options, console: Console) -> bool:
-    evidence = folder / "evidence"
+def _run(make: MakeMachines, folder: Path, options: Options, console: Console) -> bool:
+    evidence = folder / FOLDER
     recorder = Recorder(evidence)
 
     def tell(event: Event) -> None:
         recorder.event(event)
         console(event)
 
-    lab = Lab(described, folder, options.machines, given=options.given, on_event=tell, output_dir=evidence)
-    with lab:
+    with make(folder, tell) as machines:
         linked = workdir.link(folder)
-        console.logs = tuple(folder / "logs" / f"{machine.name}.log" for machine in described.machines)
-        session = Session(lab, recorder, evidence, console, _parts(options.given))
+        console.logs = tuple(folder / "logs" / f"{machine.name}.log" for machine in machines.driver.machines)
+        session = Session(machines, recorder, evidence, console, _parts(options.given))
         if not options.automated:
-            return _guide(lab, session, console, linked)
+            return _guide(machines, session, console, linked)
         found = summarise(session.play(SCRIPT, lambda _stage: None))
         _judge(found, console)
         return found.passed
 
 
-def _guide(lab: Lab, session: Session, console: Console, linked: bool) -> bool:
-    nodes = sites(lab)
+def _guide(machines: Machines, session: Session, console: Console, linked: bool) -> bool:
+    folder, nodes = machines.workdir, sites(machines)
     with Doorway(nodes) as door:
-        shell.prepare(lab.workdir, lab.endpoints, door.url)
-        place = f"./{LINK}" if linked else str(lab.workdir)
+        shell.prepare(folder, machines.endpoints, door.url)
+        place = f"./{LINK}" if linked else str(folder)
         words = {
             "enter": f"{place}/enter",
             "a": nodes[NODES[0]],
@@ -97,19 +119,19 @@ def _guide(lab: Lab, session: Session, console: Console, linked: bool) -> bool:
             "socket": f"{place}/{SOCKET}",
         }
         wizard = Wizard(console, keys.read, words)
-        machines = lab.driver.machines
 
         def before(stage: str) -> None:
-            if not shell.is_open(lab.workdir) and all(machine.is_up() for machine in machines):
-                shell.let_in(lab.workdir, machines, lab.endpoints)
+            everyone = machines.driver.machines
+            if not shell.is_open(folder) and all(machine.is_up() for machine in everyone):
+                shell.let_in(folder, everyone, machines.endpoints)
             wizard.before(stage)
 
         wizard.begin(shell.hosts_line(door.url))
         if hosts.available() and wizard.agrees("Shall hostctl add that line, until the run ends?"):
-            _add_names(lab.workdir, console)
+            _add_names(folder, console)
         found = summarise(session.play(SCRIPT, before))
         _judge(found, console)
-        _name_page(lab.workdir, console)
+        _name_page(folder, console)
         (wizard.end if found.passed else wizard.failed)()
         return found.passed
 
@@ -136,7 +158,7 @@ def _judge(found: Summary, console: Console) -> None:
 
 
 def _name_page(folder: Path, console: Console) -> None:
-    page = folder / "evidence" / REPORT
+    page = folder / FOLDER / REPORT
     # a run that could not begin has none
     if page.exists():
         console.info(f"what happened, as a page: {page}")

@@ -23,6 +23,8 @@ EVENTS, REQUESTS, ACTIONS = "events.jsonl", "requests.jsonl", "actions.jsonl"
 JOBS, RUN, VERSIONS, NOTES = "jobs.json", "run.json", "versions.json", "notes.json"
 # written by tests/script.py
 CHECKSUMS = {"before": "checksums-before.json", "after": "checksums-after.json"}
+# in the work folder
+FOLDER = "evidence"
 REPORT = "report.html"
 
 

@@ -1,15 +1,15 @@
-"""Runs the test script on the machines of a lab, with visitors on the site, and collects the evidence."""
+"""Runs the test script on machines, with visitors on the site, and collects the evidence."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hostenv_lab.driver import explain
-from hostenv_lab.lab import Lab
 
 from hostenv_demo.collect import Collector
 from hostenv_demo.console import Console
 from hostenv_demo.evidence import Evidence, Recorder
+from hostenv_demo.machines import Machines
 from hostenv_demo.names import NODES
 from hostenv_demo.provider_service import ProviderService
 from hostenv_demo.stages import STAGES
@@ -23,15 +23,20 @@ class Session:
     """One run of the script. `parts` says, for the report, which comin and which Drupal run."""
 
     def __init__(
-        self, lab: Lab, recorder: Recorder, evidence: Path, console: Console, parts: Mapping[str, str]
+        self,
+        machines: Machines,
+        recorder: Recorder,
+        evidence: Path,
+        console: Console,
+        parts: Mapping[str, str],
     ) -> None:
-        self._lab = lab
+        self._machines = machines
         self._recorder = recorder
         self._console = console
-        self._parts = {"machines": lab.kind, **parts}
-        self._service = ProviderService(lab.workdir)
+        self._parts = {"machines": machines.kind, **parts}
+        self._service = ProviderService(machines.workdir)
         self._collector = Collector(recorder, evidence, self._service)
-        self._visitors = Visitors(sites(lab), recorder.request)
+        self._visitors = Visitors(sites(machines), recorder.request)
 
     def play(self, script: Path, before: Callable[[str], None]) -> Evidence:
         """Run the script, calling `before` with the name of each stage; returns what is known of the run.
@@ -42,7 +47,7 @@ class Session:
         with JobsWatch(self._service, self._recorder) as watch:
             self._console.progress = watch.progress
             try:
-                self._lab.driver.run_script(script, subtest=self._accompanied(before))
+                self._machines.driver.run_script(script, subtest=self._accompanied(before))
             except Exception as raised:
                 error = explain(raised, script)
                 self._console.error(error)
@@ -57,7 +62,7 @@ class Session:
             if name in STAGES and STAGES[name].visitors:
                 self._visitors.start()
             try:
-                with self._lab.driver.subtest(name):
+                with self._machines.driver.subtest(name):
                     yield
             finally:
                 self._visitors.stop()
@@ -65,14 +70,16 @@ class Session:
         return subtest
 
     def _collect(self, error: str | None) -> Evidence:
-        machines = {machine.name: machine for machine in self._lab.driver.machines}
+        machines = {machine.name: machine for machine in self._machines.driver.machines}
         self._collector.jobs()
         self._collector.versions(list(machines.values()))
         self._collector.notes(machines[_NODE_B])
-        self._collector.service_log(machines["provider"], self._lab.workdir / "logs" / "provider-service.log")
+        self._collector.service_log(
+            machines["provider"], self._machines.workdir / "logs" / "provider-service.log"
+        )
         return self._collector.finish(error, self._parts)
 
 
-def sites(lab: Lab) -> dict[str, str]:
+def sites(machines: Machines) -> dict[str, str]:
     """Where each node's sites answer on this host."""
-    return {node: lab.endpoints[node] for node in NODES}
+    return {node: machines.endpoints[node] for node in NODES}

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hostenv_lab import run
-from hostenv_lab.machine import BaseMachine
 
+from hostenv_demo.machines import Machine
 from hostenv_demo.names import ENVIRONMENT, ROOT, VIRTUAL_HOST
 
 SITE_NAMES = (VIRTUAL_HOST, f"{ENVIRONMENT}.demo.hostenv.test")
@@ -52,7 +52,7 @@ def prepare(workdir: Path, endpoints: Mapping[str, str], site: str) -> None:
         run.run(["git", "-C", str(workdir), "add", "flake.nix"], timeout=_TIMEOUT)
 
 
-def let_in(workdir: Path, machines: Sequence[BaseMachine], endpoints: Mapping[str, str]) -> None:
+def let_in(workdir: Path, machines: Sequence[Machine], endpoints: Mapping[str, str]) -> None:
     """Start the machines' SSH servers, and let the run's key, and nobody else, in."""
     key = shlex.quote((workdir / "ssh" / "key.pub").read_text().strip())
     known = []

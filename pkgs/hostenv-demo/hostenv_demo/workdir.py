@@ -8,7 +8,7 @@ from pathlib import Path
 from hostenv_lab import image, record
 from hostenv_lab.errors import HostenvError
 
-from hostenv_demo import hosts
+from hostenv_demo import evidence, hosts
 from hostenv_demo.names import LINK
 
 PREFIX = "hostenv-local-vm-demo-"
@@ -77,7 +77,7 @@ def keep_logs(workdir: Path) -> Path | None:
         return None
     kept = image.cache_folder().parent / "hostenv-demo" / workdir.name
     try:
-        for name in ("logs", "evidence"):
+        for name in ("logs", evidence.FOLDER):
             shutil.copytree(workdir / name, kept / name, dirs_exist_ok=True)
     except OSError:
         # a full disk must not hide the failure itself

@@ -76,17 +76,21 @@ class Terminal:
         return bool(piece)
 
 
-@contextlib.contextmanager
-def wizard(folder: Path, arguments: Sequence[str]) -> Iterator[Terminal]:
+def wizard(folder: Path, arguments: Sequence[str]) -> contextlib.AbstractContextManager[Terminal]:
     """`run-demo.sh` in a terminal, started in `folder`."""
+    return terminal(folder, [str(REPOSITORY / "run-demo.sh"), *arguments])
+
+
+@contextlib.contextmanager
+def terminal(folder: Path, command: Sequence[str], **environment: str) -> Iterator[Terminal]:
+    """A program in a terminal, started in `folder`."""
     pid, master = pty.fork()
     if pid == 0:
         os.chdir(folder)
-        command = str(REPOSITORY / "run-demo.sh")
-        os.execve(command, [command, *arguments], {**os.environ, "TERM": "xterm"})
+        os.execve(command[0], list(command), {**os.environ, "TERM": "xterm", **environment})
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    terminal = Terminal(pid, master, folder)
+    found = Terminal(pid, master, folder)
     try:
-        yield terminal
+        yield found
     finally:
-        terminal.close()
+        found.close()

@@ -1,0 +1,100 @@
+"""The wizard when the NixOS test driver runs it: the same pauses on machines that are not the lab's."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hostenv_demo import evidence
+from hostenv_demo.stages import STAGES
+from hostenv_demo.summary import summarise
+from pty_session import PROMPT, REPOSITORY, Terminal, terminal
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+_PATH = ":".join(str(REPOSITORY / "pkgs" / name) for name in ("hostenv-demo", "hostenv-lab"))
+_COMMAND = re.compile(r"^     (\S.*)$", re.MULTILINE)
+_ABORTED = 130
+
+
+@contextlib.contextmanager
+def guided() -> Iterator[Terminal]:
+    """The driver in a terminal; its folder is short, for it holds sockets."""
+    with tempfile.TemporaryDirectory(prefix="nixos-") as made:
+        folder = Path(made)
+        command = [sys.executable, str(Path(__file__).parent / "nixos_driver.py"), str(folder / "lab")]
+        with terminal(folder, command, PYTHONPATH=_PATH, TMPDIR=made) as found:
+            yield found
+
+
+def work_folders(folder: Path) -> list[Path]:
+    return list(folder.glob("hostenv-local-vm-demo-*"))
+
+
+def test_all_stages_with_commands_evidence_and_each_machines_log() -> None:
+    with guided() as wizard:
+        for number, name in enumerate(STAGES, 1):
+            page = wizard.until(PROMPT)
+            shown = page[page.index(f"-- {number} of {len(STAGES)}: ") :]
+            assert name in " ".join(shown.split())
+            for command in _COMMAND.findall(shown):
+                done = subprocess.run(
+                    ["bash", "-c", command], cwd=wizard.folder, capture_output=True, text=True, timeout=300
+                )
+                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            wizard.press("\n")
+        assert "-- Done" in wizard.until(PROMPT)
+        wizard.press("\n")
+        assert wizard.exit_status() == 0, wizard.raw
+        # what the driver says goes to its own log, but for what it said before the wizard began
+        assert "subtest: " not in wizard.raw
+        (work,) = work_folders(wizard.folder)
+        assert "subtest: Boot" in (work / "logs" / "driver.log").read_text()
+        assert (work / "logs" / "node-b.log").read_text() == "node-b login:\n"
+        assert (work / "logs" / "provider-service.log").stat().st_size
+        found = summarise(evidence.load(work / "evidence"))
+        assert found.passed
+        assert found.reads > 0
+        assert "NixOS VMs" in (work / "evidence" / "report.html").read_text()
+        teardown = [REPOSITORY / "run-demo.sh", "--teardown", "--workdir", work]
+        subprocess.run(teardown, cwd=wizard.folder, check=True, timeout=120)
+        assert work_folders(wizard.folder) == []
+
+
+@pytest.mark.parametrize("key", ["a", "\x03"])
+def test_an_abort_ends_the_machines_and_removes_the_folder(key: str) -> None:
+    with guided() as wizard:
+        wizard.until(PROMPT)
+        wizard.press("\n")
+        wizard.until(PROMPT)
+        (work,) = work_folders(wizard.folder)
+        assert (work / "runtime").is_dir()
+        wizard.press(key)
+        assert wizard.exit_status() == _ABORTED, wizard.raw
+        assert "run-demo: aborted" in wizard.raw
+        assert work_folders(wizard.folder) == []
+        assert not (wizard.folder / "hostenv-demo").is_symlink()
+
+
+def test_a_port_in_use_is_named_before_anything_starts() -> None:
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import nixos_driver
+nixos_driver.free = lambda port: port
+sys.argv[1:] = ["lab"]
+nixos_driver.main()
+"""
+    with socket.socket() as listener, tempfile.TemporaryDirectory(prefix="nixos-") as made:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.3", 8080))
+        listener.listen()
+        command = [sys.executable, "-c", program]
+        with terminal(Path(made), command, PYTHONPATH=_PATH, TMPDIR=made) as wizard:
+            assert wizard.exit_status() == 1
+        assert "run-demo: 127.0.0.3:8080: Address already in use; the machines answer there" in wizard.raw
+        assert list(Path(made).iterdir()) == []
