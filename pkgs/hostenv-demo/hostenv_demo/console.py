@@ -182,8 +182,9 @@ def wait_line(what: str, seconds: float, progress: Progress | None) -> str:
     if progress is None:
         return f"{seconds:3.0f} s  {first}"
     filled = _BAR * progress.done // progress.total
+    now = progress.what.strip().partition("\n")[0]
     bar = "#" * filled + "." * (_BAR - filled)
-    return f"{seconds:3.0f} s  [{bar}] {progress.done} of {progress.total} done, now: {progress.what}"
+    return f"{seconds:3.0f} s  [{bar}] {progress.done} of {progress.total} done, now: {now}"
 
 
 def last_lines(logs: Sequence[Path]) -> list[str]:

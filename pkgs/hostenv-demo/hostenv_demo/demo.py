@@ -20,6 +20,7 @@ from hostenv_demo.names import LINK, NODES, ROOT
 from hostenv_demo.provider_service import SOCKET
 from hostenv_demo.session import Session, sites
 from hostenv_demo.summary import Summary, summarise
+from hostenv_demo.watch import StepsWatch
 from hostenv_demo.wizard import Wizard
 
 DESCRIPTION = ROOT / "tests" / "lab" / "machines.toml"
@@ -88,16 +89,18 @@ def run_on(make: MakeMachines, options: Options, console: Console) -> bool:
 
 def _run(make: MakeMachines, folder: Path, options: Options, console: Console) -> bool:
     evidence = folder / FOLDER
-    recorder = Recorder(evidence)
+    recorder, steps = Recorder(evidence), StepsWatch()
 
     def tell(event: Event) -> None:
         recorder.event(event)
+        steps(event)
         console(event)
 
     with make(folder, tell) as machines:
         linked = workdir.link(folder)
         console.logs = tuple(folder / "logs" / f"{machine.name}.log" for machine in machines.driver.machines)
         session = Session(machines, recorder, evidence, console, _parts(options.given))
+        console.progress = lambda: session.progress() or steps.progress()
         if not options.automated:
             return _guide(machines, session, console, linked)
         found = summarise(session.play(SCRIPT, lambda _stage: None))

@@ -14,7 +14,7 @@ from hostenv_demo.names import NODES
 from hostenv_demo.provider_service import ProviderService
 from hostenv_demo.stages import STAGES
 from hostenv_demo.visitors import Visitors
-from hostenv_demo.watch import JobsWatch
+from hostenv_demo.watch import JobsWatch, Progress
 
 _NODE_A, _NODE_B = NODES
 
@@ -31,11 +31,11 @@ class Session:
         parts: Mapping[str, str],
     ) -> None:
         self._machines = machines
-        self._recorder = recorder
         self._console = console
         self._parts = {"machines": machines.kind, **parts}
-        self._service = ProviderService(machines.workdir)
-        self._collector = Collector(recorder, evidence, self._service)
+        service = ProviderService(machines.workdir)
+        self._jobs = JobsWatch(service, recorder)
+        self._collector = Collector(recorder, evidence, service)
         self._visitors = Visitors(sites(machines), recorder.request)
 
     def play(self, script: Path, before: Callable[[str], None]) -> Evidence:
@@ -44,14 +44,17 @@ class Session:
         Raises KeyboardInterrupt if `before` or the user does.
         """
         error = None
-        with JobsWatch(self._service, self._recorder) as watch:
-            self._console.progress = watch.progress
+        with self._jobs:
             try:
                 self._machines.driver.run_script(script, subtest=self._accompanied(before))
             except Exception as raised:
                 error = explain(raised, script)
                 self._console.error(error)
         return self._collect(error)
+
+    def progress(self) -> Progress | None:
+        """How far the newest job is."""
+        return self._jobs.progress()
 
     def _accompanied(
         self, before: Callable[[str], None]

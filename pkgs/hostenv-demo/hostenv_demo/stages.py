@@ -17,11 +17,13 @@ _MARKER = "SELECT note FROM hostenv_demo_marker"
 class Stage:
     """`explanation`: what will happen and why. `commands`: what to try before it happens.
 
+    `steps`: how many commands and waits it consists of, where that is always the same: the length of its bar.
     `visitors`: whether people read and write the site meanwhile.
     """
 
     explanation: str
     commands: tuple[str, ...]
+    steps: int | None = None
     visitors: bool = False
 
 
@@ -31,6 +33,7 @@ STAGES: Mapping[str, Stage] = {
         " decides what runs where, and node-a and node-b, which host websites. Nothing of it is installed on"
         " this computer.",
         ("cat {workdir}/endpoints.json", "tail -n 5 {workdir}/logs/driver.log"),
+        steps=10,
     ),
     "Project: a customer's site in a Git repository": Stage(
         "A customer's website becomes a Git repository on the provider's machine. Its flake.nix says, as"
@@ -39,6 +42,7 @@ STAGES: Mapping[str, Stage] = {
             "{enter} ssh provider cat /etc/hostenv-demo/project/flake.nix",
             "{enter} ssh node-a systemctl --no-pager --failed",
         ),
+        steps=6,
     ),
     "Provider: an empty control plane learns its nodes and its first project": Stage(
         "`hostenv-provider init` makes the provider's own Git repository, `project add` names the customer's"
@@ -48,6 +52,7 @@ STAGES: Mapping[str, Stage] = {
             "{enter} ssh provider runuser -u hostenv-provider -- git -C /srv/project log",
             "{enter} ssh provider hostenv-provider --help",
         ),
+        steps=10,
     ),
     "Nodes: each gets its token, and comin follows the provider's repository": Stage(
         "Each node gets a token of its own. With it comin, the GitOps agent on the node, may read the"
@@ -58,6 +63,7 @@ STAGES: Mapping[str, Stage] = {
             "{enter} hostenv-provider plan --dry-run",
             "{enter} ssh provider cat /var/lib/hostenv-provider/repo/generated/plan.json",
         ),
+        steps=5,
     ),
     "Deploy: a webhook brings the site to node-a": Stage(
         "A webhook tells the provider that somebody pushed to the customer's repository. The provider plans,"
@@ -79,6 +85,7 @@ STAGES: Mapping[str, Stage] = {
             "{enter} trigger-webhook --follow",
             f"{{enter}} ssh node-a ps -u {ENVIRONMENT} -o pid,args",
         ),
+        steps=11,
     ),
     "Move: the placement changes in Git, and a second webhook moves the site to node-b": Stage(
         "Now an operator commits one line, the environment's node is node-b, and a second webhook comes in."
@@ -103,6 +110,7 @@ STAGES: Mapping[str, Stage] = {
             f'{{enter}} ssh node-b "su - {ENVIRONMENT} -c \'mysql -e \\"{_MARKER}\\"\'"',
         ),
         visitors=True,
+        steps=9,
     ),
     "Source: node-a stopped the environment and closed its virtual hosts": Stage(
         "node-a must have stopped every process of the environment and closed its virtual hosts. Its data"
@@ -113,6 +121,7 @@ STAGES: Mapping[str, Stage] = {
             "{enter} ssh node-b ls /var/lib/hostenv/nginx",
         ),
         visitors=True,
+        steps=2,
     ),
     "Idempotence: a third webhook without changes does nothing": Stage(
         "The same webhook once more. Nothing has changed, so there is nothing to do: no commit, no action,"

@@ -4,9 +4,11 @@ import threading
 from dataclasses import dataclass
 
 from hostenv_lab.errors import HostenvError
+from hostenv_lab.log import Event
 
 from hostenv_demo.evidence import Recorder
 from hostenv_demo.provider_service import ENDED, Document, ProviderService
+from hostenv_demo.stages import STAGES
 
 _PERIOD = 0.5
 
@@ -30,6 +32,34 @@ def progress_of(job: Document) -> Progress | None:
     running = (f"{each['node']} {each['op']}" for each in actions if each["status"] == "running")
     now = next(running, "waiting for the nodes")
     return Progress(now, done, len(actions))
+
+
+class StepsWatch:
+    """Counts the steps of a stage, where it is known how many there are. It is told of every event."""
+
+    def __init__(self) -> None:
+        self._total: int | None = None
+        self._done = 0
+        self._now = ""
+
+    def __call__(self, event: Event) -> None:
+        """Something began or ended."""
+        match event.kind:
+            case "stage":
+                stage = STAGES.get(event.text)
+                self._total = stage.steps if stage else None
+                self._done, self._now = 0, event.text
+            case "stage-end":
+                self._total = None
+            case "begin":
+                self._now = event.text
+            case "end":
+                self._done += 1
+
+    def progress(self) -> Progress | None:
+        """How far the stage is."""
+        total = self._total
+        return None if total is None else Progress(self._now, min(self._done, total), total)
 
 
 class JobsWatch:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from hostenv_demo.console import Console, last_lines, wait_line
-from hostenv_demo.watch import Progress, progress_of
+from hostenv_demo.watch import Progress, StepsWatch, progress_of
 from hostenv_lab.log import Event
 
 
@@ -58,3 +58,21 @@ def test_progress_is_what_the_job_has_behind_it() -> None:
     assert progress_of({"state": "waiting", "actions": rows[2:]}) == Progress("waiting for the nodes", 0, 1)
     assert progress_of({"state": "succeeded", "actions": rows}) is None
     assert progress_of({"state": "running", "actions": []}) is None
+
+
+def test_a_stage_of_known_length_has_a_bar_of_its_steps() -> None:
+    steps = StepsWatch()
+    name = "Project: a customer's site in a Git repository"
+
+    steps(Event("stage", name))
+    steps(Event("begin", "provider: must succeed: git init"))
+    assert steps.progress() == Progress("provider: must succeed: git init", 0, 6)
+    steps(Event("end", "provider: must succeed: git init", 0.1))
+    assert steps.progress() == Progress("provider: must succeed: git init", 1, 6)
+    for _ in range(9):
+        steps(Event("end", "more than ever", 0.1))
+    assert steps.progress() == Progress("provider: must succeed: git init", 6, 6)
+    steps(Event("stage-end", name, 1.0))
+    assert steps.progress() is None
+    steps(Event("stage", "a stage of another script"))
+    assert steps.progress() is None

@@ -1,8 +1,10 @@
 """The wizard on container machines, key by key: through all stages, aborted, interrupted."""
 
+import json
 import os
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,21 @@ def try_commands(page: str, folder: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+def steps_of(folder: Path) -> dict[str, int]:
+    """How many steps each stage of a run had, of those that have a bar."""
+    events = [json.loads(line) for line in (folder / evidence.EVENTS).read_text().splitlines()]
+    found: Counter[str] = Counter()
+    stage = ""
+    for event in events:
+        if event["kind"] == "stage":
+            stage = event["text"]
+        elif event["kind"] == "end" and stage and STAGES[stage].steps is not None:
+            found[stage] += 1
+        elif event["kind"] == "stage-end":
+            stage = ""
+    return dict(found)
+
+
 def test_every_stage_is_explained_and_its_commands_work(tmp_path: Path) -> None:
     with wizard(tmp_path, arguments(tmp_path)) as terminal:
         for number, name in enumerate(STAGES, 1):
@@ -73,6 +90,7 @@ def test_every_stage_is_explained_and_its_commands_work(tmp_path: Path) -> None:
     assert found.passed
     assert found.reads > found.unread == 0
     assert found.refused
+    assert steps_of(work / "evidence") == {name: each.steps for name, each in STAGES.items() if each.steps}
     assert "The site moved" in (work / "evidence" / "report.html").read_text()
     assert (work / "logs" / "provider-service.log").stat().st_size
     run_id = record.read(work).run_id
