@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import json
 import os
 
@@ -28,6 +29,21 @@ def test_a_token_opens_only_its_own_node() -> None:
     ):
         assert matches(tokens, node, given) == (False, False)
     assert matches(Tokens({"node-a": ""}, {}), "node-a", "") == (False, False)
+
+
+def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    tokens = Tokens({"node-a": "new"}, {"node-a": ("old", "older")})
+    for given in ("new", "old", "older"):
+        assert matches(tokens, "node-a", given) == (False, False)
+        assert compared == [(given.encode(), token) for token in (b"new", b"old", b"older")]
+        compared.clear()
 
 
 def test_new_nodes_get_tokens_and_the_others_keep_theirs(config: Config) -> None:

@@ -160,6 +160,27 @@ def test_signatures(headers: dict[str, str], result: Signature) -> None:
     assert webhook.check_signature(Secret("s3cret"), headers, b"{}") is result
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-gitlab-token": "s3cret"}, b"s3cret"),
+        ({"x-hub-signature-256": sign("s3cret", b"{}")}, sign("s3cret", b"{}").encode()),
+    ],
+)
+def test_signatures_are_compared_in_constant_time(
+    headers: dict[str, str], expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(given: bytes, wanted: bytes) -> bool:
+        compared.append((given, wanted))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert webhook.check_signature(Secret("s3cret"), headers, b"{}") is Signature.WRONG
+    assert compared == [(expected, expected)]
+
+
 def test_only_a_deliberately_open_webhook_lets_everybody_in() -> None:
     assert webhook.check_signature(Secret(None), {}, b"{}") is Signature.VALID
     assert webhook.check_signature(None, {"x-gitlab-token": "x"}, b"{}") is Signature.NOT_CONFIGURED
