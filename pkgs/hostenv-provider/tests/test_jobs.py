@@ -119,6 +119,12 @@ def test_the_service_checks_only_what_is_activated() -> None:
     assert [row.action.user for row in verifiable(up_to("verify"))] == [USER]
     assert verifiable(replace(up_to("verify"), state=JobState.FAILED)) == ()
     assert verifiable(up_to("deactivate")) == ()
+    for status, due in ((Status.RUNNING, 0), (Status.SUCCESS, 1)):
+        rows = (
+            Row("a", 0, Action("reload", USER, "a", "a"), status),
+            Row(PROVIDER_NODE, 0, Action("verify", USER, "a", "a")),
+        )
+        assert len(verifiable(View(JobState.WAITING, rows, frozenset({"a"})))) == due
 
 
 def test_without_a_backup_the_check_waits_until_the_source_is_frozen() -> None:
@@ -213,6 +219,16 @@ def test_a_job_succeeds_when_all_rows_did_and_every_node_closed_its_intent() -> 
     last = on_event(both_but_a_row, event("a", "deactivate", Status.SUCCESS))
     assert isinstance(last, Accepted)
     assert last.state is JobState.SUCCEEDED
+
+
+def test_a_job_waits_for_every_row_and_for_every_nodes_word() -> None:
+    a_row_is_open = replace(up_to("deactivate"), final_intents=frozenset({("b", Status.SUCCESS)}))
+    closed = on_event(a_row_is_open, event("a", "intent", Status.SUCCESS))
+    assert closed == Accepted(JobState.WAITING)
+    a_node_is_not_done = replace(up_to("deactivate"), final_intents=frozenset({("a", Status.SUCCESS)}))
+    last_row = on_event(a_node_is_not_done, event("a", "deactivate", Status.SUCCESS))
+    assert isinstance(last_row, Accepted)
+    assert last_row.state is JobState.WAITING
 
 
 def test_closing_an_intent_changes_no_row() -> None:

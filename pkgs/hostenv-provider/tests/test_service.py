@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -24,8 +26,10 @@ from hostenv_provider.jobs import JobState, Request, Status
 from hostenv_provider.plan import Environment
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import ProviderSettings
+from hostenv_provider.service import Service
 from hostenv_provider.store import Store
 from hostenv_provider.tokens import TokenFile
+from hostenv_provider.verify import Answer
 
 PACKAGE = Path(__file__).parents[1]
 PROGRAM = "import sys; from hostenv_provider.cli import main; sys.exit(main())"
@@ -201,10 +205,7 @@ def test_a_waiting_job_goes_on_after_kill_9_to_the_services_own_check(
     publish(machine, each)
     TokenFile(machine).create(["node-a"])
     EnvironmentSecrets(machine).ensure([each.user_name])
-    repository = Repository(machine)
-    with repository.changing():
-        sha = repository.commit("Deploy", allow_empty=True)
-        repository.push(sha)
+    sha = pushed(machine)
     provider.store = Store(machine.database)
     # Nothing answers at this address, so that the check goes on.
     job_id = provider.deploy(each, address="127.0.0.254", commit=sha)
@@ -224,6 +225,49 @@ def test_a_waiting_job_goes_on_after_kill_9_to_the_services_own_check(
         assert rows["verify"] in (Status.QUEUED, Status.RUNNING)
         pending = ask(machine, "GET", f"/api/deploy-intents/pending?sha={sha}&node=node-a", node="node-a")[1]
         assert [intent["jobId"] for intent in pending["intents"]] == [job_id]
+
+
+def test_what_a_node_reports_as_activated_is_asked_by_the_service_itself(
+    machine: Config, provider: Any, environment: Any
+) -> None:
+    each = environment()
+    provider.store = Store(machine.database)
+    job_id = provider.deploy(each, address="192.0.2.7", commit=pushed(machine))
+    provider.post(job_id, "node-a", "activate")
+    provider.store.close()
+    asked: SimpleQueue[tuple[str, str, str]] = SimpleQueue()
+
+    def fetch(*question: str) -> Answer:
+        asked.put(question)  # type: ignore[arg-type]
+        return Answer(200, b"")
+
+    service = Service(machine, fetch=fetch)
+    service.start()
+    try:
+        assert asked.get(timeout=60) == ("192.0.2.7", each.hostname, "/")
+    finally:
+        service.stop()
+
+
+def test_a_job_that_nobody_goes_on_with_is_ended_by_the_service(
+    machine: Config, provider: Any, environment: Any
+) -> None:
+    provider.store = Store(machine.database, lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    job_id = provider.deploy(environment(), commit=pushed(machine))
+    provider.store.close()
+    with running(machine):
+        status, job = ask(machine, "GET", f"/api/jobs/{job_id}?wait=30")
+    assert (status, job["state"]) == (200, "failed")
+    assert job["reason"].startswith("no progress for 120 min")
+
+
+def pushed(config: Config) -> str:
+    """A commit in the remote, as that of a waiting job."""
+    repository = Repository(config)
+    with repository.changing():
+        sha = repository.commit("Deploy", allow_empty=True)
+        repository.push(sha)
+    return sha
 
 
 def publish(config: Config, environment: Environment) -> None:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,26 @@ def test_a_move_commits_at_the_check_and_retires_the_source(
     provider.post(job, "node-a", "intent")
     provider.post(job, "node-b", "intent")
     assert provider.state(job) is JobState.SUCCEEDED
+
+
+def test_the_commit_point_is_all_or_nothing(provider: Any, environment: MakeEnvironment) -> None:
+    here, there = environment(node="node-a"), environment(node="node-b")
+    user = here.user_name
+    provider.finish(provider.deploy(here), [here], "node-a")
+    job = provider.deploy(there)
+    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
+        provider.post(job, node, op)
+    refuse = "BEFORE INSERT ON stale BEGIN SELECT RAISE(ABORT, 'no more'); END"
+    with closing(sqlite3.connect(provider.path)) as other:
+        other.execute(f"CREATE TRIGGER refuse {refuse}")
+    with pytest.raises(sqlite3.IntegrityError, match="no more"):
+        provider.verify(job, user)
+    assert placements(provider) == ({user: "node-a"}, {})
+    assert ("provider", "verify", "queued") in provider.rows(job)
+    with closing(sqlite3.connect(provider.path)) as other:
+        other.execute("DROP TRIGGER refuse")
+    provider.verify(job, user)
+    assert placements(provider) == ({user: "node-b"}, {user: frozenset({"node-a"})})
 
 
 def test_deploying_the_deployed_again_needs_no_action(provider: Any, environment: MakeEnvironment) -> None:
@@ -349,6 +370,15 @@ def test_a_waiting_job_expires_after_its_last_progress(
     assert provider.state(job) is JobState.FAILED
     assert provider.rows(job) == [("node-a", "activate", "timed_out"), ("provider", "verify", "timed_out")]
     assert "120 min" in provider.reason(job)
+
+
+def test_only_a_waiting_job_expires(provider: Any, clock: Any) -> None:
+    running = provider.store.enqueue(Request(PROJECT, None)).job_id
+    assert provider.store.take_next().job_id == running
+    queued = provider.store.enqueue(Request(PROJECT, None)).job_id
+    clock.move(100_000)
+    assert provider.store.expire(7200) == []
+    assert [provider.state(job) for job in (running, queued)] == [JobState.RUNNING, JobState.QUEUED]
 
 
 # Restarts
