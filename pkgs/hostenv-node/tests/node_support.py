@@ -139,13 +139,15 @@ class RecordedOperations:
         self.entries: list[Entry] = []
         self.snapshots: list[Mapping[str, str]] = []
         self.during: dict[str, Callable[[], None]] = {}
+        self.limits: list[float] = []
+        """Seconds that each call had left when it began."""
         self.pruned = 0
 
     def names(self) -> list[str]:
         return [name for name, _, _ in self.calls]
 
     def _call(self, name: str, context: Context, user: str) -> None:
-        assert context.deadline.remaining() > 0
+        self.limits.append(context.deadline.remaining())
         self.calls.append((name, context.job, user))
         self.during.pop(name, lambda: None)()
         if name in self.failures:

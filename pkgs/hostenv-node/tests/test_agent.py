@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hostenv_node import spool
 from hostenv_node.agent import Agent
 from hostenv_node.api import Api, Unreachable
+from hostenv_node.cli import main
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.journal import JournalStore
+from hostenv_node.lock import locked
 from hostenv_node.operations import OperationFailed, OperationTimedOut
 from hostenv_node.spool import Deployment
 from hostenv_node.switch import switch
@@ -230,6 +234,45 @@ def test_power_loss_in_the_middle_resumes_at_the_first_unfinished_action(
     node.activate()
     assert operations.names() == [*before, *["restore", "activate", "thaw"][len(before) - 1 :]]
     assert node.told()[-1] == "success/intent"
+
+
+def test_what_a_power_loss_left_half_done_is_undone_when_the_job_failed_meanwhile(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
+    operations.failures["activate"] = Power()
+    with pytest.raises(Power):
+        node.activate()
+    job.state = "failed"
+    node.activate()
+    assert operations.names() == ["activate", "withdraw"]
+    assert node.open_jobs() == []
+
+
+def test_each_action_has_the_configured_time_whatever_it_waited_for(
+    node: Node, provider: Provider, operations: RecordedOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("hostenv_node.operations.time", SimpleNamespace(monotonic=lambda: now))
+    node.config = replace(node.config, action_timeout=40)
+    job = provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
+    job.snapshots = {"data": "0123abcd"}
+
+    def backed_up() -> None:
+        nonlocal now
+        now += 1000
+        job.row("node-a", "backup")["status"] = "success"
+
+    def almost_too_slow() -> None:
+        nonlocal now
+        now += 39
+
+    provider.on_wait = [backed_up]
+    operations.during = {"restore": almost_too_slow, "activate": almost_too_slow}
+    provider.verify_when_activated(job)
+    node.activate()
+    assert operations.names() == ["restore", "activate", "thaw"]
+    assert operations.limits == [40, 40, 40]
 
 
 def test_link_that_fails_after_the_work_only_delays_the_report(
@@ -471,3 +514,19 @@ def test_wrong_token_ends_the_run_with_one_line(node: Node, provider: Provider) 
     provider.token = "another"
     with pytest.raises(HostenvError, match="403"):
         node.activate()
+
+
+def test_one_activation_runs_at_a_time(
+    node: Node,
+    provider: Provider,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOSTENV_NODE_CONFIG", str(tmp_path / "node.json"))
+    with locked(node.config.lock_file):
+        assert main(["activate"]) == 0
+    assert "another activation is under way" in capsys.readouterr().out
+    assert provider.requests == []
+    assert main(["activate"]) == 0
+    assert provider.requests == [f"GET /api/deploy-intents/pending?node=node-b&sha={C1}"]

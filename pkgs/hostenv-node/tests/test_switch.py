@@ -12,6 +12,7 @@ from hostenv_node import users
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.generation import Generation
+from hostenv_node.lock import locked_if_free
 from hostenv_node.switch import reapply, switch
 from node_support import C1, C2, USER
 
@@ -209,3 +210,20 @@ def test_reapply_follows_comins_profile(config: Config, generation: Callable[...
     generation(C2)
     reapply(config)
     assert recorded(config) == C2
+
+
+def test_one_generation_is_taken_over_at_a_time(
+    config: Config, generation: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[bool] = []
+
+    def look(config: Config, _wanted: object) -> None:
+        with locked_if_free(config.switch_lock_file) as is_free:
+            free.append(is_free)
+
+    monkeypatch.setattr("hostenv_node.switch.ensure_users", look)
+    switch(config, generation(C1))
+    generation(C2)
+    reapply(config)
+    assert recorded(config) == C2
+    assert free == [False, False]
