@@ -44,6 +44,36 @@ HARDENING = (
 )
 
 
+UNITS = PACKAGES / "hostenv-node" / "systemd"
+# What contract 8 promises and a unit alone keeps.
+RULES = [
+    ("comin.service.d/10-hostenv.conf", "ConditionFileNotEmpty=/etc/hostenv/node-token"),
+    ("comin.service.d/10-hostenv.conf", "Restart=always"),
+    ("comin.service.d/10-hostenv.conf", "StartLimitIntervalSec=0"),
+    ("hostenv-token.path", "PathChanged=/etc/hostenv/node-token"),
+    ("hostenv-token.service", "ExecStart=/usr/bin/systemctl --no-block restart comin.service"),
+    ("hostenv-token.service", "ExecStart=/usr/bin/systemctl --no-block start hostenv-activate.service"),
+    ("hostenv-activate.timer", "OnBootSec=1s"),
+    ("hostenv-activate.timer", "OnUnitInactiveSec=30s"),
+    # each action has its own limit, and waiting for another node is none
+    ("hostenv-activate.service", "TimeoutStartSec=infinity"),
+    # a freeze is in force, and an environment has its folders, before anybody can be served
+    ("hostenv-runtime.service", "Before=systemd-logind.service nginx.service"),
+    ("hostenv-runtime.service", "ExecStart=/usr/bin/hostenv-node boot"),
+]
+
+
+@pytest.mark.parametrize(("unit", "line"), RULES)
+def test_a_unit_keeps_its_promise(unit: str, line: str) -> None:
+    assert line in (UNITS / unit).read_text().splitlines()
+
+
+def test_only_root_reaches_comins_control_socket() -> None:
+    made = [line.split() for line in (UNITS.parent / "tmpfiles.d/hostenv-node.conf").read_text().splitlines()]
+    assert ["d", "/var/lib/private", "0700", "root", "root", "-"] in made
+    assert ["L", "/var/lib/comin", "-", "-", "-", "-", "private/comin"] in made
+
+
 def test_every_service_has_a_limit() -> None:
     assert {path.name for path in SERVICES} == MOST_EXPOSURE.keys()
 
