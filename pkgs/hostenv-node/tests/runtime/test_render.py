@@ -143,6 +143,15 @@ def test_every_migration_key_has_its_unit_and_its_command(
         assert f"{layout.bin_dir}/restic-{key}" in paths
 
 
+def test_no_timer_starts_while_the_environment_is_frozen(
+    environment: Environment, layout: Layout, config: Config
+) -> None:
+    rendered = render(environment, layout, config)
+    drop_in = next(file for file in rendered.files if file.path.startswith(f"{layout.units_dir}/timer.d/"))
+    assert drop_in.content == f"[Unit]\nConditionPathExists=!{layout.freeze_file}\n"
+    assert str(Path(drop_in.path).parent) in rendered.directories
+
+
 def test_people_with_a_key_may_log_in(layout: Layout, config: Config, changed: Any) -> None:
     key = "ssh-ed25519 AAAAC3Nz demo user"
     rendered = render(parse_environment(changed("authorizedKeys", to=[key])), layout, config)

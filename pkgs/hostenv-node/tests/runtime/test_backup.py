@@ -1,0 +1,87 @@
+"""The backup script and what becomes of its answer; restic and the database are played, the rest is real."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hostenv_node.config import Config
+from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.render_units import backup_script
+from hostenv_node.runtime.user_backup import backup
+from hostenv_node.runtime.user_process import UserProcess
+
+KEY = "drupal-migrate"
+SNAPSHOT = "ab" * 32
+
+
+@pytest.fixture
+def script(config: Config, layout: Layout, tmp_path: Path) -> Path:
+    """A restic without a repository, until it is told to make one; what it shall back up, it lists."""
+    programs = {
+        "mariadb-dump": "echo 'the dump'",
+        "restic": (
+            f'echo "$*" >>{tmp_path}/calls\n'
+            f'[ "$1" = init ] && {{ touch {tmp_path}/repository; exit; }}\n'
+            f"[ -e {tmp_path}/repository ] || {{ echo no repository >&2; exit 10; }}\n"
+            'while [ "$1" != --tag ]; do shift; done; shift 2\n'
+            f'(find "$@" -type f | sort; cat backup/*/database.sql) >{tmp_path}/contents\n'
+            f"""echo '{{"message_type":"status"}}'\n"""
+            f"""echo '{{"message_type":"summary","snapshot_id":"{SNAPSHOT}"}}'"""
+        ),
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    tools = {**config.tools, **{name: str(tmp_path / name) for name in programs}}
+    for folder in (layout.files_dir, layout.private_files_dir, layout.state_dir):
+        folder.mkdir(parents=True)
+        (folder / "one").touch()
+    made = tmp_path / "backup"
+    made.write_text(backup_script(layout, replace(config, tools=tools), KEY))
+    made.chmod(0o755)
+    return made
+
+
+def test_a_snapshot_holds_database_and_files_and_its_tag_is_the_key(
+    script: Path, layout: Layout, tmp_path: Path
+) -> None:
+    subprocess.run([script], check=True, timeout=60)
+    attempt, init, again = (tmp_path / "calls").read_text().splitlines()
+    assert init.startswith("init")
+    assert attempt == again
+    words = again.split()
+    assert words[0] == "backup"
+    assert words[words.index("--tag") + 1] == KEY
+    assert (tmp_path / "contents").read_text().splitlines() == [
+        f"backup/{KEY}/database.sql",
+        "files/one",
+        "private_files/one",
+        "the dump",
+    ]
+    assert not layout.dump(KEY).exists()
+
+
+def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$3 $4" = "start restic-backups-{KEY}.service" ] && exec {script}\n')
+    systemctl.chmod(0o755)
+    return UserProcess(layout, {"systemctl": str(systemctl)}, Deadline.after(60))
+
+
+def test_the_snapshot_is_the_one_that_restic_names(script: Path, layout: Layout, tmp_path: Path) -> None:
+    assert backup(user_process(layout, tmp_path, script), {"keys": [KEY]}) == {KEY: SNAPSHOT}
+
+
+@pytest.mark.parametrize("program", ["mariadb-dump", "restic"])
+def test_a_backup_that_fails_says_why_and_names_no_snapshot(
+    script: Path, layout: Layout, tmp_path: Path, program: str
+) -> None:
+    summary = json.dumps({"message_type": "summary", "snapshot_id": "cd" * 32})
+    layout.backup_summary(KEY).write_text(f"{summary}\n")
+    (tmp_path / program).write_text("#!/bin/sh\necho disk full >&2\nexit 1\n")
+    with pytest.raises(OperationFailed, match=f"backup {KEY} failed: disk full"):
+        backup(user_process(layout, tmp_path, script), {"keys": [KEY]})
+    assert not layout.backup_summary(KEY).exists()
