@@ -44,7 +44,6 @@ HARDENING = (
 )
 
 
-UNITS = PACKAGES / "hostenv-node" / "systemd"
 # What contract 8 promises and a unit alone keeps.
 RULES = [
     ("comin.service.d/10-hostenv.conf", "ConditionFileNotEmpty=/etc/hostenv/node-token"),
@@ -60,16 +59,23 @@ RULES = [
     # a freeze is in force, and an environment has its folders, before anybody can be served
     ("hostenv-runtime.service", "Before=systemd-logind.service nginx.service"),
     ("hostenv-runtime.service", "ExecStart=/usr/bin/hostenv-node boot"),
+    ("hostenv-backups-reload.path", "PathChanged=/var/lib/hostenv-provider/backups.htpasswd"),
+    (
+        "hostenv-backups-reload.service",
+        "ExecStart=-/usr/bin/systemctl kill --kill-whom=main --signal=SIGHUP hostenv-backups.service",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("unit", "line"), RULES)
 def test_a_unit_keeps_its_promise(unit: str, line: str) -> None:
-    assert line in (UNITS / unit).read_text().splitlines()
+    (path,) = PACKAGES.glob(f"*/systemd/{unit}")
+    assert line in path.read_text().splitlines()
 
 
 def test_only_root_reaches_comins_control_socket() -> None:
-    made = [line.split() for line in (UNITS.parent / "tmpfiles.d/hostenv-node.conf").read_text().splitlines()]
+    text = (PACKAGES / "hostenv-node/tmpfiles.d/hostenv-node.conf").read_text()
+    made = [line.split() for line in text.splitlines()]
     assert ["d", "/var/lib/private", "0700", "root", "root", "-"] in made
     assert ["L", "/var/lib/comin", "-", "-", "-", "-", "private/comin"] in made
 
