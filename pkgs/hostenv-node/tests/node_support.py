@@ -44,6 +44,8 @@ class Provider:
         self.requests: list[str] = []
         self.failures: list[int] = []
         """Statuses with which the next requests are answered instead."""
+        self.unheard: set[tuple[str, str]] = set()
+        """Events (status, phase) that do not arrive."""
         self.on_wait: list[Callable[[], None]] = []
         """What happens elsewhere, one at each long poll; a poll beyond it is answered 410."""
         self.on_event: dict[tuple[str, str], Callable[[], None]] = {}
@@ -112,6 +114,8 @@ class Provider:
     def _event(self, job_id: str, event: dict[str, Any]) -> tuple[int, Any]:
         job = self.jobs[job_id]
         key = (event["status"], event["phase"])
+        if key in self.unheard:
+            return 503, {"error": "scripted"}
         self.on_event.pop(key, lambda: None)()
         if job.state != "waiting":
             return 409, {"error": f"the job is {job.state}", "state": job.state}

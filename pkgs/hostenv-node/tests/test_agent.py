@@ -288,6 +288,32 @@ def test_link_that_fails_after_the_work_only_delays_the_report(
     assert node.told() == ["running/activate", "success/activate", "success/intent"]
 
 
+@pytest.mark.parametrize(
+    "event", [("waiting", "restore"), ("running", "restore"), ("success", "restore"), ("success", "intent")]
+)
+def test_event_that_did_not_arrive_is_sent_by_the_next_run(
+    node: Node, provider: Provider, operations: RecordedOperations, event: tuple[str, str]
+) -> None:
+    job = provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
+    job.snapshots = {"data": "0123abcd"}
+    provider.on_wait = [lambda: job.row("node-a", "backup").update(status="success")]
+    provider.verify_when_activated(job)
+    provider.unheard = {event}
+    with pytest.raises(HostenvError, match="no usable answer"):
+        node.activate()
+    provider.unheard.clear()
+    node.activate()
+    assert node.told() == [
+        "waiting/restore",
+        "running/restore",
+        "success/restore",
+        "running/activate",
+        "success/activate",
+        "success/intent",
+    ]
+    assert operations.names() == ["restore", "activate", "thaw"]
+
+
 def test_provider_that_is_away_during_an_action_is_no_fault_of_it(
     node: Node, provider: Provider, operations: RecordedOperations
 ) -> None:
