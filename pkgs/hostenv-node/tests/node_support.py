@@ -44,8 +44,8 @@ class Provider:
         self.requests: list[str] = []
         self.failures: list[int] = []
         """Statuses with which the next requests are answered instead."""
-        self.unheard: set[tuple[str, str]] = set()
-        """Events (status, phase) that do not arrive."""
+        self.refusals: dict[tuple[str, str], list[int]] = {}
+        """Statuses with which an event (status, phase) is refused, one each time."""
         self.on_wait: list[Callable[[], None]] = []
         """What happens elsewhere, one at each long poll; a poll beyond it is answered 410."""
         self.on_event: dict[tuple[str, str], Callable[[], None]] = {}
@@ -114,8 +114,8 @@ class Provider:
     def _event(self, job_id: str, event: dict[str, Any]) -> tuple[int, Any]:
         job = self.jobs[job_id]
         key = (event["status"], event["phase"])
-        if key in self.unheard:
-            return 503, {"error": "scripted"}
+        if self.refusals.get(key):
+            return self.refusals[key].pop(0), {"error": "scripted", "state": job.state}
         self.on_event.pop(key, lambda: None)()
         if job.state != "waiting":
             return 409, {"error": f"the job is {job.state}", "state": job.state}

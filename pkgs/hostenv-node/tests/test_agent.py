@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hostenv_node import spool
 from hostenv_node.agent import Agent
-from hostenv_node.api import Api, Unreachable
+from hostenv_node.api import Api, Conflict, Unreachable
 from hostenv_node.cli import main
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
@@ -190,6 +190,21 @@ def test_no_work_without_the_providers_leave(
     assert node.open_jobs() == []
 
 
+def test_action_that_the_provider_holds_back_is_not_begun(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
+    provider.verify_when_activated(job)
+    provider.refusals = {("running", "activate"): [409, 409]}
+    with pytest.raises(Conflict) as refused:
+        node.activate()
+    assert refused.value.state == "waiting"
+    assert operations.calls == []
+    provider.refusals.clear()
+    node.activate()
+    assert operations.names() == ["activate", "thaw"]
+
+
 def test_report_that_comes_too_late_brings_the_verdict(
     node: Node, provider: Provider, operations: RecordedOperations
 ) -> None:
@@ -298,10 +313,9 @@ def test_event_that_did_not_arrive_is_sent_by_the_next_run(
     job.snapshots = {"data": "0123abcd"}
     provider.on_wait = [lambda: job.row("node-a", "backup").update(status="success")]
     provider.verify_when_activated(job)
-    provider.unheard = {event}
+    provider.refusals = {event: [503] * 7}
     with pytest.raises(HostenvError, match="no usable answer"):
         node.activate()
-    provider.unheard.clear()
     node.activate()
     assert node.told() == [
         "waiting/restore",
