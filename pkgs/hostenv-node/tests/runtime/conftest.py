@@ -36,6 +36,16 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
+def runuser(tmp_path: Path, layout: Layout) -> Path:
+    """Notes whose user it is asked to be, and runs the program as whoever runs the tests."""
+    layout.home.mkdir()
+    path = tmp_path / "runuser"
+    path.write_text(f'#!/bin/sh\necho "$1 $2 $3" >>{tmp_path}/became\nshift 4\nexec env "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
 def changed() -> Callable[..., Any]:
     """The entry with one value replaced, by its path of keys."""
 

@@ -11,6 +11,7 @@ from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.run import CommandFailed
 from hostenv_node.runtime import code
 from hostenv_node.runtime.environment import Environment
+from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.nar import nar_hash
 
 SOON = Deadline.after(600)
@@ -118,3 +119,24 @@ def test_the_token_is_in_no_argument(locked: tuple[Config, Environment], tmp_pat
     assert "fetch" in log.read_text()
     assert "secret-token" not in log.read_text()
     assert "Basic" not in log.read_text()
+
+
+def test_what_was_checked_is_unpacked_by_the_user(
+    locked: tuple[Config, Environment], layout: Layout, runuser: Path
+) -> None:
+    config, environment = locked
+    config = replace(config, tools={**config.tools, "runuser": str(runuser)})
+    code.unpack_source(config, environment, layout, "r1", SOON)
+    assert (layout.unfinished_release("r1") / "source/hidden").read_text() == "still here\n"
+    assert runuser.with_name("became").read_text() == f"-u {layout.user} --\n"
+
+
+def test_what_is_not_the_locked_tree_is_not_unpacked(
+    locked: tuple[Config, Environment], layout: Layout, runuser: Path
+) -> None:
+    config, environment = locked
+    config = replace(config, tools={**config.tools, "runuser": str(runuser)})
+    other = replace(environment, nar_hash="sha256-" + "B" * 43 + "=")
+    with pytest.raises(OperationFailed, match="not what was locked"):
+        code.unpack_source(config, other, layout, "r1", SOON)
+    assert not layout.unfinished_release("r1").exists()

@@ -1,0 +1,62 @@
+"""Root's part of an operation: it becomes the environment's user, and understands what that one answers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
+from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.user_call import user_apply
+
+
+@pytest.fixture
+def answering(config: Config, runuser: Path, tmp_path: Path) -> Config:
+    """The user's side keeps what it was given, and answers with the file `answer`."""
+    program = tmp_path / "hostenv-node"
+    program.write_text(
+        f'#!/bin/sh\ncd {tmp_path}; cat >request; echo "$* $HOME $XDG_RUNTIME_DIR" >call\n'
+        "cat answer; exit $(cat status)\n"
+    )
+    program.chmod(0o755)
+    return replace(config, tools={"runuser": str(runuser), "hostenv-node": str(program)})
+
+
+def answer(folder: Path, status: int, document: object) -> None:
+    (folder / "answer").write_text(json.dumps(document))
+    (folder / "status").write_text(str(status))
+
+
+def test_the_environments_user_does_it(answering: Config, layout: Layout, tmp_path: Path) -> None:
+    answer(tmp_path, 0, {"results": {"load": None}})
+    assert user_apply(answering, layout, Deadline.after(600), [("load", {})]) == {"load": None}
+    assert (tmp_path / "became").read_text() == f"-u {layout.user} --\n"
+    assert (tmp_path / "call").read_text() == f"user-apply {layout.home} /run/user/{layout.uid}\n"
+    request = json.loads((tmp_path / "request").read_text())
+    assert request["steps"] == [["load", {}]]
+    assert Layout.from_json(request["layout"]) == layout
+    assert request["timeout"] <= 595
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        ({"error": "disk full", "timedOut": False, "unitFailed": False}, OperationFailed),
+        ({"error": "disk full", "timedOut": True, "unitFailed": False}, OperationTimedOut),
+    ],
+)
+def test_what_it_could_not_do_is_told_apart(
+    answering: Config, layout: Layout, tmp_path: Path, document: object, error: type[HostenvError]
+) -> None:
+    answer(tmp_path, 1, document)
+    with pytest.raises(error, match=r"^disk full$") as raised:
+        user_apply(answering, layout, Deadline.after(600), [("load", {})])
+    assert raised.type is error
+
+
+def test_no_answer_is_no_success(answering: Config, layout: Layout, tmp_path: Path) -> None:
+    answer(tmp_path, 0, {"nothing": "said"})
+    with pytest.raises(OperationFailed, match="gave no answer"):
+        user_apply(answering, layout, Deadline.after(600), [("load", {})])
