@@ -511,6 +511,16 @@ def test_switch_that_cannot_be_completed_fails_its_jobs_only(
     assert json.loads(node.config.generation_file.read_text())["commit"] == C1
 
 
+def comin_that_failed(folder: Path, stage: str, commit: str) -> str:
+    """A comin whose selected commit it could not evaluate or build."""
+    status = {"builder": {"generation": {"selected_commit_id": commit, "eval_err": "", "build_err": ""}}}
+    status["builder"]["generation"][f"{stage}_err"] = "attribute missing"
+    comin = folder / "comin"
+    comin.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(status)}\nEND\n")
+    comin.chmod(0o755)
+    return str(comin)
+
+
 @pytest.mark.parametrize("stage", ["eval", "build"])
 def test_commit_that_comin_cannot_evaluate_or_build_is_reported(
     provider: Provider,
@@ -520,17 +530,29 @@ def test_commit_that_comin_cannot_evaluate_or_build_is_reported(
     tmp_path: Path,
     stage: str,
 ) -> None:
-    status = {"builder": {"generation": {"selected_commit_id": C2, "eval_err": "", "build_err": ""}}}
-    status["builder"]["generation"][f"{stage}_err"] = "attribute missing"
-    comin = tmp_path / "comin"
-    comin.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(status)}\nEND\n")
-    comin.chmod(0o755)
-    node = Node(configure("node-b", provider.url, {"comin": str(comin)}), provider, operations)
+    comin = comin_that_failed(tmp_path, stage, C2)
+    node = Node(configure("node-b", provider.url, {"comin": comin}), provider, operations)
     switch(node.config, generation(C1))
     provider.add_job("job", C2, {"node-b": RELOAD})
     node.activate()
     assert provider.events == [("job", "failed", "intent")]
     assert "attribute missing" in provider.bodies[0]["message"]
+
+
+def test_what_comin_says_of_a_commit_that_is_deployed_fails_no_job(
+    provider: Provider,
+    operations: RecordedOperations,
+    configure: Callable[..., Config],
+    generation: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    comin = comin_that_failed(tmp_path, "eval", C1)
+    node = Node(configure("node-b", provider.url, {"comin": comin}), provider, operations)
+    switch(node.config, generation(C1))
+    provider.add_job("job", C1, {"node-b": [action("deactivate", from_node="node-b")]}, verify=False)
+    node.activate()
+    assert node.told() == ["running/deactivate", "success/deactivate", "success/intent"]
+    assert provider.jobs["job"].state == "waiting"
 
 
 def test_job_that_the_provider_does_not_know_gets_no_verdict(
