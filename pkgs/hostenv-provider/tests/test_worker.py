@@ -1,5 +1,6 @@
 """The stages of contract 5: what they make, what a failure leaves, and `kill -9` at each of them."""
 
+import fcntl
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -389,3 +390,35 @@ def test_a_database_that_fails_after_the_push_changes_nothing(
     machine.work()
     assert (machine.state(job), machine.commit_of(job)) == (JobState.WAITING, commit)
     assert machine.store.unpushed() == []
+
+
+def test_the_work_tree_is_locked_while_a_job_is_planned_or_pushed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[tuple[str, bool]] = []
+
+    def watched(name: str, original: Callable[[str], object]) -> Callable[[str], object]:
+        def call(argument: str) -> object:
+            with machine.config.lock.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    free.append((name, False))
+                else:
+                    free.append((name, True))
+            return original(argument)
+
+        return call
+
+    def full(_: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(machine.projects, "evaluate", watched("plan", machine.projects.evaluate))
+    monkeypatch.setattr(machine.repository, "push", watched("push", machine.repository.push))
+    with monkeypatch.context() as broken:
+        broken.setattr(machine.store, "mark_pushed", full)
+        machine.store.enqueue(Request(PROJECT, None))
+        with pytest.raises(sqlite3.OperationalError):
+            machine.worker.step()
+    machine.work()
+    assert free == [("plan", False), ("push", False), ("push", False)]
