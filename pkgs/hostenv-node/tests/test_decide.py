@@ -185,6 +185,19 @@ def test_verdict_is_acted_on_per_environment_and_once() -> None:
     assert next_step(after(both, Thaw(V)), failed) == Close()
 
 
+def test_what_is_settled_for_one_environment_is_not_for_another() -> None:
+    actions = move("backup"), move("deactivate"), move("backup", V), move("deactivate", V)
+    left = succeeded(journal(*actions, node="node-a"), 0, 2)
+    verify = ("provider", "verify", U, "failed"), ("provider", "verify", V, "failed")
+    steps = []
+    for _ in range(3):
+        step = next_step(left, view(*verify, state="failed"))
+        steps.append(step)
+        if isinstance(step, Thaw):
+            left = after(left, step)
+    assert steps == [Thaw(U), Thaw(V), Close()]
+
+
 def test_success_is_a_verdict_too() -> None:
     assert next_step(succeeded(TARGET, 0, 1), view(state="succeeded")) == Thaw(U)
 
