@@ -135,6 +135,18 @@ def test_foreign_account_is_refused_and_nothing_is_made(
     assert not config.users_file.exists()
 
 
+@pytest.mark.parametrize("kind", ["passwd", "group"])
+def test_account_whose_number_somebody_changed_is_refused(
+    config: Config, machine: Machine, generation: Callable[..., Path], kind: str
+) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    path = machine.root / kind
+    path.write_text(path.read_text().replace(f"{USER} 1002", f"{USER} 1500"))
+    with pytest.raises(HostenvError, match=f"{USER} exists with number 1500, not 1002"):
+        switch(config, generation(C2, environments={USER: {"uid": 1002}}))
+    assert recorded(config) == C1
+
+
 def test_uid_that_changed_in_the_plan_is_refused(
     config: Config, machine: Machine, generation: Callable[..., Path]
 ) -> None:
