@@ -24,6 +24,8 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     assert config.api_base_url == "http://provider"
     assert (config.token_file, config.action_timeout) == (Path("/etc/hostenv/node-token"), 900)
     assert config.jobs_dir == Path("/var/lib/hostenv/jobs")
+    # not below /run, which a reboot empties
+    assert config.freeze_dir == Path("/var/lib/hostenv/freeze")
 
 
 def test_variables_of_the_hook_win(tmp_path: Path) -> None:

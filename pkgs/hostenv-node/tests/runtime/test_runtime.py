@@ -28,6 +28,8 @@ class Machine:
         self.events: list[str] = []
         self.fails: Mapping[str, Exception] = {}
         self.manager_runs = True
+        self.switched: list[Mapping[str, object]] = []
+        """What the releases were switched to, and which were kept."""
 
     def note(self, event: str) -> None:
         self.events.append(event)
@@ -37,8 +39,10 @@ class Machine:
     def user_apply(
         self, _config: Config, _layout: Layout, _deadline: Deadline, steps: Sequence[tuple[str, Any]]
     ) -> Mapping[str, object]:
-        for name, _ in steps:
+        for name, arguments in steps:
             self.note(name)
+            if name == "switch":
+                self.switched.append(arguments)
         return {"backup": {"drupal-migrate": SNAPSHOT}}
 
 
@@ -118,10 +122,11 @@ def test_a_target_is_frozen_before_anybody_can_reach_it(runtime: Runtime, machin
     assert phase(runtime) is Phase.ACTIVE
 
 
+@pytest.mark.parametrize("step", ["start", f"serve demo.hostenv.local,{HOST}"])
 def test_an_activation_that_fails_is_recorded_as_begun_and_not_served_after_a_boot(
-    runtime: Runtime, machine: Machine
+    runtime: Runtime, machine: Machine, step: str
 ) -> None:
-    machine.fails = {"start": OperationFailed("no")}
+    machine.fails = {step: OperationFailed("no")}
     with pytest.raises(OperationFailed):
         runtime.activate(context(), action("activate"), entry())
     assert phase(runtime) is Phase.RESTORED
@@ -171,6 +176,26 @@ def test_a_restore_of_another_snapshot_is_not_taken_for_done(runtime: Runtime, m
     assert "restore" in machine.events
 
 
+def test_what_another_job_restored_is_not_taken_for_done(runtime: Runtime, machine: Machine) -> None:
+    runtime.restore(context("job-1"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    machine.events.clear()
+    runtime.restore(context("job-2"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    assert "restore" in machine.events
+
+
+def test_what_a_restore_sets_aside_is_noted_before_it_is_and_once(
+    runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.fails = {"restore": OperationFailed("no")}
+    for now in (1000.0, 2000.0):
+        monkeypatch.setattr(module.time, "time", lambda now=now: now)
+        with pytest.raises(OperationFailed):
+            runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+        record = runtime.records.get(USER)
+        assert record is not None
+        assert record.set_aside == {"job-1": 1000.0}
+
+
 def test_a_stale_copy_closes_its_front_door_before_its_data_change(
     runtime: Runtime, machine: Machine
 ) -> None:
@@ -212,6 +237,25 @@ def test_what_waits_to_be_deactivated_takes_no_more_writes(runtime: Runtime, mac
     assert runtime.freezes.holder(USER) == "job-1"
     runtime.freeze(context("job-2"), USER)
     assert runtime.freezes.holder(USER) == "job-1"
+
+
+@pytest.mark.parametrize("operation", ["freeze", "backup"])
+def test_no_write_comes_in_while_those_in_flight_are_awaited(
+    runtime: Runtime, machine: Machine, operation: str
+) -> None:
+    active(runtime, machine)
+    holders: list[str | None] = []
+
+    def note(event: str) -> None:
+        if event == "freeze":
+            holders.append(runtime.freezes.holder(USER))
+
+    machine.note = note  # type: ignore[method-assign]
+    if operation == "freeze":
+        runtime.freeze(context(), USER)
+    else:
+        runtime.backup(context(), action("backup"))
+    assert holders == ["job-1"]
 
 
 def test_a_freeze_whose_drain_failed_is_drained_when_asked_again(runtime: Runtime, machine: Machine) -> None:
@@ -285,6 +329,23 @@ def test_deactivation_is_no_success_while_anything_runs(
     assert phase(runtime) is Phase.ACTIVE
 
 
+def test_what_is_taken_down_stays_frozen_until_that_is_recorded(
+    runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_record: object) -> None:
+        raise OSError(28, "disk full")
+
+    active(runtime, machine)
+    runtime.freeze(context(), USER)
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.records, "put", full)
+        with pytest.raises(OperationFailed, match="disk full"):
+            runtime.deactivate(context(), action("deactivate"))
+    assert runtime.freezes.holder(USER) == "job-1"
+    runtime.deactivate(context(), action("deactivate"))
+    assert runtime.freezes.holder(USER) is None
+
+
 def test_deactivating_what_was_never_here_is_done(runtime: Runtime, machine: Machine) -> None:
     runtime.deactivate(context(), action("deactivate"))
     assert machine.events == []
@@ -328,6 +389,19 @@ def test_switching_back_serves_the_release_before(
     machine.events.clear()
     runtime.switch_back(context(), USER)
     assert machine.events == []
+
+
+def test_a_reload_makes_the_release_beside_the_old_one_which_is_kept_until_the_verdict(
+    runtime: Runtime, machine: Machine, config: Config, changed: Callable[..., Any]
+) -> None:
+    active(runtime, machine)
+    newer = changed("repo", "rev", to="b" * 40)
+    before, after = (release_name(parse_environment(each), config) for each in (entry(), newer))
+    machine.switched.clear()
+    runtime.reload(context(), action("reload"), newer)
+    assert machine.events.index("layOut") < machine.events.index("switch")
+    runtime.switch_back(context(), USER)
+    assert machine.switched == [{"name": after, "keep": [before]}, {"name": before, "keep": []}]
 
 
 def test_a_verified_reload_keeps_only_its_own_release(
