@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.runtime import frontdoor
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.frontdoor import FrontDoor, answers
 from hostenv_node.runtime.layout import Layout
@@ -110,6 +111,20 @@ def test_an_environment_comes_and_goes(
     served.withdraw(USER, HOST, Deadline.after(30))
     with pytest.raises(RemoteDisconnected):
         ask(served, "GET")
+
+
+def test_withdrawing_is_no_success_while_anybody_is_served(
+    served: FrontDoor,
+    environment: Environment,
+    short_layout: Layout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served.serve(environment, short_layout, Deadline.after(30))
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n# an nginx that goes on as before\n")
+    monkeypatch.setattr(frontdoor, "_PROBE_SECONDS", 0.5)
+    with pytest.raises(OperationFailed, match=f"{HOST} is still served"):
+        served.withdraw(USER, HOST, Deadline.after(30))
 
 
 def test_the_freeze_is_in_force_with_its_file(
