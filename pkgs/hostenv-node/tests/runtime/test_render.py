@@ -87,6 +87,18 @@ def test_mariadb_takes_its_options(environment: Environment, layout: Layout, con
     assert any(line.split() == ["skip-networking", "TRUE"] for line in options.splitlines())
 
 
+@needs("mariadbd")
+def test_mariadb_is_not_on_the_network_while_data_are_restored_either(
+    environment: Environment, layout: Layout, config: Config
+) -> None:
+    written(environment, layout, config)
+    unit = (layout.units_dir / layout.restore_unit).read_text().replace("\\\n", "")
+    command = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).split()
+    options = checked(config.tool("mariadbd"), *command[1:], "--user=root", "--verbose", "--help")
+    assert str(layout.restore_socket) in options
+    assert any(line.split() == ["skip-networking", "TRUE"] for line in options.splitlines())
+
+
 @needs("php")
 def test_drupals_settings_are_what_php_reads(
     environment: Environment, layout: Layout, config: Config, tmp_path: Path
