@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -351,6 +352,11 @@ def test_secrets_and_sources_are_for_hosts_and_their_targets(
     assert not store.may_read_secrets("node-a", user)
     assert not store.may_read_source("node-a", PROJECT)
     assert store.may_read_secrets("node-b", user)
+
+
+def test_a_jobs_id_is_a_uuid(provider: Any) -> None:
+    job_id = provider.store.enqueue(Request(PROJECT, None)).job_id
+    assert str(uuid.UUID(job_id)) == job_id
 
 
 # Time
