@@ -14,7 +14,7 @@ from hostenv_node.errors import HostenvError
 from hostenv_node.generation import Generation
 from hostenv_node.lock import locked_if_free
 from hostenv_node.switch import reapply, switch
-from node_support import C1, C2, USER
+from node_support import C1, C2, C3, USER
 
 OTHER = "shop-main-1234567"
 
@@ -117,6 +117,9 @@ def test_switch_removes_nothing(config: Config, machine: Machine, generation: Ca
     assert (USER, 1002) in machine.entries("passwd")
     assert json.loads(config.users_file.read_text()) == {USER: 1002}
     assert recorded(config) == C2
+    switch(config, generation(C3, environments={OTHER: {"uid": 1003}}))
+    assert {(USER, 1002), (OTHER, 1003)} <= set(machine.entries("passwd"))
+    assert json.loads(config.users_file.read_text()) == {USER: 1002, OTHER: 1003}
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,12 @@ def test_a_unit_keeps_its_promise(unit: str, line: str) -> None:
     assert line in path.read_text().splitlines()
 
 
+def test_backups_are_private_and_only_grow() -> None:
+    (path,) = PACKAGES.glob("*/systemd/hostenv-backups.service")
+    (command,) = (line for line in path.read_text().splitlines() if line.startswith("ExecStart="))
+    assert {"--private-repos", "--append-only"} <= set(command.split())
+
+
 def test_only_root_reaches_comins_control_socket() -> None:
     text = (PACKAGES / "hostenv-node/tmpfiles.d/hostenv-node.conf").read_text()
     made = [line.split() for line in text.splitlines()]

@@ -23,7 +23,9 @@ from hostenv_provider.repository import Repository
 from hostenv_provider.schema import ProviderSettings
 
 GIT = shutil.which("git") or "git"
-CONFIGURATION = Path(__file__).parents[1] / "nginx" / "provider.conf"
+PACKAGE = Path(__file__).parents[1]
+CONFIGURATION = PACKAGE / "nginx" / "provider.conf"
+BACKUPS = PACKAGE / "systemd" / "hostenv-backups.service"
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 needs_fcgiwrap = pytest.mark.skipif(shutil.which("fcgiwrap") is None, reason="fcgiwrap is not installed")
@@ -299,11 +301,16 @@ def test_each_environment_has_a_backup_repository_of_its_own_that_only_grows(
     assert found is not None
     account = base64.b64encode(f"{user}:{found['backupPassword']}".encode()).decode()
     headers = {"Authorization": f"Basic {account}"}
-    with process(
-        shutil.which("restic-rest-server") or "",
-        *("--listen", f"unix:{front.folder / 'backups.sock'}", "--path", str(front.folder / "data")),
-        *("--htpasswd-file", str(config.htpasswd), "--private-repos", "--append-only"),
+    command = next(line for line in BACKUPS.read_text().splitlines() if line.startswith("ExecStart="))
+    for shipped, ours in (
+        ("ExecStart=/usr/bin/restic-rest-server", shutil.which("restic-rest-server") or ""),
+        ("/run/hostenv-backups/backups.sock", str(front.folder / "backups.sock")),
+        ("/var/lib/hostenv-provider/backups.htpasswd", str(config.htpasswd)),
+        ("/var/lib/hostenv-provider/backups", str(front.folder / "data")),
     ):
+        assert shipped in command
+        command = command.replace(shipped, ours)
+    with process(*command.split()):
         wait_for_socket(front.folder / "backups.sock")
         assert front.request("POST", f"/backups/{user}/?create=true")[0] == 401
         assert front.request("POST", f"/backups/{user}/?create=true", headers=headers)[0] == 200

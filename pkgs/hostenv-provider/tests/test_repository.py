@@ -1,5 +1,6 @@
 import fcntl
 import json
+import os
 import pwd
 import shutil
 import subprocess
@@ -92,6 +93,28 @@ def test_a_new_repository_holds_what_the_contract_names(repository: Repository) 
     assert repository.read_settings().nodes["node-b"].address == "192.0.2.2"
     assert repository.read_plan() == Plan.empty(repository.read_settings()) == repository.published_plan()
     assert repository.read_state() == State.empty()
+
+
+@pytest.mark.parametrize(("service", "status"), [("git-upload-pack", None), ("git-receive-pack", b"403")])
+def test_git_itself_gives_over_http_and_takes_nothing(
+    repository: Repository, service: str, status: bytes | None
+) -> None:
+    environment = {
+        **os.environ,
+        "HOME": str(repository.config.data_dir),
+        "GIT_PROJECT_ROOT": str(repository.bare.parent),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": f"/{repository.bare.name}/info/refs",
+        "QUERY_STRING": f"service={service}",
+        "REQUEST_METHOD": "GET",
+        "REMOTE_USER": "node-a",
+    }
+    answer = subprocess.run(
+        [GIT, "http-backend"], env=environment, capture_output=True, check=False, timeout=60
+    )
+    headers = answer.stdout.partition(b"\r\n\r\n")[0].splitlines()
+    refused = [line.split()[1] for line in headers if line.startswith(b"Status:")]
+    assert refused == ([] if status is None else [status])
 
 
 def test_a_second_initialisation_is_refused_and_changes_nothing(

@@ -179,3 +179,18 @@ def test_a_write_that_fails_keeps_the_old_file(config: Config, monkeypatch: pyte
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert os.listdir(config.data_dir) == ["file"]
+
+
+def test_a_written_file_and_its_name_are_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    synchronised: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synchronised.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_private(config.data_dir / "file", "text")
+    content, folder = synchronised
+    assert content.startswith(".file.")
+    assert folder == config.data_dir.name
