@@ -1,6 +1,7 @@
 """Who may do what: node tokens, and what nginx asks for /git/ (contract 1 and 4)."""
 
 import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,20 @@ def test_anything_but_the_nodes_token_is_403_without_a_word(api: Any, authorizat
         headers={"Authorization": authorization.encode("latin-1").decode("latin-1")},
     )
     assert (answer.status, answer.body) == (403, b"")
+
+
+@pytest.mark.parametrize("scheme", ["Basic ", "Token ", ""])
+def test_the_token_alone_or_under_another_name_is_403(api: Any, scheme: str) -> None:
+    token = api.tokens.show("node-a")
+    assert api.request("GET", PENDING, headers={"Authorization": f"{scheme}{token}"}).status == 403
+
+
+def test_nobody_is_the_provider_itself(api: Any) -> None:
+    tokens = json.loads(api.config.tokens_file.read_text())
+    api.config.tokens_file.write_text(json.dumps({**tokens, "provider": "t0ken", "node-x": "t0ken"}))
+    for node, status in (("node-x", 200), ("provider", 403)):
+        path = PENDING.replace("node=node-a", f"node={node}")
+        assert api.request("GET", path, headers={"Authorization": "Bearer t0ken"}).status == status
 
 
 def test_the_scheme_is_case_insensitive_and_tokens_are_reloaded(api: Any) -> None:

@@ -29,6 +29,7 @@ def test_a_token_opens_only_its_own_node() -> None:
     ):
         assert matches(tokens, node, given) == (False, False)
     assert matches(Tokens({"node-a": ""}, {}), "node-a", "") == (False, False)
+    assert matches(Tokens({"node-a": "new"}, {"node-a": ("",)}), "node-a", "") == (False, False)
 
 
 def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,21 @@ def test_a_check_ends_with_its_job_and_its_result_is_discarded(
     assert provider.store.deployed("demo__drupal") == {}
 
 
+def test_a_check_is_not_repeated_after_its_job(provider: Any, environment: MakeEnvironment) -> None:
+    job = activated(provider, environment())
+    (verification,) = provider.store.verifiable()
+    asked: list[str] = []
+
+    def job_fails_meanwhile(address: str, *_: str) -> Answer:
+        asked.append(address)
+        if len(asked) == 1:
+            provider.post(job, "node-a", "intent", Status.FAILED, message="node on fire")
+        return Answer(502 if len(asked) < 3 else 200, b"")
+
+    Verifier(provider.store, 60, threading.Event(), job_fails_meanwhile, pause=0).verify(verification)
+    assert len(asked) == 1
+
+
 def test_each_due_check_is_started_once(provider: Any, environment: MakeEnvironment) -> None:
     activated(provider, environment())
     asked = threading.Semaphore(0)

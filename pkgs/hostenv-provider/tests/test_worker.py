@@ -13,7 +13,8 @@ from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.jobs import Event, JobState, Request, Status
 from hostenv_provider.plan import Environment, State
 from hostenv_provider.repository import PushRejected, Repository
-from hostenv_provider.schema import ProviderSettings
+from hostenv_provider.run import CommandFailed
+from hostenv_provider.schema import ProviderSettings, VirtualHost
 from hostenv_provider.worker import MAX_ATTEMPTS, STAGES
 from provider_support import PROJECT, Killed, Machine, definition
 
@@ -218,6 +219,31 @@ def test_an_operators_push_in_between_means_planning_again(
     assert machine.history()[:2] == [machine.commit_of(job), pushed[0]]
     assert machine.ops(job)[0] == ("node-b", "activate", MAIN)
     assert machine.store.waiting_intents("node-a") == []
+
+
+def test_a_push_that_went_through_counts_whatever_git_says(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = machine.repository.push
+
+    def lost_answer(sha: str) -> None:
+        push(sha)
+        raise CommandFailed("git push: the remote end hung up")
+
+    monkeypatch.setattr(machine.repository, "push", lost_answer)
+    before = machine.history()
+    job = machine.run()
+    assert machine.state(job) is JobState.WAITING
+    assert machine.history() == [machine.commit_of(job), *before]
+    assert machine.store.unpushed() == []
+
+
+def test_a_name_that_leads_nowhere_loses_its_certificate_in_the_plan(machine: Machine) -> None:
+    hosts = {"www.example.org": VirtualHost(enable_acme=True, force_ssl=True)}
+    machine.projects.definitions = {"main": replace(definition("main"), virtual_hosts=hosts)}
+    machine.run()
+    planned = machine.published("generated/plan.json")["environments"][MAIN]["virtualHosts"]
+    assert planned["www.example.org"]["enableACME"] is False
 
 
 def test_a_remote_that_takes_nothing_fails_the_job_in_the_end(
