@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.jobs import JobState, Request, Status
 from hostenv_provider.plan import Environment
+from hostenv_provider.records import Verification
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import ProviderSettings
 from hostenv_provider.service import Service
@@ -176,6 +178,19 @@ def test_kill_9_in_the_middle_of_a_job_only_delays_it(machine: Config, environme
         assert ask(machine, "GET", f"/api/jobs/{job_id}")[1]["state"] == "failed"
 
 
+def test_what_was_running_is_queued_again_before_anything_else(machine: Config) -> None:
+    store = Store(machine.database)
+    job_id = store.enqueue(Request("demo__drupal", None)).job_id
+    assert store.take_next() is not None
+    service = Service(machine)
+    recovered = store.job(job_id)
+    store.close()
+    service.start()
+    service.stop()
+    assert recovered is not None
+    assert recovered.state is JobState.QUEUED
+
+
 def test_a_stop_point_kills_the_service_at_its_stage_and_at_no_other(
     machine: Config, environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,9 +242,20 @@ def test_a_waiting_job_goes_on_after_kill_9_to_the_services_own_check(
         assert [intent["jobId"] for intent in pending["intents"]] == [job_id]
 
 
+@pytest.mark.parametrize("errors", [0, 1])
 def test_what_a_node_reports_as_activated_is_asked_by_the_service_itself(
-    machine: Config, provider: Any, environment: Any
+    machine: Config, provider: Any, environment: Any, monkeypatch: pytest.MonkeyPatch, errors: int
 ) -> None:
+    verifiable = Store.verifiable
+    left = [sqlite3.OperationalError("database or disk is full")] * errors
+
+    def failing_at_first(store: Store) -> list[Verification]:
+        if left:
+            raise left.pop()
+        return verifiable(store)
+
+    monkeypatch.setattr(Store, "verifiable", failing_at_first)
+    monkeypatch.setattr("hostenv_provider.service._RETRY", 0.0)
     each = environment()
     provider.store = Store(machine.database)
     job_id = provider.deploy(each, address="192.0.2.7", commit=pushed(machine))
