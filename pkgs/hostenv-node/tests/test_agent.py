@@ -443,6 +443,15 @@ def test_deployment_that_failed_is_reported_and_nothing_is_touched(
     assert spool.entries(node.config) == []
 
 
+def test_failed_deployment_of_a_job_that_has_its_verdict_is_done_with(node: Node, provider: Provider) -> None:
+    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
+    provider.on_event[("failed", "intent")] = lambda: setattr(job, "state", "superseded")
+    spool.add(node.config, Deployment(C1, "failed", "exit status 1"))
+    node.activate()
+    assert node.told() == []
+    assert spool.entries(node.config) == []
+
+
 def test_deployment_that_failed_leaves_older_jobs_alone(node: Node, provider: Provider) -> None:
     older = provider.add_job("older", C1, {"node-b": [action("activate", to_node="node-b")]})
     provider.verify_when_activated(older)

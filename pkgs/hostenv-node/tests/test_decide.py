@@ -160,6 +160,10 @@ FAILED = [
         Close(),
         id="failed deactivate leaves the placement",
     ),
+    pytest.param(succeeded(SOURCE, 0), "running", Thaw(U), id="verify not ended: the source thaws"),
+    pytest.param(
+        succeeded(TARGET, 0, 1), "running", Withdraw(U), id="verify not ended: the target withdraws"
+    ),
     pytest.param(TARGET.started(0), "failed", Withdraw(U), id="restore cut short: the target withdraws"),
     pytest.param(
         succeeded(TARGET, 0, 1), "failed", Withdraw(U), id="activated, not verified: the target withdraws"

@@ -85,6 +85,11 @@ def test_a_row_never_goes_back_once_it_ended(status: Status) -> None:
     assert on_event(up_to("restore"), event("a", "backup", status)) == Repeated()
 
 
+@pytest.mark.parametrize("before", [Status.RUNNING, Status.WAITING])
+def test_what_has_begun_is_not_queued_again(before: Status) -> None:
+    assert on_event(move(backup=before), event("a", "backup", Status.QUEUED)) == Repeated()
+
+
 def test_a_repeated_final_event_is_acknowledged_even_after_the_jobs_end() -> None:
     for state in JobState:
         view = replace(up_to("restore"), state=state)

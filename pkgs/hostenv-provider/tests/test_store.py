@@ -354,6 +354,16 @@ def test_secrets_and_sources_are_for_hosts_and_their_targets(
     assert store.may_read_secrets("node-b", user)
 
 
+def test_a_verdict_is_the_last_word(provider: Any, environment: MakeEnvironment) -> None:
+    here = environment()
+    done = provider.deploy(here)
+    provider.finish(done, [here], "node-a")
+    provider.store.fail(done, "too late")
+    provider.store.plan_again(done)
+    assert (provider.state(done), provider.reason(done)) == (JobState.SUCCEEDED, None)
+    assert provider.rows(done) == [("node-a", "activate", "success"), ("provider", "verify", "success")]
+
+
 def test_a_jobs_id_is_a_uuid(provider: Any) -> None:
     job_id = provider.store.enqueue(Request(PROJECT, None)).job_id
     assert str(uuid.UUID(job_id)) == job_id

@@ -28,8 +28,8 @@ class Machine:
         self.events: list[str] = []
         self.fails: Mapping[str, Exception] = {}
         self.manager_runs = True
-        self.switched: list[Mapping[str, object]] = []
-        """What the releases were switched to, and which were kept."""
+        self.arguments: dict[str, list[Mapping[str, object]]] = {}
+        """What the user's side was given, by step."""
 
     def note(self, event: str) -> None:
         self.events.append(event)
@@ -41,8 +41,7 @@ class Machine:
     ) -> Mapping[str, object]:
         for name, arguments in steps:
             self.note(name)
-            if name == "switch":
-                self.switched.append(arguments)
+            self.arguments.setdefault(name, []).append(arguments)
         return {"backup": {"drupal-migrate": SNAPSHOT}}
 
 
@@ -174,6 +173,8 @@ def test_a_restore_of_another_snapshot_is_not_taken_for_done(runtime: Runtime, m
     machine.events.clear()
     runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": "cd" * 32})
     assert "restore" in machine.events
+    given = [arguments["snapshot"] for arguments in machine.arguments["restore"]]
+    assert given == [SNAPSHOT, "cd" * 32]
 
 
 def test_what_another_job_restored_is_not_taken_for_done(runtime: Runtime, machine: Machine) -> None:
@@ -209,6 +210,7 @@ def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtim
     payload = runtime.backup(context(), action("backup"))
     assert payload == {"user": USER, "sourceNode": "node-b", "snapshots": {"drupal-migrate": SNAPSHOT}}
     assert machine.events.index("freeze") < machine.events.index("backup")
+    assert machine.arguments["backup"] == [{"keys": ["drupal-migrate"]}]
     machine.events.clear()
     assert runtime.backup(context(), action("backup")) == payload
     assert machine.events == []
@@ -288,7 +290,11 @@ def test_after_a_backup_a_freeze_has_nothing_to_do(runtime: Runtime, machine: Ma
     assert machine.events == []
 
 
-def test_what_is_not_served_here_is_not_frozen(runtime: Runtime) -> None:
+def test_what_is_not_served_here_is_not_frozen(runtime: Runtime, machine: Machine) -> None:
+    runtime.freeze(context(), USER)
+    assert runtime.freezes.holder(USER) is None
+    active(runtime, machine)
+    runtime.deactivate(context(), action("deactivate"))
     runtime.freeze(context(), USER)
     assert runtime.freezes.holder(USER) is None
 
@@ -301,6 +307,11 @@ def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, m
     assert machine.events == []
     runtime.thaw(context(), USER)
     assert machine.events == ["--user start timers.target"]
+    runtime.restore(context("job-3"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    machine.events.clear()
+    runtime.thaw(context("job-3"), USER)
+    assert machine.events == []
+    assert runtime.freezes.holder(USER) is None
 
 
 def test_deactivation_ends_with_the_freeze_lifted_and_may_be_repeated(
@@ -308,10 +319,10 @@ def test_deactivation_ends_with_the_freeze_lifted_and_may_be_repeated(
 ) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
-    machine.events.clear()
     for _ in range(2):
+        machine.events.clear()
         runtime.deactivate(context(), action("deactivate"))
-        assert machine.events[:3] == [f"withdraw {HOST}", "stop", "no manager"]
+        assert machine.events == [f"withdraw {HOST}", "stop", "no manager"]
     assert phase(runtime) is Phase.INACTIVE
     assert runtime.freezes.holder(USER) is None
 
@@ -397,11 +408,11 @@ def test_a_reload_makes_the_release_beside_the_old_one_which_is_kept_until_the_v
     active(runtime, machine)
     newer = changed("repo", "rev", to="b" * 40)
     before, after = (release_name(parse_environment(each), config) for each in (entry(), newer))
-    machine.switched.clear()
+    machine.arguments.clear()
     runtime.reload(context(), action("reload"), newer)
     assert machine.events.index("layOut") < machine.events.index("switch")
     runtime.switch_back(context(), USER)
-    assert machine.switched == [{"name": after, "keep": [before]}, {"name": before, "keep": []}]
+    assert machine.arguments["switch"] == [{"name": after, "keep": [before]}, {"name": before, "keep": []}]
 
 
 def test_a_verified_reload_keeps_only_its_own_release(
@@ -416,6 +427,26 @@ def test_a_verified_reload_keeps_only_its_own_release(
     runtime.keep(context(), USER)
     runtime.switch_back(context(), USER)
     assert len(machine.events) == 1
+
+
+def test_a_reload_is_settled_by_its_own_job_only(
+    runtime: Runtime, machine: Machine, changed: Callable[..., Any]
+) -> None:
+    active(runtime, machine)
+    runtime.reload(context(), action("reload"), changed("repo", "rev", to="b" * 40))
+    machine.events.clear()
+    runtime.keep(context("job-2"), USER)
+    runtime.switch_back(context("job-2"), USER)
+    assert machine.events == []
+
+
+def test_what_is_not_active_is_not_reloaded(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.deactivate(context(), action("deactivate"))
+    machine.events.clear()
+    with pytest.raises(OperationFailed, match="is not active"):
+        runtime.reload(context("job-2"), action("reload"), entry())
+    assert machine.events == []
 
 
 def test_a_reload_that_fails_leaves_the_record_with_what_serves(

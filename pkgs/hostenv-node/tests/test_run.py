@@ -1,0 +1,64 @@
+"""Programs that this package starts, and their time limits (contract 8: every action has one)."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
+
+SHELL = ["/bin/sh", "-c"]
+
+
+def ended(child: Path) -> None:
+    """Return once the process whose number is in `child` is gone."""
+    state = Path(f"/proc/{int(child.read_text())}/stat")
+    deadline = time.monotonic() + 30
+    while state.exists() and ") Z " not in state.read_text():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_what_a_program_says() -> None:
+    completed = run([*SHELL, 'cat; echo "$GREETING" >&2'], timeout=30, stdin=b"x", env={"GREETING": "hello"})
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, b"x", b"hello\n")
+
+
+def test_failure_says_which_program_and_why() -> None:
+    with pytest.raises(CommandFailed, match=r"^/bin/sh -c .* ended with status 3: no space$"):
+        run([*SHELL, "echo no space >&2; exit 3"], timeout=30)
+    assert run([*SHELL, "exit 3"], timeout=30, check=False).returncode == 3
+    with pytest.raises(CommandFailed, match="cannot start /nonexistent"):
+        run(["/nonexistent"], timeout=30)
+
+
+def test_at_the_time_limit_all_that_was_started_ends(tmp_path: Path) -> None:
+    with pytest.raises(CommandTimedOut, match="did not end within 1 s"):
+        run([*SHELL, f"sleep 600 & echo $! >{tmp_path}/child; wait"], timeout=1)
+    ended(tmp_path / "child")
+
+
+def test_a_pipe_carries_everything() -> None:
+    assert pipe([*SHELL, "seq 100000"], [*SHELL, "wc -l"], timeout=60).text.strip() == "100000"
+
+
+@pytest.mark.parametrize(
+    ("producer", "consumer", "complaint"),
+    [
+        ("echo half; echo broken source >&2; exit 1", "cat", "broken source"),
+        ("yes", "echo disk full >&2; exit 1", "disk full"),
+    ],
+)
+def test_half_of_a_pipe_is_a_failure(producer: str, consumer: str, complaint: str) -> None:
+    with pytest.raises(CommandFailed, match=complaint):
+        pipe([*SHELL, producer], [*SHELL, consumer], timeout=60)
+
+
+def test_both_ends_of_a_pipe_end_at_the_time_limit(tmp_path: Path) -> None:
+    def waiting(name: str) -> list[str]:
+        return [*SHELL, f"sleep 600 & echo $! >{tmp_path}/{name}; wait"]
+
+    with pytest.raises(CommandTimedOut):
+        pipe(waiting("producer"), waiting("consumer"), timeout=1)
+    for name in ("producer", "consumer"):
+        ended(tmp_path / name)
