@@ -1,6 +1,7 @@
 """A node in a temporary folder, and a provider that answers over HTTP on loopback."""
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -98,3 +99,17 @@ def generation(tmp_path: Path) -> Callable[..., Path]:
         return toplevel
 
     return make
+
+
+@pytest.fixture
+def synchronised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files and folders that were flushed to the disk, in order."""
+    names: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return names

@@ -37,6 +37,15 @@ def test_deployment_is_spooled_before_systemd_is_asked_without_waiting(
     assert (tmp_path / "asked").read_text() == "start --no-block hostenv-activate.service 1\n"
 
 
+def test_what_comin_says_once_is_on_the_disk_before_the_hook_returns(
+    configure: Callable[..., Config], synchronised: list[str]
+) -> None:
+    spool.add(configure(), Deployment(C1, "done", ""))
+    content, folder = synchronised
+    assert content.endswith(".json.new")
+    assert folder == "spool"
+
+
 def test_deployments_are_kept_apart_and_in_order(configure: Callable[..., Config]) -> None:
     config = configure()
     for commit in (C2, C1, C2):

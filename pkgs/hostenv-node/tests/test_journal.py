@@ -46,6 +46,14 @@ def test_closed_journal_is_gone(tmp_path: Path) -> None:
     assert store.load() == []
 
 
+def test_a_closed_journal_does_not_come_back(tmp_path: Path, synchronised: list[str]) -> None:
+    store = JournalStore(tmp_path / "jobs")
+    store.save(opened())
+    synchronised.clear()
+    store.close(opened())
+    assert synchronised == ["jobs"]
+
+
 def test_unreadable_journal_is_named_and_kept(tmp_path: Path) -> None:
     store = JournalStore(tmp_path)
     store.save(opened())

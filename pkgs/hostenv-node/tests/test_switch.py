@@ -111,6 +111,14 @@ def test_same_generation_again_changes_nothing(
     assert machine.calls() == calls
 
 
+def test_users_slice_and_then_the_commit_are_on_the_disk(
+    config: Config, generation: Callable[..., Path], synchronised: list[str]
+) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    files = [".users.json.new", ".slice.json.new", ".generation.json.new"]
+    assert synchronised == [name for file in files for name in (file, config.state_dir.name)]
+
+
 def test_switch_removes_nothing(config: Config, machine: Machine, generation: Callable[..., Path]) -> None:
     switch(config, generation(C1, environments={USER: {"uid": 1002}}))
     switch(config, generation(C2))

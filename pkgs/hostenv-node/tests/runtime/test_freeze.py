@@ -1,7 +1,5 @@
-import os
 from pathlib import Path
 
-import pytest
 from hostenv_node.runtime.freeze import Freezes
 
 
@@ -29,17 +27,7 @@ def test_lifting_what_is_not_frozen_is_nothing(tmp_path: Path) -> None:
     assert not freezes.directory.exists()
 
 
-def test_freezing_and_thawing_survive_a_loss_of_power(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synchronised: list[str] = []
-    fsync = os.fsync
-
-    def note(descriptor: int) -> None:
-        synchronised.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
+def test_freezing_and_thawing_survive_a_loss_of_power(tmp_path: Path, synchronised: list[str]) -> None:
     freezes = Freezes(tmp_path / "freeze")
     freezes.freeze("u", "job-1")
     assert synchronised == [".u.new", "freeze"]

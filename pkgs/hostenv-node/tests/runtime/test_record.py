@@ -22,9 +22,10 @@ def record() -> Record:
     )
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_record_is_read_as_it_was_written(tmp_path: Path, synchronised: list[str]) -> None:
     records = Records(tmp_path / "environments")
     records.put(record())
+    assert synchronised == [f".{USER}.json.new", "environments"]
     assert records.get(USER) == record()
     assert records.users() == [USER]
     assert records.get("other") is None

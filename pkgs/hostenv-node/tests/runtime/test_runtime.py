@@ -119,6 +119,7 @@ def test_a_target_is_frozen_before_anybody_can_reach_it(runtime: Runtime, machin
     runtime.activate(context(), action("activate"), entry())
     assert set(holders) == {"job-1"}
     assert phase(runtime) is Phase.ACTIVE
+    assert runtime.freezes.holder(USER) == "job-1"
 
 
 @pytest.mark.parametrize("step", ["start", f"serve demo.hostenv.local,{HOST}"])
@@ -148,6 +149,21 @@ def test_a_repeated_activation_does_nothing(runtime: Runtime, machine: Machine) 
     machine.events.clear()
     runtime.activate(context(), action("activate"), entry())
     assert machine.events == []
+
+
+@pytest.mark.parametrize("op", ["restore", "activate", "reload"])
+def test_code_and_secrets_are_fetched_before_anything_changes(
+    runtime: Runtime, machine: Machine, changed: Callable[..., Any], op: str
+) -> None:
+    if op == "restore":
+        runtime.restore(context(), action(op), entry(), {"drupal-migrate": SNAPSHOT})
+    elif op == "activate":
+        runtime.activate(context(), action(op), entry())
+    else:
+        active(runtime, machine)
+        runtime.reload(context(), action(op), changed("repo", "rev", to="b" * 40))
+    done = {"restore": "restore", "activate": "switch", "reload": "switch"}[op]
+    assert machine.events.index("fetch") < machine.events.index("secrets") < machine.events.index(done)
 
 
 def test_a_release_is_fetched_once_for_restore_and_activate(runtime: Runtime, machine: Machine) -> None:
@@ -297,6 +313,14 @@ def test_what_is_not_served_here_is_not_frozen(runtime: Runtime, machine: Machin
     runtime.deactivate(context(), action("deactivate"))
     runtime.freeze(context(), USER)
     assert runtime.freezes.holder(USER) is None
+
+
+def test_neither_time_nor_a_reboot_lifts_a_freeze(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.freeze(context(), USER)
+    runtime.boot()
+    runtime.prune(1e12)
+    assert runtime.freezes.holder(USER) == "job-1"
 
 
 def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, machine: Machine) -> None:
