@@ -61,11 +61,11 @@ def run(options: Options, console: Console) -> bool:
     if not options.automated:
         keys.check()
     packages.ensure(options.machines, () if options.automated else shell.missing_packages())
-    return run_on(lab, options, console)
+    return run_on(lab, _parts(options.given), options, console)
 
 
-def run_on(make: MakeMachines, options: Options, console: Console) -> bool:
-    """Run the whole demo; False if it failed.
+def run_on(make: MakeMachines, parts: Mapping[str, str], options: Options, console: Console) -> bool:
+    """Run the whole demo; False if it failed. `parts` says which comin and which Drupal run.
 
     Raises HostenvError if it could not begin, KeyboardInterrupt if the user aborted. Whatever happens,
     machines and network of the run are gone afterwards; the work folder stays unless the run succeeded and
@@ -74,7 +74,7 @@ def run_on(make: MakeMachines, options: Options, console: Console) -> bool:
     folder = workdir.make(options.workdir)
     try:
         try:
-            passed = _run(make, folder, options, console)
+            passed = _run(make, parts, folder, options, console)
         finally:
             hosts.remove(folder)
     except KeyboardInterrupt:
@@ -87,7 +87,9 @@ def run_on(make: MakeMachines, options: Options, console: Console) -> bool:
     return passed
 
 
-def _run(make: MakeMachines, folder: Path, options: Options, console: Console) -> bool:
+def _run(
+    make: MakeMachines, parts: Mapping[str, str], folder: Path, options: Options, console: Console
+) -> bool:
     evidence = folder / FOLDER
     recorder, steps = Recorder(evidence), StepsWatch()
 
@@ -99,7 +101,7 @@ def _run(make: MakeMachines, folder: Path, options: Options, console: Console) -
     with make(folder, tell) as machines:
         linked = workdir.link(folder)
         console.logs = tuple(folder / "logs" / f"{machine.name}.log" for machine in machines.driver.machines)
-        session = Session(machines, recorder, evidence, console, _parts(options.given))
+        session = Session(machines, recorder, evidence, console, parts)
         console.progress = lambda: session.progress() or steps.progress()
         if not options.automated:
             return _guide(machines, session, console, linked)

@@ -7,6 +7,7 @@ machines is asked of them here.
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hostenv_lab import record, run
 from hostenv_lab.errors import HostenvError, MachineError
 from hostenv_lab.forward import ENDPOINTS_FILE
 from hostenv_lab.log import Log, Sink
+from hostenv_lab.parallel import ENDING_SIGNALS
 from test_driver.errors import MachineError as DriverMachineError
 
 from hostenv_demo import cli, demo, evidence, keys, shell
@@ -28,7 +30,8 @@ from hostenv_demo.machines import Machine
 from hostenv_demo.provider_service import SOCKET
 
 _GUEST_SOCKET = "/run/hostenv-provider/hostenv-provider.sock"
-_STDERR = 2
+_PARTS = {"comin": "its own package", "Drupal": "nixpkgs' package"}
+_STDOUT, _STDERR = 1, 2
 
 
 def guide(names: Mapping[str, Any], endpoints: Mapping[str, str]) -> NoReturn:
@@ -42,14 +45,24 @@ def guide(names: Mapping[str, Any], endpoints: Mapping[str, str]) -> NoReturn:
         console = Console()
         with console:
             passed = demo.run_on(
-                lambda folder, tell: NixosMachines(names, endpoints, folder, tell), demo.Options(), console
+                lambda folder, tell: NixosMachines(names, endpoints, folder, tell),
+                _PARTS,
+                demo.Options(),
+                console,
             )
         return cli.verdict(passed, console)
 
-    status = cli.answer(work)
-    # what the driver says at its own end is no news to anybody
-    with open(os.devnull, "ab") as nowhere:
-        os.dup2(nowhere.fileno(), _STDERR)
+    # outside of the wizard they end nothing: the driver must come to its own end
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        status = cli.answer(work)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # What the driver says at its end is no news, and must not fail for a terminal that is gone.
+        with open(os.devnull, "ab") as nowhere:
+            for stream in (_STDOUT, _STDERR):
+                os.dup2(nowhere.fileno(), stream)
     sys.exit(status)
 
 

@@ -56,13 +56,20 @@ class Terminal:
             self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._status
 
+    def hang_up(self) -> None:
+        """Close the terminal, and wait for the wizard's end."""
+        os.close(self._master)
+        self._master = -1
+        self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
     def close(self) -> None:
         """End the wizard if it still runs."""
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
             self.exit_status()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
 
     def _more(self, seconds: float) -> bool:
         if not select.select([self._master], [], [], seconds)[0]:

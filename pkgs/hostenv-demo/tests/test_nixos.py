@@ -81,6 +81,17 @@ def test_an_abort_ends_the_machines_and_removes_the_folder(key: str) -> None:
         assert not (wizard.folder / "hostenv-demo").is_symlink()
 
 
+def test_the_driver_cleans_up_when_the_terminal_goes_away() -> None:
+    with tempfile.TemporaryDirectory(prefix="nixos-") as made:
+        folder = Path(made)
+        command = [sys.executable, str(Path(__file__).parent / "nixos_driver.py"), str(folder / "lab")]
+        with terminal(folder, command, PYTHONPATH=_PATH, TMPDIR=made) as wizard:
+            wizard.until(PROMPT)
+            wizard.hang_up()
+        assert (folder / "cleaned-up").exists()
+        assert work_folders(folder) == []
+
+
 def test_a_port_in_use_is_named_before_anything_starts() -> None:
     program = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
