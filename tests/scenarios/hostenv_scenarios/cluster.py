@@ -49,10 +49,11 @@ class Cluster:
             "hostenv-provider comin-tokens",
         )
         for name, machine in self.nodes.items():
-            _, token = self.provider.execute(f"hostenv-provider comin-tokens --show {name}")
-            machine.execute(
-                f"umask 377 && echo {quote(token.strip())} > /etc/hostenv/node-token.new"
-                " && mv /etc/hostenv/node-token.new /etc/hostenv/node-token"
+            token = self._unlogged(self.provider, f"hostenv-provider comin-tokens --show {name}").strip()
+            self._unlogged(
+                machine,
+                f"umask 377 && echo {quote(token)} > /etc/hostenv/node-token.new"
+                " && mv /etc/hostenv/node-token.new /etc/hostenv/node-token",
             )
 
     def add_site(self, site: Site) -> None:
@@ -92,12 +93,15 @@ class Cluster:
         return self.fire_webhooks(site, 1)[0]
 
     def fire_webhooks(self, site: Site, count: int) -> list[str]:
-        """The same many times at once."""
+        """The same many times at once. Raises ScenarioFailed when one is not accepted."""
         data = quote(json.dumps({"ref": "refs/heads/main"}))
         answers = self.provider.succeed(
             f"for i in $(seq {count}); do curl -fsS -H 'Content-Type: application/json'"
             f" --data {data} http://provider/webhook/{site.hash} & done; wait"
         )
+        # `wait` tells nothing of those it waited for
+        if len(answers.splitlines()) != count:
+            raise ScenarioFailed(f"not every one of {count} webhooks was accepted: {answers}")
         return [str(json.loads(line)["jobId"]) for line in answers.splitlines()]
 
     def migrate(self, site: Site, node: str) -> str:
@@ -196,8 +200,8 @@ class Cluster:
     # -- what sites hold ------------------------------------------------------------------------------------
 
     def as_environment(self, machine: Machine, site: Site, command: str) -> str:
-        """Run a command in a login shell of the site's user."""
-        return machine.succeed(quote("su", "-", site.user, "-c", command))
+        """Run a command in a login shell of the site's user; it fails as the driver's own commands do."""
+        return machine.succeed(quote("su", "-", site.user, "-c", f"set -euo pipefail; {command}"))
 
     def serving(self, site: Site) -> list[str]:
         """The nodes whose front doors answer for the site."""
@@ -257,8 +261,13 @@ class Cluster:
         text = (importlib.resources.files("hostenv_scenarios.programs") / f"{program}.py").read_bytes()
         path = f"{FOLDER}/{program}.py"
         packed = base64.b64encode(text).decode()
-        # `execute` logs nothing
-        status, _ = machine.execute(f"mkdir -p {FOLDER} && echo {packed} | base64 -d > {path}")
-        if status != 0:
-            raise ScenarioFailed(f"{machine.name} does not take {path}")
+        self._unlogged(machine, f"mkdir -p {FOLDER} && echo {packed} | base64 -d > {path}")
         return f"$(command -v python3) {path}"
+
+    def _unlogged(self, machine: Machine, command: str) -> str:
+        """What a command prints that is secret or long. Raises ScenarioFailed."""
+        # `execute` logs nothing, neither here nor in its failure
+        status, output = machine.execute(command)
+        if status != 0:
+            raise ScenarioFailed(f"{machine.name}: {command.split()[0]} … failed with exit code {status}")
+        return output

@@ -112,7 +112,7 @@ class Trials:
         for machine in cluster.nodes.values():
             # nobody need wait here for the timer
             machine.succeed("systemctl start hostenv-activate.service", timeout=120)
-            machine.wait_until_succeeds('test -z "$(ls /var/lib/hostenv/jobs)"', 120)
+            machine.wait_until_succeeds('jobs=$(ls /var/lib/hostenv/jobs); test -z "$jobs"', 120)
         for site, node in ends_at.items():
             deployed = cluster.deployed(site)
             if deployed != node:
