@@ -1,7 +1,9 @@
-# The link between the provider and a node is cut in the middle of each action, for 5 s and for longer than a
-# node waits for an answer (30 s). Nobody gives up, and nobody takes silence for a verdict.
+# The link between the provider and a node is cut in the middle of each action, the provider's own `verify`
+# among them, for 5 s and for longer than a node waits for an answer (30 s). Nobody gives up, and nobody takes
+# silence for a verdict.
 
 import time
+from contextlib import contextmanager
 
 from hostenv_scenarios import trap
 from hostenv_scenarios.cluster import Cluster
@@ -15,13 +17,20 @@ cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, su
 trials = Trials(cluster)
 
 
-def cut(trial, set_trap, actor, victim, seconds, job_id):
-    """Cut the victim's link for so long, once the actor has begun the action; it goes on without the link."""
-    set_trap.wait()
+@contextmanager
+def cut(victim, seconds):
+    """The victim's link is cut for so long; what the block lets go on goes on without it."""
     cluster.nodes[victim].block()
-    trap.go_on(cluster, actor)
+    yield
     time.sleep(seconds)
     cluster.nodes[victim].unblock()
+
+
+def cut_in(trial, set_trap, actor, victim, seconds, job_id):
+    """Cut the link once the actor has begun the action."""
+    set_trap.wait()
+    with cut(victim, seconds):
+        trap.go_on(cluster, actor)
     trial.demand(job_id, "succeeded")
 
 
@@ -38,11 +47,22 @@ for seconds in (SHORT, LONG):
             victim = source if role == "source" else target
             with trials.fault(f"link of the {role} cut for {seconds} s in {op}", {DRUPAL: target}) as trial:
                 set_trap = trap.halt_in(cluster, actor, op)
-                cut(trial, set_trap, actor, victim, seconds, trial.migrate(DRUPAL, target))
+                cut_in(trial, set_trap, actor, victim, seconds, trial.migrate(DRUPAL, target))
             source = target
+    for role in ("source", "target"):
+        target = OTHER[source]
+        victim = source if role == "source" else target
+        with trials.fault(f"link of the {role} cut for {seconds} s in verify", {DRUPAL: target}) as trial:
+            cluster.shut_front_door(target)
+            job_id = trial.migrate(DRUPAL, target)
+            cluster.wait_for_action(job_id, "provider", "verify", "running")
+            with cut(victim, seconds):
+                cluster.open_front_door(target)
+            trial.demand(job_id, "succeeded")
+        source = target
     for victim in (source, OTHER[source]):
         role = "node" if victim == source else "other node"
         with trials.fault(f"link of the {role} cut for {seconds} s in reload", {DRUPAL: source}) as trial:
             cluster.commit(DRUPAL, "Another release")
             set_trap = trap.halt_in(cluster, source, "reload")
-            cut(trial, set_trap, source, victim, seconds, trial.fire_webhook(DRUPAL))
+            cut_in(trial, set_trap, source, victim, seconds, trial.fire_webhook(DRUPAL))

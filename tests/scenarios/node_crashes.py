@@ -1,5 +1,5 @@
-# A node loses its power in the middle of each kind of action and boots again: its work goes on at the first
-# action that had not ended.
+# A node loses its power in the middle of each kind of action, or while the provider verifies what it has
+# activated, and boots again: its work goes on at the first action that had not ended.
 
 from hostenv_scenarios import trap
 from hostenv_scenarios.cluster import Cluster
@@ -10,8 +10,7 @@ cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, su
 trials = Trials(cluster)
 
 
-def crash(trial, node, set_trap, job_id):
-    set_trap.wait()
+def crash(trial, node, job_id):
     cluster.nodes[node].crash()
     cluster.nodes[node].start()
     trial.demand(job_id, "succeeded")
@@ -24,7 +23,9 @@ def crash_in_move(op, source, target, process=None):
     at = f"{role} node crashes in {op}" + (f" while {process.split()[0]} runs" if process else "")
     with trials.fault(at, {DRUPAL: target}) as trial:
         set_trap = trap.halt_in(cluster, node, op, process)
-        crash(trial, node, set_trap, trial.migrate(DRUPAL, target))
+        job_id = trial.migrate(DRUPAL, target)
+        set_trap.wait()
+        crash(trial, node, job_id)
 
 
 with subtest("A provider, two nodes and a site"):
@@ -42,4 +43,12 @@ crash_in_move("restore", "node-a", "node-b", "mariadb .*--database=")
 with trials.fault("node crashes in reload", {DRUPAL: "node-b"}) as trial:
     cluster.commit(DRUPAL, "Another release")
     set_trap = trap.halt_in(cluster, "node-b", "reload")
-    crash(trial, "node-b", set_trap, trial.fire_webhook(DRUPAL))
+    job_id = trial.fire_webhook(DRUPAL)
+    set_trap.wait()
+    crash(trial, "node-b", job_id)
+
+with trials.fault("target node crashes in verify", {DRUPAL: "node-a"}) as trial:
+    cluster.shut_front_door("node-a")
+    job_id = trial.migrate(DRUPAL, "node-a")
+    cluster.wait_for_action(job_id, "provider", "verify", "running")
+    crash(trial, "node-a", job_id)

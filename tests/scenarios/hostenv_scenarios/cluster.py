@@ -4,7 +4,7 @@ import base64
 import importlib.resources
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ SOCKET = "/run/hostenv-provider/hostenv-provider.sock"
 REPOSITORY = "/var/lib/hostenv-provider/git/provider.git"
 BACKUPS = "/var/lib/hostenv-provider/backups"
 FOLDER = "/run/hostenv-scenarios"
+FRONT_DOOR = "/var/lib/hostenv/nginx"
 ENDED = ("succeeded", "failed", "superseded")
 _AS_PROVIDER = "runuser -u hostenv-provider --"
 _COMMIT = "git -c user.name=Demo -c user.email=demo@hostenv.test"
@@ -161,6 +162,19 @@ class Cluster:
         with self.service_with({"HOSTENV_PROVIDER_CONFIG": path}):
             yield
 
+    def shut_front_door(self, node: str) -> None:
+        """Every page of the node is answered 403, so that nothing that it activates can be verified.
+
+        Its own probes, the freeze and unknown host names are answered as ever. Booting opens it again.
+        """
+        self.nodes[node].succeed(
+            f"echo 'deny all;' > {FRONT_DOOR}/scenario.conf", "systemctl reload nginx.service"
+        )
+
+    def open_front_door(self, node: str) -> None:
+        """Pages of the node are answered again."""
+        self.nodes[node].succeed(f"rm {FRONT_DOOR}/scenario.conf", "systemctl reload nginx.service")
+
     # -- jobs -----------------------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> Job | None:
@@ -173,22 +187,36 @@ class Cluster:
         job: Job = json.loads(text)
         return job
 
-    def verdict(self, job_id: str, limit: int) -> Job:
-        """The job once it has ended; `limit` in seconds. Raises ScenarioFailed."""
+    def wait_for_job(self, job_id: str, wish: str, come: Callable[[Job], bool], limit: int) -> Job:
+        """The job once it is as wished; `limit` in seconds. Raises ScenarioFailed."""
         last: Job | None = None
 
-        def ended(_final: bool) -> bool:
+        def look(_final: bool) -> bool:
             nonlocal last
             last = self.job(job_id) or last
-            return last is not None and last["state"] in ENDED
+            return last is not None and come(last)
 
         try:
-            self.retry(ended, limit)
+            self.retry(look, limit)
         except Exception as error:
             rows = json.dumps(last, indent=1) if last else "the service does not answer"
-            raise ScenarioFailed(f"job {job_id} has no verdict after {limit} s: {rows}") from error
+            raise ScenarioFailed(f"job {job_id} has no {wish} after {limit} s: {rows}") from error
         assert last is not None
         return last
+
+    def wait_for_action(self, job_id: str, node: str, op: str, status: str, limit: int = 180) -> None:
+        """Wait until an action of the job has this status. Raises ScenarioFailed."""
+
+        def come(job: Job) -> bool:
+            return any(
+                (row["node"], row["op"], row["status"]) == (node, op, status) for row in job["actions"]
+            )
+
+        self.wait_for_job(job_id, f"{status} {op} on {node}", come, limit)
+
+    def verdict(self, job_id: str, limit: int) -> Job:
+        """The job once it has ended. Raises ScenarioFailed."""
+        return self.wait_for_job(job_id, "verdict", lambda job: job["state"] in ENDED, limit)
 
     def demand(self, job_id: str, state: str, limit: int) -> Job:
         """The job once it has ended as it should. Raises ScenarioFailed."""
