@@ -43,6 +43,11 @@ def halt_in(cluster: Cluster, node: str, op: str, process: str | None = None) ->
     return set_trap(cluster, cluster.nodes[node], "STOP", ACTIVATION, kind, what)
 
 
+def halt(cluster: Cluster, node: str) -> None:
+    """Let the node's activation, which is under way, stand still from now on, until `go_on`."""
+    cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=STOP {ACTIVATION}")
+
+
 def go_on(cluster: Cluster, node: str) -> None:
     """Let an activation that was halted go on."""
     cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=CONT {ACTIVATION}")
