@@ -95,11 +95,11 @@ def _target_thaws_at_once() -> Sequence[Replacement]:
 def _source_thaws_after_the_commit_point() -> Sequence[Replacement]:
     original = decide._act_on_verdict
 
-    def act(journal: JobJournal, view: JobView) -> decide.Step:
+    def act(journal: JobJournal, view: JobView, *rest: Any) -> decide.Step:
         if view.state == "failed":
             rows = tuple(replace(row, status="failed") if row.op == VERIFY else row for row in view.rows)
             view = replace(view, rows=rows)
-        return original(journal, view)
+        return original(journal, view, *rest)
 
     return [(decide, "_act_on_verdict", act)]
 

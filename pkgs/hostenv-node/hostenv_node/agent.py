@@ -23,6 +23,7 @@ from hostenv_node.decide import (
     Start,
     SwitchBack,
     Thaw,
+    Unsettled,
     Wait,
     Withdraw,
     after,
@@ -53,7 +54,7 @@ class Agent:
         self._journals = JournalStore(config.jobs_dir)
         self._taken: str | None = None
         self._refused: tuple[Path, str] | None = None
-        self._deferred: set[str] = set()
+        self._failed: set[Unsettled] = set()
 
     def run(self) -> None:
         """Do all that can be done now; returns when nothing is left to do or to wait for.
@@ -74,8 +75,9 @@ class Agent:
                 break
         if self._refused:
             raise HostenvError(self._refused[1])
-        if self._deferred:
-            raise HostenvError(f"the next run tries again: {', '.join(sorted(self._deferred))}")
+        if self._failed:
+            left = ", ".join(f"{user} of job {job}" for job, user in sorted(self._failed))
+            raise HostenvError(f"the next run tries again: {left}")
 
     def _take_in(self) -> None:
         """Take over what comin and the provider have for this node."""
@@ -157,7 +159,7 @@ class Agent:
     def _next_move(self) -> Move | None:
         journals = self._journals.load()
         views = {journal.job_id: view for journal in journals if (view := self._view(journal))}
-        return next_move(journals, views, self._deferred)
+        return next_move(journals, views, self._failed)
 
     def _view(self, journal: JobJournal) -> JobView | None:
         try:
@@ -174,6 +176,8 @@ class Agent:
         match step:
             case Wait():
                 self._api.job(journal.job_id, _WAIT_SECONDS)
+                # The job waited for may wait in its turn, elsewhere, for one that these hold up here.
+                self._failed.clear()
             case Close():
                 self._log(f"job {journal.job_id}: closed")
                 self._journals.close(journal)
@@ -293,7 +297,7 @@ class Agent:
                     self._operations.switch_back(context, user)
         except (HostenvError, OSError) as error:
             self._log(f"job {journal.job_id}: could not {_VERBS[type(step)]} {user}: {error}")
-            self._deferred.add(journal.job_id)
+            self._failed.add((journal.job_id, user))
             return
         self._journals.save(after(journal, step))
 

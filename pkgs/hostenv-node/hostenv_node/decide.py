@@ -82,6 +82,8 @@ class Close:
 
 
 Settling = Thaw | Keep | Withdraw | SwitchBack
+Unsettled = tuple[str, str]
+"""A job and an environment's user for which settling failed."""
 Step = Start | Announce | Report | Settling | Finish | Wait | Close
 
 
@@ -94,45 +96,54 @@ class Move:
 
 
 def next_move(
-    journals: Sequence[JobJournal], views: Mapping[str, JobView], deferred: Container[str] = ()
+    journals: Sequence[JobJournal], views: Mapping[str, JobView], failed: Container[Unsettled] = ()
 ) -> Move | None:
     """The one thing to do now, None when nothing is left to do or to wait for.
 
-    `journals` in order; `views` by job id, without the jobs that the provider does not know; `deferred` the
-    jobs whose step failed and must be tried again later.
+    `journals` in order; `views` by job id, without the jobs that the provider does not know; `failed` what
+    could not be settled and must be tried again later.
 
-    Jobs are worked on in commit order, one at a time (contract 7): a job that is neither finished nor closed
-    keeps every later one from beginning. A verdict on a later one is acted on all the same.
+    Jobs are worked on in commit order, one at a time (contract 7): a job without a verdict that is not
+    finished keeps every later one from beginning. A verdict on a later one is acted on all the same. A
+    verdict that cannot be acted on holds up only the jobs of its environments, because a tenant decides what
+    fails in its home, and must not stop others by it.
     """
     held = False
+    stuck: set[str] = set()
     waiting: Move | None = None
     for journal in journals:
         view = views.get(journal.job_id)
         if view is None:
             # No answer is no verdict, and only a verdict thaws or withdraws (contract 8).
             continue
-        if journal.job_id in deferred:
-            held = True
-            continue
-        if held and view.state not in VERDICTS:
-            continue
-        step = next_step(journal, view)
+        users = {record.action.user for record in journal.actions}
+        if view.state not in VERDICTS:
+            if held:
+                continue
+            if users & stuck:
+                stuck |= users
+                continue
+        step = next_step(journal, view, failed)
         if not isinstance(step, Wait):
             return Move(journal, step)
-        if not journal.finished:
+        if view.state in VERDICTS:
+            stuck |= users
+        elif not journal.finished:
             held = True
             waiting = waiting or Move(journal, step)
     return waiting
 
 
-def next_step(journal: JobJournal, view: JobView) -> Step:
-    """The next step of one job, looked at alone."""
+def next_step(journal: JobJournal, view: JobView, failed: Container[Unsettled] = ()) -> Step:
+    """The next step of one job, looked at alone; `failed` as for `next_move`."""
     if view.state in VERDICTS:
-        return _act_on_verdict(journal, view)
+        return _act_on_verdict(journal, view, failed)
     if view.state != "waiting" or journal.finished:
         return Wait()
     for index, record in enumerate(journal.actions):
         step = _step_of_action(index, record, journal.node, view)
+        if isinstance(step, Settling) and (journal.job_id, step.user) in failed:
+            return Wait()
         if step is not None:
             return step
     return Finish()
@@ -193,24 +204,35 @@ def _commit(record: ActionRecord, view: JobView) -> Step | None:
     return Thaw(action.user) if action.op == "activate" else Keep(action.user)
 
 
-def _act_on_verdict(journal: JobJournal, view: JobView) -> Step:
+def _act_on_verdict(journal: JobJournal, view: JobView, failed: Container[Unsettled]) -> Step:
     """Before the commit point the source thaws and the target withdraws; after it nothing thaws A.
 
     Contract 7, the commit point.
     """
+    rest: Step = Close()
     for record in journal.actions:
         if not record.begun or record.settled:
             continue
-        user = record.action.user
-        match record.action.op, view.verified(user):
-            case "backup" | "deactivate", False if record.action.to_node is not None:
-                return Thaw(user)
-            case "restore" | "activate", False:
-                return Withdraw(user)
-            case "reload", False:
-                return SwitchBack(user)
-            case "activate", True:
-                return Thaw(user)
-            case "reload", True:
-                return Keep(user)
-    return Close()
+        step = _undoing(record, view)
+        if step is None:
+            continue
+        if (journal.job_id, step.user) not in failed:
+            return step
+        rest = Wait()
+    return rest
+
+
+def _undoing(record: ActionRecord, view: JobView) -> Settling | None:
+    user = record.action.user
+    match record.action.op, view.verified(user):
+        case "backup" | "deactivate", False if record.action.to_node is not None:
+            return Thaw(user)
+        case "restore" | "activate", False:
+            return Withdraw(user)
+        case "reload", False:
+            return SwitchBack(user)
+        case "activate", True:
+            return Thaw(user)
+        case "reload", True:
+            return Keep(user)
+    return None

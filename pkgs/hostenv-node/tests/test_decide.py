@@ -22,7 +22,7 @@ from hostenv_node.intent import Action
 from hostenv_node.job_view import JobView, Row
 from hostenv_node.journal import JobJournal, Progress
 
-U, V = "site-main-1111111", "site-stage-2222222"
+U, V, W = "site-main-1111111", "site-stage-2222222", "shop-main-3333333"
 
 
 def journal(*actions: Action, node: str = "node-b", job: str = "job", order: int = 1) -> JobJournal:
@@ -222,10 +222,34 @@ def test_verdict_of_a_later_job_does_not_wait_for_an_earlier_one() -> None:
     assert next_move([first, second], views) == Move(second, Close())
 
 
-def test_job_whose_undoing_failed_holds_up_later_ones_but_is_not_waited_for() -> None:
+def test_what_could_not_be_undone_holds_up_the_jobs_of_its_environment_alone() -> None:
+    begun, failed = SOURCE.started(0), {("job", U)}
+    same = journal(move("activate"), reload(V), job="same", order=2)
+    # They are of one project, whose later jobs must not overtake the one that is held up.
+    sibling = journal(reload(V), job="sibling", order=3)
+    other = journal(move("activate", W), job="other", order=4)
+    views = {
+        "job": view(*rows(), state="failed"),
+        **{name: view(job=name) for name in ("same", "sibling", "other")},
+    }
+    assert next_move([begun, same, sibling], views, failed) is None
+    assert next_move([begun, same, sibling, other], views, failed) == Move(other, Start(0))
+    assert next_move([begun, same, sibling, other], views) == Move(begun, Thaw(U))
+
+
+def test_what_could_not_be_undone_keeps_no_sibling_from_being_undone() -> None:
+    both = succeeded(journal(move("backup"), move("backup", V), node="node-a"), 0, 1)
+    failed = view(state="failed")
+    assert next_step(both, failed, {("job", U)}) == Thaw(V)
+    assert next_step(both.settled(V), failed, {("job", U)}) == Wait()
+    assert next_step(both.settled(V), failed, {("other", U)}) == Thaw(U)
+
+
+def test_without_a_verdict_a_job_that_could_not_go_live_holds_up_every_later_one() -> None:
+    live = succeeded(journal(move("activate")), 0)
     second = journal(move("activate", V), job="second", order=2)
-    views = {"job": view(*rows(), state="failed"), "second": view(job="second")}
-    assert next_move([SOURCE.started(0), second], views, {"job"}) is None
+    views = {"job": view(*rows("success", "success")), "second": view(job="second")}
+    assert next_move([live, second], views, {("job", U)}) == Move(live, Wait())
 
 
 def test_job_that_the_provider_does_not_know_is_kept_and_holds_up_nobody() -> None:
