@@ -3,3 +3,13 @@
 
 class HostenvError(Exception):
     """Base of every error that a command reports in one line and ends with exit status 1."""
+
+
+def one_line(text: str, most: int) -> str:
+    """What a stranger's program said, fit for logs and reports: printable, in one line, its last characters.
+
+    Lone surrogates, which JSON can carry and no encoder takes, and control characters become `?`.
+    """
+    # Cut before it is looked at, for it may be of any length.
+    line = " ".join(text.rstrip()[-4 * most :].split())[-most:]
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -2,17 +2,21 @@
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hostenv_node.errors import HostenvError
+from hostenv_node.errors import HostenvError, one_line
 
 _ERROR_CHARACTERS = 4000
+_MAX_OUTPUT = 16 << 20
+_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class CommandTimedOut(CommandFailed):
     """A program was killed at its time limit."""
 
 
+class OutputTooLong(CommandFailed):
+    """A program was killed because it wrote more than anything here has to say."""
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -49,11 +57,13 @@ def run(
     """Run a program to its end; `env` is added to this process's environment.
 
     At `timeout` seconds the program and all that it started are killed.
-    Raises CommandTimedOut, and with `check` CommandFailed on an exit status other than 0.
+    Raises CommandTimedOut, OutputTooLong, and with `check` CommandFailed on an exit status other than 0.
     """
+    deadline = time.monotonic() + timeout
     process = _start(argv, subprocess.PIPE, subprocess.PIPE, cwd, env)
     try:
-        stdout, stderr = process.communicate(stdin, timeout)
+        stdout, stderr = _communicate(process, argv, stdin, deadline)
+        process.wait(max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s") from None
     finally:
@@ -73,8 +83,10 @@ def pipe(
 ) -> Completed:
     """Run `producer | consumer`; both must end with 0. Returns what the consumer left.
 
-    Raises CommandTimedOut or CommandFailed; the consumer's error first, for it usually breaks the pipe.
+    Raises CommandTimedOut, OutputTooLong or CommandFailed; the consumer's error first, for it usually breaks
+    the pipe.
     """
+    deadline = time.monotonic() + timeout
     with tempfile.TemporaryFile() as complaints:
         source = _start(producer, subprocess.DEVNULL, complaints, None, env)
         try:
@@ -82,8 +94,9 @@ def pipe(
             try:
                 assert source.stdout is not None
                 source.stdout.close()
-                stdout, stderr = sink.communicate(timeout=timeout)
-                source.wait(timeout)
+                stdout, stderr = _communicate(sink, consumer, b"", deadline)
+                for process in (sink, source):
+                    process.wait(max(0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 raise CommandTimedOut(f"{_name(consumer)} did not end within {timeout:.0f} s") from None
             finally:
@@ -119,6 +132,57 @@ def _start(
         raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}; check tools in node.json") from error
 
 
+def _communicate(
+    process: subprocess.Popen[bytes], argv: Sequence[str], stdin: bytes, deadline: float
+) -> tuple[bytes, bytes]:
+    """Feed `stdin` and collect standard output and, if it is a pipe, standard error until they are closed.
+
+    Not `Popen.communicate`, which keeps in memory whatever a stranger's program writes.
+    Raises TimeoutExpired at `deadline` (`time.monotonic`), also while a child that left the program's group
+    holds its streams, and OutputTooLong.
+    """
+    stdout, stderr = bytearray(), bytearray()
+    unsent = memoryview(stdin)
+    with selectors.DefaultSelector() as selector:
+        for stream, collected in ((process.stdout, stdout), (process.stderr, stderr)):
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ, collected)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(list(argv), 0)
+            for key, _ in selector.select(left):
+                if key.data is None:
+                    unsent = _send(key.fd, unsent)
+                    done = not unsent
+                else:
+                    done = not _receive(key.fd, key.data)
+                    if len(key.data) > _MAX_OUTPUT:
+                        raise OutputTooLong(f"{_name(argv)} wrote more than {_MAX_OUTPUT >> 20} MiB")
+                if done:
+                    selector.unregister(key.fileobj)
+                    if process.stdin is not None and key.data is None:
+                        process.stdin.close()
+    return bytes(stdout), bytes(stderr)
+
+
+def _send(descriptor: int, unsent: memoryview) -> memoryview:
+    try:
+        return unsent[os.write(descriptor, unsent[:_CHUNK_BYTES]) :]
+    except BrokenPipeError:
+        # It wants to know no more; why is in what it says or ends with.
+        return unsent[:0]
+
+
+def _receive(descriptor: int, collected: bytearray) -> bool:
+    chunk = os.read(descriptor, _CHUNK_BYTES)
+    collected += chunk
+    return bool(chunk)
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     # Not reaped yet, so the group's number is still ours; it also names children the leader left behind.
     if process.returncode is None:
@@ -135,5 +199,5 @@ def _name(argv: Sequence[str]) -> str:
 
 
 def _failure(argv: Sequence[str], returncode: int, output: bytes) -> str:
-    detail = output.decode("utf-8", "replace").strip()[-_ERROR_CHARACTERS:]
+    detail = one_line(output.decode("utf-8", "replace"), _ERROR_CHARACTERS)
     return f"{_name(argv)} ended with status {returncode}: {detail or 'no output'}"
