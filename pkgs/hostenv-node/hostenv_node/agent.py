@@ -29,7 +29,7 @@ from hostenv_node.decide import (
     after,
     next_move,
 )
-from hostenv_node.errors import HostenvError
+from hostenv_node.errors import HostenvError, one_line
 from hostenv_node.generation import Generation, Slice, commit_of
 from hostenv_node.intent import Action, parse_intent
 from hostenv_node.job_view import VERDICTS, JobView
@@ -41,6 +41,7 @@ from hostenv_node.switch import profile_target, reapply
 _INTENT = "intent"
 # The provider wakes a long poll at a change; one that came between two polls is seen this much later.
 _WAIT_SECONDS = 5
+_MESSAGE_CHARACTERS = 8000
 
 
 class Agent:
@@ -224,8 +225,9 @@ class Agent:
             context = Context(journal.job_id, Deadline.after(self._config.action_timeout))
             try:
                 self._operations.freeze(context, action.user)
-            except (HostenvError, OSError) as error:
-                self._journals.save(journal.ended(step.index, Progress.FAILED, f"freeze: {error}"))
+            except Exception as error:
+                progress, message = self._failure(error)
+                self._journals.save(journal.ended(step.index, progress, f"freeze: {message}"))
                 return
         if self._post(journal, Event("waiting", action.op, action_index=step.index)):
             self._journals.save(after(journal, step))
@@ -242,19 +244,23 @@ class Agent:
         except Unreachable:
             # No fault of the action: it stays begun, and the next run does it again.
             raise
-        except (OperationTimedOut, CommandTimedOut) as error:
-            journal = journal.ended(index, Progress.TIMED_OUT, str(error))
-        except (HostenvError, OSError) as error:
-            journal = journal.ended(index, Progress.FAILED, str(error))
         except Exception as error:
-            # A defect of ours must not leave the job without an end.
-            self._log(traceback.format_exc())
-            journal = journal.ended(
-                index, Progress.FAILED, f"internal error: {error!r}; see this node's journal"
-            )
+            journal = journal.ended(index, *self._failure(error))
         else:
             journal = journal.ended(index, Progress.SUCCESS, payload=payload)
         self._journals.save(journal)
+
+    def _failure(self, error: Exception) -> tuple[Progress, str]:
+        """How an operation that raised ended, and what the job hears of it."""
+        # Whoever it comes from, no report and no line of the log may break over it.
+        message = one_line(str(error), _MESSAGE_CHARACTERS)
+        if isinstance(error, OperationTimedOut | CommandTimedOut):
+            return Progress.TIMED_OUT, message
+        if isinstance(error, HostenvError | OSError):
+            return Progress.FAILED, message
+        # A defect of ours must not leave the job without an end, nor stop other jobs.
+        self._log(traceback.format_exc())
+        return Progress.FAILED, f"internal error: {type(error).__name__} {message}; see this node's journal"
 
     def _execute(self, context: Context, action: Action) -> dict[str, object] | None:
         operations = self._operations
@@ -295,8 +301,9 @@ class Agent:
                     self._operations.withdraw(context, user)
                 case SwitchBack():
                     self._operations.switch_back(context, user)
-        except (HostenvError, OSError) as error:
-            self._log(f"job {journal.job_id}: could not {_VERBS[type(step)]} {user}: {error}")
+        except Exception as error:
+            _, message = self._failure(error)
+            self._log(f"job {journal.job_id}: could not {_VERBS[type(step)]} {user}: {message}")
             self._failed.add((journal.job_id, user))
             return
         self._journals.save(after(journal, step))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ MOVE_IN = [action("restore", USER, "node-a", "node-b"), action("activate", USER,
 MOVE_OUT = [action("backup", USER, "node-a", "node-b"), action("deactivate", USER, "node-a", "node-b")]
 RELOAD = [action("reload", USER, "node-b", "node-b")]
 ENTRY = {"uid": 1002, "marker": "entry"}
-OTHER = "shop-main-1234567"
+OTHER, SHOP = "shop-main-1234567", "shop-main-7654321"
 
 
 class Power(BaseException):
@@ -179,6 +180,40 @@ def test_failing_action_fails_the_job_and_is_undone(
     assert "disk full" in provider.bodies[-1]["message"]
     assert operations.names() == ["activate", "withdraw"]
     assert node.open_jobs() == []
+
+
+def test_a_message_that_no_encoder_takes_is_reported_all_the_same(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
+    operations.failures["activate"] = OperationFailed("no \udcff\nhostenv-node: forged")
+    operations.failures["withdraw"] = OperationFailed("no \ud800")
+    with pytest.raises(HostenvError, match="tries again"):
+        node.activate()
+    assert provider.bodies[-1]["message"] == "no ? hostenv-node: forged"
+    assert all(line.isprintable() for line in node.log)
+
+
+@pytest.mark.parametrize("name", ["freeze", "withdraw", "thaw"])
+def test_a_defect_stops_no_other_job(
+    node: Node,
+    provider: Provider,
+    operations: RecordedOperations,
+    generation: Callable[..., Path],
+    name: str,
+) -> None:
+    blocked = [action("deactivate", OTHER, to_node="node-c"), action("activate", to_node="node-b")]
+    first = blocked if name == "freeze" else MOVE_OUT[:1] if name == "thaw" else blocked[1:]
+    job = provider.add_job("first", C1, {"node-b": first, "node-c": [action("activate", OTHER)]})
+    second = provider.add_job("second", C2, {"node-b": [action("activate", SHOP, to_node="node-b")]})
+    provider.verify_when_activated(second, SHOP)
+    switch(node.config, generation(C2, environments={USER: ENTRY, SHOP: {"uid": 1003}}))
+    provider.on_event[("success", first[0]["op"])] = lambda: setattr(job, "state", "failed")
+    operations.failures[name] = RecursionError("too deep")
+    with suppress(HostenvError):
+        node.activate()
+    assert "too deep" in str(provider.bodies[0]["message"]) + " ".join(node.log)
+    assert ("activate", "second", SHOP) in operations.calls
 
 
 def test_no_work_without_the_providers_leave(

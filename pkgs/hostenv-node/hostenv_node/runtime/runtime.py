@@ -394,7 +394,9 @@ def _chosen(action: Action, snapshots: Mapping[str, str]) -> tuple[str, str]:
 
 def _snapshot_id(key: str, value: object) -> str:
     if not isinstance(value, str) or not _SNAPSHOT_ID.fullmatch(value):
-        raise OperationFailed(f"no snapshot id for {key}: {value!r}; the backup has to run again")
+        # Its user chooses the value, also one without end.
+        shown = repr(value[:80]) if isinstance(value, str) else "no text"
+        raise OperationFailed(f"no snapshot id for {key}: {shown}; the backup has to run again")
     return value
 
 

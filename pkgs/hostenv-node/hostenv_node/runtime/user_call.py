@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hostenv_node.config import Config
+from hostenv_node.errors import one_line
 from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
 from hostenv_node.run import run
 from hostenv_node.runtime.layout import Layout
@@ -14,6 +15,9 @@ from hostenv_node.runtime.render import PATH
 Step = tuple[str, Mapping[str, object]]
 
 _ANSWER_SECONDS = 5.0
+_MESSAGE_CHARACTERS = 4000
+# Nothing of the user's own joins the part that root starts: neither its usercustomize nor its folders.
+_ISOLATED = ("PYTHONNOUSERSITE=1", "PYTHONSAFEPATH=1")
 
 
 def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
@@ -48,9 +52,10 @@ def as_user(config: Config, layout: Layout, *argv: str) -> list[str]:
 def user_apply(
     config: Config, layout: Layout, deadline: Deadline, steps: Sequence[Step]
 ) -> Mapping[str, object]:
-    """Do the steps as the user, in one process; their results by name.
+    """Do the steps as the user, in one process; their results by name, which nobody has looked at yet.
 
-    Raises OperationFailed with the first failing step's message, OperationTimedOut at the deadline.
+    Raises OperationFailed with the first failing step's message, OperationTimedOut at the deadline. The user
+    may have answered anything.
     """
     request = {
         "layout": layout.to_json(),
@@ -60,7 +65,7 @@ def user_apply(
         "steps": steps,
     }
     completed = run(
-        as_user(config, layout, config.tool("hostenv-node"), "user-apply"),
+        as_user(config, layout, *_ISOLATED, config.tool("hostenv-node"), "user-apply"),
         timeout=deadline.remaining(),
         stdin=json.dumps(request).encode(),
         cwd=Path("/"),
@@ -70,12 +75,12 @@ def user_apply(
         answer = json.loads(completed.stdout)
         if completed.returncode == 0:
             return dict(answer["results"])
-        message = str(answer["error"])
+        message = one_line(str(answer["error"]), _MESSAGE_CHARACTERS)
         timed_out = bool(answer["timedOut"])
         if answer["unitFailed"]:
             message += _journal(config, layout)
-    except (ValueError, KeyError, TypeError):
-        detail = completed.stderr.decode("utf-8", "replace").strip()[-1000:]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        detail = one_line(completed.stderr.decode("utf-8", "replace"), _MESSAGE_CHARACTERS)
         raise OperationFailed(
             f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
         ) from None
@@ -93,4 +98,4 @@ def _journal(config: Config, layout: Layout) -> str:
         f"user@{layout.uid}.service",
     ]
     lines = run(argv, timeout=60, check=False).text.rpartition("\n\n")[2].splitlines()
-    return "; its manager's last lines: " + " | ".join(line.strip() for line in lines)
+    return "; its manager's last lines: " + one_line(" | ".join(lines), _MESSAGE_CHARACTERS)

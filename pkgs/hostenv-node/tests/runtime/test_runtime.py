@@ -232,6 +232,18 @@ def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtim
     assert machine.events == []
 
 
+@pytest.mark.parametrize("snapshot", ["x" * 1_000_000, "\ud800\n", ["x" * 1_000_000], None])
+def test_what_is_no_snapshot_is_refused_in_a_short_line(
+    runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch, snapshot: object
+) -> None:
+    active(runtime, machine)
+    monkeypatch.setattr(module, "user_apply", lambda *_: {"backup": {"drupal-migrate": snapshot}})
+    with pytest.raises(OperationFailed, match="drupal-migrate") as caught:
+        runtime.backup(context(), action("backup"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 def test_a_backup_after_a_thaw_is_a_new_one(runtime: Runtime, machine: Machine) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
