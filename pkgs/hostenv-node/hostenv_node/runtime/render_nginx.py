@@ -173,6 +173,9 @@ server {{
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-Host $http_host;
     proxy_set_header X-Forwarded-Port $server_port;
+    # The environment's user owns the socket's folder and may put a link to another service's there: where the
+    # provider is on this machine too, its service refuses what is marked as from the network (contract 4).
+    proxy_set_header X-Hostenv-Public 1;
     proxy_read_timeout 120s;
   }}
 }}

@@ -6,7 +6,7 @@ import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
@@ -29,7 +29,8 @@ class Site(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(f"{self.command} {self.headers['Host']}".encode())
+        marks = self.headers.get_all("X-Hostenv-Public", [])
+        self.wfile.write(f"{self.command} {self.headers['Host']} {marks}".encode())
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
@@ -92,9 +93,16 @@ def served(config: Config, tmp_path: Path) -> Iterator[FrontDoor]:
         process.wait(20)
 
 
-def ask(front_door: FrontDoor, method: str, host: str = HOST) -> tuple[HTTPResponse, bytes]:
+def ask(
+    front_door: FrontDoor, method: str, host: str = HOST, headers: Mapping[str, str] | None = None
+) -> tuple[HTTPResponse, bytes]:
     connection = HTTPConnection("127.0.0.1", front_door.config.front_door_port, timeout=20)
-    connection.request(method, "/", headers={"Host": host}, body=b"x" if method in ("POST", "PUT") else None)
+    connection.request(
+        method,
+        "/",
+        headers={"Host": host, **(headers or {})},
+        body=b"x" if method in ("POST", "PUT") else None,
+    )
     response = connection.getresponse()
     return response, response.read()
 
@@ -104,7 +112,7 @@ def test_an_environment_comes_and_goes(
 ) -> None:
     assert not answers(served.config.front_door_port, HOST)
     served.serve(environment, short_layout, Deadline.after(30))
-    assert ask(served, "GET", f"{HOST}:8080")[1] == f"GET {HOST}:8080".encode()
+    assert ask(served, "GET", f"{HOST}:8080")[1].startswith(f"GET {HOST}:8080 ".encode())
     assert ask(served, "GET", "demo.hostenv.local")[0].status == 200
     with pytest.raises(RemoteDisconnected):
         ask(served, "GET", "stranger.example")
@@ -159,3 +167,14 @@ def test_what_no_record_names_is_not_served_after_a_boot(served: FrontDoor) -> N
     (served.config.nginx_dir / "gone-main-0000000.conf").write_text("server {}\n")
     served.write({USER: "# there\n"})
     assert {path.name for path in served.config.nginx_dir.iterdir()} == {f"{USER}.conf", "default.conf"}
+
+
+def test_what_a_link_in_the_sockets_place_leads_to_sees_that_it_is_asked_from_the_network(
+    served: FrontDoor, environment: Environment, short_layout: Layout
+) -> None:
+    service = short_layout.run_dir / "other.sock"
+    short_layout.upstream_socket.rename(service)
+    short_layout.upstream_socket.symlink_to(service)
+    served.serve(environment, short_layout, Deadline.after(30))
+    for claimed in ({}, {"X-Hostenv-Public": ""}, {"X-Hostenv-Public": "0"}):
+        assert ask(served, "GET", headers=claimed)[1] == f"GET {HOST} ['1']".encode()
