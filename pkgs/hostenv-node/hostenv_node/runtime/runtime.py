@@ -183,7 +183,11 @@ class Runtime:
         """Let writes through again, if it was this job that froze."""
         with _reported():
             record = self.records.get(user)
-            if self.freezes.thaw(user, context.job) and record is not None and record.phase is Phase.ACTIVE:
+            if self.freezes.holder(user) not in (None, context.job):
+                return
+            self.freezes.thaw(user, context.job)
+            # Without a freeze too: a thaw may have been cut short between the two.
+            if record is not None and record.phase is Phase.ACTIVE:
                 layout = self._layout(record)
                 argv = (self.config.tool("systemctl"), "--user", "start", "timers.target")
                 run(as_user(self.config, layout, *argv), timeout=context.deadline.remaining())

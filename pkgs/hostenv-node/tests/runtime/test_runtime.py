@@ -350,6 +350,21 @@ def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, m
     assert runtime.freezes.holder(USER) is None
 
 
+def test_a_thaw_that_was_cut_short_starts_the_timers_when_it_is_done_again(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    machine.fails = {"--user start timers.target": OperationFailed("killed")}
+    with pytest.raises(OperationFailed):
+        runtime.thaw(context(), USER)
+    assert runtime.freezes.holder(USER) is None
+    machine.events.clear()
+    machine.fails = {}
+    runtime.thaw(context(), USER)
+    assert machine.events == ["--user start timers.target"]
+
+
 def test_deactivation_ends_with_the_freeze_lifted_and_may_be_repeated(
     runtime: Runtime, machine: Machine
 ) -> None:
