@@ -114,6 +114,10 @@ class Layout:
         """A release being laid out; `source` in it is the project's tree."""
         return self.app_dir / f".{name}.new"
 
+    def replaced_release(self, name: str) -> Path:
+        """An earlier copy of a release, for the moment in which the new one takes its place."""
+        return self.app_dir / f".{name}.old"
+
     @property
     def mysql_dir(self) -> Path:
         return self.data_dir / "mysql"

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from hostenv_node.operations import OperationFailed
@@ -33,8 +34,13 @@ def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
         process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
         _join_site(process, unfinished / public / "sites/default")
     make_link(unfinished / "public", str(public))
-    shutil.rmtree(layout.release(name), ignore_errors=True)
+    # A reload that is done again after a crash may find it there, and served.
+    before = layout.replaced_release(name)
+    shutil.rmtree(before, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.rename(layout.release(name), before)
     os.rename(unfinished, layout.release(name))
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def switch(process: UserProcess, arguments: Mapping[str, object]) -> None:
