@@ -73,6 +73,8 @@ def _ensure_user(config: Config, name: str, uid: int, home: Path) -> None:
     # Made here and not by useradd, which leaves an account without one when it is cut short.
     home.mkdir(mode=0o700, exist_ok=True)
     if home.lstat().st_uid != uid:
+        # It may be root's own from before, open to everybody.
+        home.chmod(0o700)
         os.chown(home, uid, uid, follow_symlinks=False)
 
 

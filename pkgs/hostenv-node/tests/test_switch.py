@@ -2,6 +2,7 @@
 
 import grp
 import json
+import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,18 @@ def test_uid_that_changed_in_the_plan_is_refused(
     with pytest.raises(HostenvError, match="1002 on this node but 1009"):
         switch(config, generation(C2, environments={USER: {"uid": 1009}}))
     assert machine.calls() == calls
+
+
+def test_home_that_root_made_is_closed_before_its_user_gets_it(
+    config: Config, machine: Machine, generation: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = machine.homes / USER
+    home.mkdir(mode=0o755)
+    home.chmod(0o755)
+    modes = []
+    monkeypatch.setattr(os, "chown", lambda path, *_, **__: modes.append(Path(path).stat().st_mode & 0o777))
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    assert modes == [0o700]
 
 
 def test_home_of_somebody_else_is_refused(
