@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -97,21 +98,22 @@ def freeze(process: UserProcess, _arguments: Mapping[str, object]) -> None:
     timers = [line.split()[0] for line in listed.splitlines() if line.strip()]
     if timers:
         process.systemctl("stop", *timers)
-    for worker in _renew(process, layout.nginx_unit):
+    end = time.monotonic() + DRAIN_SECONDS
+    for worker in _renew(process, layout.nginx_unit, end):
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGTERM)
     # a restart would close its socket for a moment, and readers would get errors
-    if _renew(process, layout.fpm_unit):
+    if _renew(process, layout.fpm_unit, end):
         _systemctl(process, "try-restart", [layout.fpm_unit])
 
 
-def _renew(process: UserProcess, unit: str) -> set[int]:
-    """Reload a server, which gets new workers; returns the old ones that are left at the limit."""
+def _renew(process: UserProcess, unit: str, end: float) -> set[int]:
+    """Reload a server, which gets new workers; returns the old ones left at `end` (`time.monotonic`)."""
     master = int(process.systemctl("show", "--property=MainPID", "--value", unit).text)
     before = _children(master)
     if before:
         process.systemctl("reload", unit, check=False)
-        process.wait_until(lambda: not (before & _children(master)), DRAIN_SECONDS)
+        process.wait_until(lambda: not (before & _children(master)), max(0.0, end - time.monotonic()))
     return before & _children(master)
 
 
