@@ -266,6 +266,8 @@ in
     systemd.paths.hostenv-token.wantedBy = [ "multi-user.target" ];
     # a new system waits for no migration and stops none
     systemd.services.hostenv-activate.restartIfChanged = false;
+    # what a boot recreates is there, and belongs to a migration under way
+    systemd.services.hostenv-runtime.restartIfChanged = false;
 
     services.comin = {
       enable = true;

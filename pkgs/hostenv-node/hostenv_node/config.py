@@ -125,6 +125,11 @@ class Config:
         return self.state_dir / "lock"
 
     @property
+    def front_door_lock_file(self) -> Path:
+        """Held while the front door changes together with a record, and while it is made from the records."""
+        return self.state_dir / "front-door.lock"
+
+    @property
     def switch_lock_file(self) -> Path:
         """Held while a generation is taken over, by comin's switch or by the activation."""
         return self.state_dir / "switch.lock"

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.intent import Action
+from hostenv_node.lock import locked
 from hostenv_node.operations import Context, Deadline, Entry, OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut, run
 from hostenv_node.runtime import backup_server, code, steps
@@ -127,8 +128,9 @@ class Runtime:
             )
             record = replace(record, applied=Applied(entry, release))
             self.records.put(record)
-            self.front_door.serve(environment, layout, context.deadline)
-            self.records.put(replace(record, phase=Phase.ACTIVE))
+            with self._front_door_held():
+                self.front_door.serve(environment, layout, context.deadline)
+                self.records.put(replace(record, phase=Phase.ACTIVE))
 
     def reload(self, context: Context, action: Action, entry: Entry) -> None:
         """Change over to `entry`; what served before stays ready for `switch_back`."""
@@ -154,8 +156,9 @@ class Runtime:
                     *steps.change(environment, layout, self.config, release, keep, True),
                 ],
             )
-            self.records.put(replace(record, applied=Applied(entry, release)))
-            self.front_door.serve(environment, layout, context.deadline)
+            with self._front_door_held():
+                self.records.put(replace(record, applied=Applied(entry, release)))
+                self.front_door.serve(environment, layout, context.deadline)
 
     def deactivate(self, context: Context, action: Action) -> None:
         """Serve and run the environment no more, and check it; its data stay."""
@@ -232,8 +235,9 @@ class Runtime:
                     *steps.change(environment, layout, self.config, before.release, [], False),
                 ],
             )
-            self.front_door.serve(environment, layout, context.deadline)
-            self.records.put(replace(record, applied=before, previous=None))
+            with self._front_door_held():
+                self.front_door.serve(environment, layout, context.deadline)
+                self.records.put(replace(record, applied=before, previous=None))
 
     def prune(self, now: float) -> None:
         """Delete what was set aside longer ago than the configured retention."""
@@ -256,7 +260,7 @@ class Runtime:
                     environment = parse_environment(record.applied.entry)
                     served[record.user] = front_door(environment, layout, self.config.front_door_port)
 
-        with _reported():
+        with _reported(), self._front_door_held():
             self.config.freeze_dir.mkdir(mode=0o755, exist_ok=True)
             try:
                 self._for_each(recreate)
@@ -319,8 +323,7 @@ class Runtime:
         before = self.records.get(environment.user)
         if before is not None and before.phase is Phase.ACTIVE:
             # A stale copy that its own deactivate left: its front door closes before its data change.
-            hostname = parse_environment(before.applied.entry).hostname
-            self.front_door.withdraw(environment.user, hostname, context.deadline)
+            self._close(context, before)
         mine = before is not None and before.job == context.job and before.applied.entry == entry
         record = Record(
             user=environment.user,
@@ -351,12 +354,22 @@ class Runtime:
         UserManager(self.config, layout).start(context.deadline)
 
     def _take_down(self, context: Context, record: Record) -> None:
-        hostname = parse_environment(record.applied.entry).hostname
-        layout = self._layout(record)
-        self.front_door.withdraw(record.user, hostname, context.deadline)
-        self._stop(context, record, layout)
+        self._close(context, record)
+        self._stop(context, record, self._layout(record))
         self.records.put(replace(record, phase=Phase.INACTIVE, job=context.job, previous=None))
         self.freezes.lift(record.user)
+
+    def _close(self, context: Context, record: Record) -> None:
+        """Serve the environment no more, also after a boot."""
+        hostname = parse_environment(record.applied.entry).hostname
+        with self._front_door_held():
+            self.front_door.withdraw(record.user, hostname, context.deadline)
+            if record.phase is Phase.ACTIVE:
+                self.records.put(replace(record, phase=Phase.RESTORED))
+
+    def _front_door_held(self) -> AbstractContextManager[None]:
+        """`boot`, which others run, sees the front door and the records agree."""
+        return locked(self.config.front_door_lock_file)
 
     def _stop(self, context: Context, record: Record, layout: Layout) -> None:
         manager = UserManager(self.config, layout)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from hostenv_node.config import Config
 from hostenv_node.intent import Action
+from hostenv_node.lock import locked_if_free
 from hostenv_node.operations import Context, Deadline, OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import runtime as module
 from hostenv_node.runtime.environment import parse_environment
 from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.record import Applied, Phase
+from hostenv_node.runtime.record import Applied, Phase, Record
 from hostenv_node.runtime.render import release_name
 from hostenv_node.runtime.runtime import Runtime
 from runtime_support import HOST, USER, entry
@@ -388,7 +389,69 @@ def test_deactivation_is_no_success_while_anything_runs(
     with pytest.raises(OperationFailed):
         runtime.deactivate(context(), action("deactivate"))
     assert runtime.freezes.holder(USER) == "job-1"
-    assert phase(runtime) is Phase.ACTIVE
+    assert phase(runtime) is (Phase.RESTORED if "withdraw" not in fault else Phase.ACTIVE)
+
+
+def test_what_was_withdrawn_is_not_served_by_a_boot_while_it_stops(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    machine.fails = {"stop": OperationFailed("still there")}
+    with pytest.raises(OperationFailed):
+        runtime.deactivate(context(), action("deactivate"))
+    machine.events.clear()
+    runtime.boot()
+    assert machine.events == ["run dirs", "write ", "nginx"]
+
+
+@pytest.mark.parametrize("operation", ["activate", "reload", "switch back", "deactivate", "boot"])
+def test_a_boot_never_sees_the_front_door_and_the_records_apart(
+    runtime: Runtime,
+    machine: Machine,
+    changed: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+) -> None:
+    newer = changed("repo", "rev", to="b" * 40)
+    if operation != "activate":
+        active(runtime, machine)
+    if operation == "switch back":
+        runtime.reload(context(), action("reload"), newer)
+    unguarded: list[str] = []
+    note, put = machine.note, runtime.records.put
+
+    def look(event: str) -> None:
+        with locked_if_free(runtime.config.front_door_lock_file) as free:
+            if free:
+                unguarded.append(event)
+
+    def noted(event: str) -> None:
+        if event.startswith(("serve", "withdraw", "write")):
+            look(event)
+        note(event)
+
+    def served(record: Record | None) -> object:
+        return record.applied if record is not None and record.phase is Phase.ACTIVE else None
+
+    def recorded(record: Record) -> None:
+        if served(record) != served(runtime.records.get(USER)):
+            look(f"{record.phase} {record.applied.release}")
+        put(record)
+
+    monkeypatch.setattr(machine, "note", noted)
+    monkeypatch.setattr(runtime.records, "put", recorded)
+    match operation:
+        case "activate":
+            runtime.activate(context(), action("activate"), entry())
+        case "reload":
+            runtime.reload(context(), action("reload"), newer)
+        case "switch back":
+            runtime.switch_back(context(), USER)
+        case "deactivate":
+            runtime.deactivate(context(), action("deactivate"))
+        case "boot":
+            runtime.boot()
+    assert unguarded == []
 
 
 def test_what_is_taken_down_stays_frozen_until_that_is_recorded(
