@@ -56,6 +56,7 @@ class Agent:
         self._taken: str | None = None
         self._refused: tuple[Path, str] | None = None
         self._failed: set[Unsettled] = set()
+        self._unknown: set[str] = set()
 
     def run(self) -> None:
         """Do all that can be done now; returns when nothing is left to do or to wait for.
@@ -166,10 +167,13 @@ class Agent:
         try:
             return self._api.job(journal.job_id)
         except NotFound:
-            self._log(
-                f"job {journal.job_id}: the provider does not know it, so it has no verdict; when its "
-                f"environments are as they should be, remove {self._config.jobs_dir}/{journal.job_id}.json"
-            )
+            if journal.job_id not in self._unknown:
+                self._unknown.add(journal.job_id)
+                file = self._config.jobs_dir / f"{journal.job_id}.json"
+                self._log(
+                    f"job {journal.job_id}: the provider does not know it, so it has no verdict; when its "
+                    f"environments are as they should be, remove {file}"
+                )
             return None
 
     def _perform(self, move: Move) -> None:

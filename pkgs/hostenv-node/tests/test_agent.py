@@ -650,6 +650,21 @@ def test_job_that_the_provider_does_not_know_gets_no_verdict(
     assert "does not know it" in node.log[-1]
 
 
+def test_job_that_the_provider_does_not_know_is_named_once_in_a_run(
+    node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
+) -> None:
+    provider.add_job("lost", C1, {"node-b": [action("activate", to_node="node-b")]})
+    operations.failures["activate"] = Power()
+    with pytest.raises(Power):
+        node.activate()
+    del provider.jobs["lost"]
+    provider.add_job("other", C2, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
+    switch(node.config, generation(C2, environments={USER: ENTRY}))
+    provider.on_wait = [lambda: None, lambda: setattr(provider.jobs["other"], "state", "failed")]
+    node.activate()
+    assert len([line for line in node.log if "does not know it" in line]) == 1
+
+
 def test_wrong_token_ends_the_run_with_one_line(node: Node, provider: Provider) -> None:
     provider.token = "another"
     with pytest.raises(HostenvError, match="403"):
