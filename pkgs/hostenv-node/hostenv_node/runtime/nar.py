@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from hostenv_node.operations import OperationFailed
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -18,7 +20,7 @@ class _Directory:
 def nar_hash(archive: Path) -> str:
     """`narHash` of the tree in an uncompressed tar archive, in SRI form (`sha256-…`).
 
-    Raises ValueError for a member that is neither a folder, a file nor a link.
+    Raises OperationFailed for a member that is neither a folder, a file nor a link, or an archive cut short.
     """
     digest = hashlib.sha256()
     with tarfile.open(archive, "r:") as tar, archive.open("rb") as data:
@@ -40,14 +42,14 @@ def _place(root: _Directory, member: tarfile.TarInfo) -> None:
     for part in parts[:-1]:
         found = directory.members.setdefault(part, _Directory())
         if not isinstance(found, _Directory):
-            raise ValueError(f"{member.name} lies below a file")
+            raise OperationFailed(f"{member.name} lies below a file")
         directory = found
     if member.isdir():
         directory.members.setdefault(parts[-1], _Directory())
     elif member.isreg() or member.issym():
         directory.members[parts[-1]] = member
     else:
-        raise ValueError(f"{member.name} is neither a folder, a file nor a link")
+        raise OperationFailed(f"{member.name} is neither a folder, a file nor a link")
 
 
 def _node(digest: "hashlib._Hash", data: IO[bytes], node: "_Directory | tarfile.TarInfo") -> None:
@@ -71,7 +73,7 @@ def _node(digest: "hashlib._Hash", data: IO[bytes], node: "_Directory | tarfile.
         while left:
             chunk = data.read(min(left, _CHUNK_BYTES))
             if not chunk:
-                raise ValueError(f"the archive ends within {node.name}")
+                raise OperationFailed(f"the archive ends within {node.name}")
             digest.update(chunk)
             left -= len(chunk)
         digest.update(bytes(-node.size % 8))
