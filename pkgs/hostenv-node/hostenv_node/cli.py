@@ -3,53 +3,10 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
-
-
-@dataclass(frozen=True)
-class Command:
-    """A sub-command: the function behind it, its arguments, and one line about it.
-
-    The function takes the arguments and returns the exit status.
-    """
-
-    function: str
-    arguments: tuple[str, ...]
-    help: str
-
-    def load(self) -> Callable[[Sequence[str]], int]:
-        """Import the function, `module:name`."""
-        module, _, name = self.function.partition(":")
-        function: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
-        return function
-
-
-COMMANDS: Mapping[str, Command] = {
-    "switch": Command(
-        "hostenv_node.cli:switch",
-        ("TOPLEVEL",),
-        "take over a generation; its switch-to-configuration runs this",
-    ),
-    "activate": Command(
-        "hostenv_node.cli:activate",
-        (),
-        "carry out what the provider asks of this node; hostenv-activate.service",
-    ),
-    "boot": Command(
-        "hostenv_node.cli:boot",
-        (),
-        "recreate what a reboot loses; hostenv-runtime.service runs it before nginx",
-    ),
-    "user-apply": Command(
-        "hostenv_node.cli:user_apply",
-        (),
-        "an operation's part as the environment's user; activate runs it, with JSON on standard input",
-    ),
-}
 
 
 def switch(arguments: Sequence[str]) -> int:
@@ -88,11 +45,37 @@ def boot(_arguments: Sequence[str]) -> int:
     return 0
 
 
-def user_apply(_arguments: Sequence[str]) -> int:
-    """`hostenv-node user-apply`."""
-    from hostenv_node.runtime.user_apply import main as apply
+def steps_as_user(_arguments: Sequence[str]) -> int:
+    """`hostenv-node user-apply`: root's own helper, which reads no configuration."""
+    from hostenv_node.runtime.user_side import perform
 
-    return apply()
+    return perform(sys.stdin, sys.stdout)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command: the function behind it, its arguments, and one line about it.
+
+    The function takes the arguments and returns the exit status.
+    """
+
+    function: Callable[[Sequence[str]], int]
+    arguments: tuple[str, ...]
+    help: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "switch": Command(switch, ("TOPLEVEL",), "take over a generation; its switch-to-configuration runs this"),
+    "activate": Command(
+        activate, (), "carry out what the provider asks of this node; hostenv-activate.service"
+    ),
+    "boot": Command(boot, (), "recreate what a reboot loses; hostenv-runtime.service runs it before nginx"),
+    "user-apply": Command(
+        steps_as_user,
+        (),
+        "an operation's part as the environment's user; activate runs it, with JSON on standard input",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,17 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(_usage())
         return 0
-    if arguments == ["user-apply"]:
-        # Root's own helper: it runs as an environment's user and reads no configuration.
-        from hostenv_node.runtime.user_apply import main as user_apply
-
-        return user_apply()
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is None or len(arguments) - 1 != len(command.arguments):
         print(_usage(), file=sys.stderr)
         return 2
     try:
-        return command.load()(arguments[1:])
+        return command.function(arguments[1:])
     except (HostenvError, OSError) as error:
         print(f"hostenv-node: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hostenv_node.cli import COMMANDS, main
 from hostenv_node.comin import BrokenCommit, broken_in
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
+from hostenv_node.runtime.layout import Layout
 from node_support import C1
 
 FILE = {"node": "node-a", "apiBaseUrl": "http://provider/", "frontDoorGroup": "www-data"}
@@ -78,8 +80,21 @@ def test_failure_ends_with_1_and_one_line(
     assert capsys.readouterr().err.startswith(f"hostenv-node: {tmp_path}/none.json is missing")
 
 
-def test_every_command_can_be_loaded() -> None:
-    assert all(callable(command.load()) for command in COMMANDS.values())
+def test_the_users_side_answers_without_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOSTENV_NODE_CONFIG", str(tmp_path / "none.json"))
+    layout = Layout("drupal-main-2855093", 1002, "drupal", tmp_path, tmp_path / "frozen")
+    request = {"layout": layout.to_json(), "tools": {}, "timeout": 60, "steps": []}
+    monkeypatch.setattr("sys.stdin", StringIO(json.dumps(request)))
+    assert main(["user-apply"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"results": {}}
+
+
+def test_every_command_is_in_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in COMMANDS)
 
 
 GENERATION = {"selected_commit_id": C1, "eval_err": "", "build_err": ""}

@@ -1,4 +1,4 @@
-"""What the user's side is asked to do, as lists of steps (`user_apply.STEPS`). Pure."""
+"""What the user's side is asked to do, as lists of steps (`user_side.STEPS`). Pure."""
 
 from collections.abc import Mapping, Sequence
 

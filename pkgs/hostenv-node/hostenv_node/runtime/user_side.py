@@ -6,7 +6,6 @@ starting Python is dear on a small machine.
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import IO
 
@@ -41,7 +40,7 @@ STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
 }
 
 
-def main(source: IO[str] = sys.stdin, sink: IO[str] = sys.stdout) -> int:
+def perform(source: IO[str], sink: IO[str]) -> int:
     """Read the request, do the steps, answer; exit status 0 or 1."""
     request = json.load(source)
     layout = Layout.from_json(request["layout"])
