@@ -1,4 +1,4 @@
-"""Durable and atomic files of root's own state folder."""
+"""Durable and atomic files."""
 
 import json
 import os
@@ -13,15 +13,24 @@ def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
 
     When this returns, content and name are on disk. The folder must exist.
     """
+    replace_file(path, content, mode)
+    sync_directory(path.parent)
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Replace `path` at once; a link in its place, or in the new content's, is not followed.
+
+    The content is on disk when this returns, the name perhaps not yet.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)
         file.write(content)
         file.flush()
         os.fsync(descriptor)
     os.replace(temporary, path)
-    sync_directory(path.parent)
 
 
 def write_json(path: Path, value: object, mode: int = 0o644) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hostenv_node.files import replace_file
 from hostenv_node.runtime.user_process import UserProcess
 
 _PROFILE = '# Written by hostenv-node once; it is yours.\nPATH="$HOME/.local/bin:$PATH"\n'
@@ -48,15 +49,7 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
             return
     except FileNotFoundError:
         pass
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    os.replace(temporary, path)
+    replace_file(path, content, mode)
 
 
 def make_link(path: Path, target: str) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from hostenv_node.files import sync_directory
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime import user_database, user_units
 from hostenv_node.runtime.layout import Layout
@@ -52,12 +53,12 @@ def swap(layout: Layout, job: str) -> None:
             if path.exists():
                 os.rename(path, aside / path.name)
         write_file(marker, b"", 0o600)
-        _sync(aside)
+        sync_directory(aside)
     for path in live:
         restored = layout.restore_dir / path.name
         if restored.exists():
             os.rename(restored, path)
-    _sync(layout.data_dir)
+    sync_directory(layout.data_dir)
 
 
 def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
@@ -88,11 +89,3 @@ def _is_whole(dump: Path) -> bool:
             return _DUMP_END in file.read()
     except FileNotFoundError:
         return False
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
