@@ -24,11 +24,13 @@ class Application:
     """Code that the node's operator supplies for one `application.name` (contract 8)."""
 
     root: Path
+    docroot: str
+    """What a web server serves, relative to `root`."""
 
-    @property
-    def docroot(self) -> str:
-        """What a web server serves, relative to `root`: Composer's project template has it in `web`."""
-        return "web" if (self.root / "web" / "index.php").is_file() else "."
+    @classmethod
+    def at(cls, root: Path) -> "Application":
+        """The code in `root`; Composer's project template serves its folder `web`."""
+        return cls(root, "web" if (root / "web" / "index.php").is_file() else ".")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class _Reader:
             set_aside_retention_days=self.number("setAsideRetentionDays", 30),
             action_timeout=self.number("actionTimeout", 900),
             applications={
-                name: Application(Path(_Reader(self.path, _mapping(self.path, value)).text("root")))
+                name: Application.at(Path(_Reader(self.path, _mapping(self.path, value)).text("root")))
                 for name, value in self.mapping("applications").items()
             },
             tools={name: _text(self.path, name, value) for name, value in self.mapping("tools").items()},

@@ -19,7 +19,7 @@ def config(configure: Callable[..., Config], tmp_path: Path) -> Config:
     web = tmp_path / "drupal" / "web"
     web.mkdir(parents=True)
     (web / "index.php").touch()
-    return replace(made, applications={"drupal": Application(tmp_path / "drupal")})
+    return replace(made, applications={"drupal": Application.at(tmp_path / "drupal")})
 
 
 @pytest.fixture
