@@ -22,7 +22,10 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock `path` if nobody else does; gives whether that is so."""
+    """Hold the lock `path` if nobody else does; gives whether that is so.
+
+    Raises HostenvError when the file cannot be opened.
+    """
     descriptor = _open(path)
     try:
         try:

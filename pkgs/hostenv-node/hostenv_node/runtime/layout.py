@@ -8,6 +8,8 @@ from hostenv_node.names import is_job
 from hostenv_node.operations import OperationFailed
 
 RUN_DIR = Path("/run/hostenv")
+PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
+"""For whatever an environment's programs start by name, on NixOS and elsewhere."""
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 
@@ -177,6 +179,7 @@ class Layout:
         return f"restic-backups-{key}.service"
 
     def to_json(self) -> dict[str, object]:
+        """The form in which root hands it to the user's side."""
         return {
             "user": self.user,
             "uid": self.uid,
@@ -188,6 +191,7 @@ class Layout:
 
     @classmethod
     def from_json(cls, values: dict[str, str]) -> "Layout":
+        """Raises KeyError, ValueError or OperationFailed when the values are no layout."""
         return cls(
             user=values["user"],
             uid=int(values["uid"]),

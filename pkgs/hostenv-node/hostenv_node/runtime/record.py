@@ -36,10 +36,12 @@ class Applied:
     """Name of the release folder, once it is complete."""
 
     def to_json(self) -> dict[str, object]:
+        """Its part of a record's file."""
         return {"entry": self.entry, "release": self.release}
 
     @classmethod
     def from_json(cls, value: object) -> "Applied":
+        """Raises HostenvError when the value is none."""
         if not isinstance(value, Mapping):
             raise HostenvError("no applied entry")
         entry, release = value.get("entry"), value.get("release")
@@ -67,6 +69,7 @@ class Record:
     """Jobs whose restore may have set data aside, with the time in seconds since the epoch."""
 
     def to_json(self) -> dict[str, object]:
+        """The content of the record's file."""
         return {
             "user": self.user,
             "uid": self.uid,
@@ -133,6 +136,7 @@ class Records:
         return None if values is None else Record.from_json(values, path)
 
     def put(self, record: Record) -> None:
+        """Replace the environment's record. Raises OSError."""
         self.directory.mkdir(mode=0o755, exist_ok=True)
         write_json(self._path(record.user), record.to_json())
 

@@ -10,13 +10,10 @@ from pathlib import Path
 from hostenv_node.config import Config
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.layout import PATH, Layout
 from hostenv_node.runtime.quoting import environment_file, php_string, variable_name
 from hostenv_node.runtime.render_nginx import user_nginx
 from hostenv_node.runtime.render_units import backup_script, units
-
-PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
-"""For whatever an environment's programs start by name, on NixOS and elsewhere."""
 
 _OWN_SECRETS = ("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt")
 
@@ -40,6 +37,7 @@ class Rendered:
     """By serving unit: the files that it must be restarted for."""
 
     def to_json(self) -> dict[str, object]:
+        """The arguments of the step that writes them."""
         return {
             "directories": list(self.directories),
             "files": [[file.path, file.content, file.mode] for file in self.files],

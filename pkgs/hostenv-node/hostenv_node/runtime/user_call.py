@@ -9,8 +9,7 @@ from hostenv_node.config import Config
 from hostenv_node.errors import one_line
 from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
 from hostenv_node.run import run
-from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.render import PATH
+from hostenv_node.runtime.layout import PATH, Layout
 
 Step = tuple[str, Mapping[str, object]]
 
