@@ -150,10 +150,12 @@ in
   config = lib.mkIf cfg.enable {
     assertions = [
       {
-        assertion = builtins.match "[a-z0-9]([a-z0-9-]*[a-z0-9])?" cfg.name != null;
+        # the rule of the provider, which calls itself `provider` among a job's nodes
+        assertion = builtins.match "[a-z]([a-z0-9-]{0,61}[a-z0-9])?" cfg.name != null && cfg.name != "provider";
         message = ''
           services.hostenv-node.name is ${builtins.toJSON cfg.name}, which is no node name: set it, or networking.hostName,
-          to the name under which provider.json knows this node (lower-case letters, digits and dashes).
+          to the name under which provider.json knows this node (up to 63 lower-case letters, digits and dashes,
+          beginning with a letter, and not "provider").
         '';
       }
       {

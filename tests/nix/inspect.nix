@@ -278,6 +278,14 @@ in
           option = "services.hostenv-node.name";
           modules = [ (node { name = ""; }) ];
         };
+        "a node whose name begins with a digit" = {
+          option = "services.hostenv-node.name";
+          modules = [ (node { name = "1node"; }) ];
+        };
+        "a node with the provider's name" = {
+          option = "services.hostenv-node.name";
+          modules = [ (node { name = "provider"; }) ];
+        };
         "a node without a provider" = {
           option = "services.hostenv-node.apiBaseUrl";
           modules = [ (node { apiBaseUrl = null; }) ];
