@@ -31,7 +31,8 @@ def activate(_arguments: Sequence[str]) -> int:
             print("hostenv-node: another activation is under way")
             return 0
         api = Api(config)
-        Agent(config, api, Runtime(config, api.secrets), log=lambda line: print(line, flush=True)).run()
+        runtime = Runtime(config, api.secrets, api.await_answer)
+        Agent(config, api, runtime, log=lambda line: print(line, flush=True)).run()
     return 0
 
 
@@ -41,7 +42,8 @@ def boot(_arguments: Sequence[str]) -> int:
     from hostenv_node.runtime.runtime import Runtime
 
     config = Config.load()
-    Runtime(config, Api(config).secrets).boot()
+    api = Api(config)
+    Runtime(config, api.secrets, api.await_answer).boot()
     return 0
 
 

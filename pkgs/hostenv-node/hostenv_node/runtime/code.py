@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hostenv_node.api import Api, git_environment, git_url
+from hostenv_node.api import git_environment, git_url
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
@@ -19,14 +19,23 @@ from hostenv_node.runtime.user_call import as_user
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
 
 
+AwaitProvider = Callable[[], None]
+"""Returns once the provider answers; raises `api.Unreachable`."""
+
+
 def unpack_source(
-    config: Config, environment: Environment, layout: Layout, release: str, deadline: Deadline
+    config: Config,
+    environment: Environment,
+    layout: Layout,
+    release: str,
+    deadline: Deadline,
+    await_provider: AwaitProvider,
 ) -> None:
     """Fetch the locked revision as root, check it, and let the user unpack it as the start of `release`.
 
     Raises OperationFailed when the mirror does not have the revision or its tree is not the one of the plan.
     """
-    repository = fetch(config, environment, deadline)
+    repository = fetch(config, environment, deadline, await_provider)
     check(config, environment, repository, deadline)
     pipe(
         _archive(config, repository, environment.rev),
@@ -44,16 +53,8 @@ def unpack_source(
     )
 
 
-def await_provider(config: Config) -> None:
-    """Return once the provider answers. Raises `api.Unreachable`."""
-    Api(config).await_answer()
-
-
 def fetch(
-    config: Config,
-    environment: Environment,
-    deadline: Deadline,
-    await_provider: Callable[[Config], None] = await_provider,
+    config: Config, environment: Environment, deadline: Deadline, await_provider: AwaitProvider
 ) -> Path:
     """Root's copy of the project's repository, with the revision in it.
 
@@ -67,7 +68,7 @@ def fetch(
     except CommandTimedOut:
         raise
     except CommandFailed:
-        await_provider(config)
+        await_provider()
         # A crash may have left locks in the copy; it holds nothing that cannot be fetched again.
         shutil.rmtree(repository, ignore_errors=True)
         _fetch(config, environment, repository, deadline)

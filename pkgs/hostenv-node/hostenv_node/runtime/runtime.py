@@ -43,10 +43,12 @@ class Runtime:
         self,
         config: Config,
         secrets_of: SecretsOf,
+        await_provider: code.AwaitProvider,
         backup_server: BackupServer = backup_server.demand_answer,
     ) -> None:
         self.config = config
         self.secrets_of = secrets_of
+        self.await_provider = await_provider
         self.backup_server = backup_server
         self.records = Records(config.environments_dir)
         self.freezes = Freezes(config.freeze_dir)
@@ -346,7 +348,7 @@ class Runtime:
         release = release_name(environment, self.config)
         if record.applied.release == release:
             return release, []
-        code.unpack_source(self.config, environment, layout, release, context.deadline)
+        code.unpack_source(self.config, environment, layout, release, context.deadline, self.await_provider)
         return release, steps.lay_out(environment, self.config, release)
 
     def _prepare(self, context: Context, layout: Layout) -> None:

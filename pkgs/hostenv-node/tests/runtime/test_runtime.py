@@ -90,7 +90,12 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
     monkeypatch.setattr(module, "make_run_dirs", lambda *_: machine.note("run dirs"))
     monkeypatch.setattr(module.code, "unpack_source", lambda *_: machine.note("fetch"))
     monkeypatch.setattr(module, "run", lambda argv, **_: machine.note(" ".join(argv[-3:])))
-    made = Runtime(config, lambda _user: SECRETS, lambda _secrets: machine.note("backup server"))
+    made = Runtime(
+        config,
+        lambda _user: SECRETS,
+        lambda: machine.note("provider"),
+        lambda _secrets: machine.note("backup server"),
+    )
     monkeypatch.setattr(made, "front_door", Door())
     return made
 
