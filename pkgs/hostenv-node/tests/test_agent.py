@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +24,6 @@ MOVE_IN = [action("restore", USER, "node-a", "node-b"), action("activate", USER,
 MOVE_OUT = [action("backup", USER, "node-a", "node-b"), action("deactivate", USER, "node-a", "node-b")]
 RELOAD = [action("reload", USER, "node-b", "node-b")]
 ENTRY = {"uid": 1002, "marker": "entry"}
-OTHER, SHOP = "shop-main-1234567", "shop-main-7654321"
 
 
 class Power(BaseException):
@@ -180,40 +178,6 @@ def test_failing_action_fails_the_job_and_is_undone(
     assert "disk full" in provider.bodies[-1]["message"]
     assert operations.names() == ["activate", "withdraw"]
     assert node.open_jobs() == []
-
-
-def test_a_message_that_no_encoder_takes_is_reported_all_the_same(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    operations.failures["activate"] = OperationFailed("no \udcff\nhostenv-node: forged")
-    operations.failures["withdraw"] = OperationFailed("no \ud800")
-    with pytest.raises(HostenvError, match="tries again"):
-        node.activate()
-    assert provider.bodies[-1]["message"] == "no ? hostenv-node: forged"
-    assert all(line.isprintable() for line in node.log)
-
-
-@pytest.mark.parametrize("name", ["freeze", "withdraw", "thaw"])
-def test_a_defect_stops_no_other_job(
-    node: Node,
-    provider: Provider,
-    operations: RecordedOperations,
-    generation: Callable[..., Path],
-    name: str,
-) -> None:
-    blocked = [action("deactivate", OTHER, to_node="node-c"), action("activate", to_node="node-b")]
-    first = blocked if name == "freeze" else MOVE_OUT[:1] if name == "thaw" else blocked[1:]
-    job = provider.add_job("first", C1, {"node-b": first, "node-c": [action("activate", OTHER)]})
-    second = provider.add_job("second", C2, {"node-b": [action("activate", SHOP, to_node="node-b")]})
-    provider.verify_when_activated(second, SHOP)
-    switch(node.config, generation(C2, environments={USER: ENTRY, SHOP: {"uid": 1003}}))
-    provider.on_event[("success", first[0]["op"])] = lambda: setattr(job, "state", "failed")
-    operations.failures[name] = RecursionError("too deep")
-    with suppress(HostenvError):
-        node.activate()
-    assert "too deep" in str(provider.bodies[0]["message"]) + " ".join(node.log)
-    assert ("activate", "second", SHOP) in operations.calls
 
 
 def test_no_work_without_the_providers_leave(
@@ -392,71 +356,17 @@ def test_operation_that_the_providers_absence_interrupts_is_done_again(
     assert node.told()[-1] == "success/intent"
 
 
-def test_undoing_that_fails_is_tried_again_and_holds_up_its_own_environment_alone(
-    node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
-) -> None:
-    provider.add_job("first", C1, {"node-b": [action("activate", to_node="node-b")]})
-    second = provider.add_job("second", C2, {"node-b": [action("activate", to_node="node-b")]})
-    third = provider.add_job("third", C3, {"node-b": [action("activate", OTHER, to_node="node-b")]})
-    switch(node.config, generation(C3, environments={USER: ENTRY, OTHER: {"uid": 1003}}))
-    operations.failures["activate"] = OperationFailed("no")
-    operations.failures["withdraw"] = OperationFailed("unit does not stop")
-    provider.verify_when_activated(third, OTHER)
-    with pytest.raises(HostenvError, match="first"):
-        node.activate()
-    assert operations.calls == [
-        ("activate", "first", USER),
-        ("withdraw", "first", USER),
-        ("activate", "third", OTHER),
-        ("thaw", "third", OTHER),
-    ]
-    provider.verify_when_activated(second)
-    node.activate()
-    assert operations.calls[4:] == [
-        ("withdraw", "first", USER),
-        ("activate", "second", USER),
-        ("thaw", "second", USER),
-    ]
-
-
-def test_undoing_that_failed_is_tried_again_while_another_job_waits(
-    node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
-) -> None:
-    provider.add_job("first", C1, {"node-b": [action("activate", to_node="node-b")]})
-    second = provider.add_job("second", C2, {"node-b": [action("activate", to_node="node-b")]})
-    move_in = [action("restore", OTHER, "node-a", "node-b")]
-    third = provider.add_job("third", C3, {"node-b": move_in, "node-a": [action("backup", OTHER)]})
-    switch(node.config, generation(C3, environments={USER: ENTRY, OTHER: {"uid": 1003}}))
-    operations.failures["activate"] = OperationFailed("no")
-    operations.failures["withdraw"] = OperationFailed("unit does not stop")
-    provider.verify_when_activated(second)
-    # Its other node is busy with the second job.
-    third.snapshots = {"data": "0123abcd"}
-    provider.on_event[("success", "intent")] = lambda: third.row("node-a", "backup", OTHER).update(
-        status="success"
-    )
-    provider.on_wait = [lambda: None]
-    node.activate()
-    assert [(name, job) for name, job, _ in operations.calls] == [
-        ("activate", "first"),
-        ("withdraw", "first"),
-        ("withdraw", "first"),
-        ("activate", "second"),
-        ("thaw", "second"),
-        ("restore", "third"),
-    ]
-
-
 def test_two_jobs_that_one_generation_brings_run_in_commit_order(
     node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
 ) -> None:
-    newer = provider.add_job("newer", C3, {"node-b": [action("activate", OTHER, to_node="node-b")]})
+    other = "shop-main-1234567"
+    newer = provider.add_job("newer", C3, {"node-b": [action("activate", other, to_node="node-b")]})
     older = provider.add_job("older", C2, {"node-b": [action("activate", to_node="node-b")]})
-    switch(node.config, generation(C3, environments={USER: ENTRY, OTHER: {"uid": 1003}}))
+    switch(node.config, generation(C3, environments={USER: ENTRY, other: {"uid": 1003}}))
 
     def verified() -> None:
         older.row("provider", "verify").update(status="success")
-        newer.row("provider", "verify", OTHER).update(status="success")
+        newer.row("provider", "verify", other).update(status="success")
 
     provider.on_wait = [verified]
     node.activate()
