@@ -263,7 +263,7 @@ class Agent:
         if isinstance(error, HostenvError | OSError):
             return Progress.FAILED, message
         # A defect of ours must not leave the job without an end, nor stop other jobs.
-        self._log(traceback.format_exc())
+        self._log(traceback.format_exc().encode("ascii", "backslashreplace").decode())
         return Progress.FAILED, f"internal error: {type(error).__name__} {message}; see this node's journal"
 
     def _execute(self, context: Context, action: Action) -> dict[str, object] | None:

@@ -125,8 +125,9 @@ def test_a_defect_stops_no_other_job(
     second = provider.add_job("second", C2, {"node-b": [action("activate", SHOP, to_node="node-b")]})
     provider.verify_when_activated(second, SHOP)
     provider.on_event[("success", first["op"])] = lambda: setattr(job, "state", "failed")
-    operations.failures[operation] = RecursionError("too deep")
+    operations.failures[operation] = RecursionError("too deep \udcff")
     with suppress(HostenvError):
         node.activate()
     assert "too deep" in str(provider.bodies[0]["message"]) + " ".join(node.log)
     assert ("activate", "second", SHOP) in operations.calls
+    assert all(line.encode() for line in node.log)
