@@ -17,6 +17,7 @@ RESERVED = frozenset({"backupUrl", "backupUser", "backupPassword", "resticPasswo
 MAX_VALUE = 64 * 1024
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 
 class EnvironmentSecrets:
@@ -55,11 +56,16 @@ class EnvironmentSecrets:
             )
         if key in RESERVED:
             raise HostenvError(f"secret key {key!r} is generated and cannot be set: choose another name")
-        if not value or len(value.encode()) > MAX_VALUE or "\0" in value:
+        if not value or len(value.encode()) > MAX_VALUE or _CONTROL.search(value):
             raise HostenvError(
-                f"secret {key}: give 1 to {MAX_VALUE} bytes of text without NUL on standard input"
+                f"secret {key}: give 1 to {MAX_VALUE} bytes of text on one line, without control characters"
             )
         with exclusive(self._lock_path):
+            present = read_texts(self._path(user))
+            for other in present:
+                # Nodes give applications each secret as a variable, whose name is in capitals.
+                if other != key and other not in RESERVED and other.upper() == key.upper():
+                    raise HostenvError(f"secret {key}: {user} has {other}, the same variable: set that one")
             self._ensure(user)
             self._write(user, {**read_texts(self._path(user)), key: value})
             self._write_accounts()

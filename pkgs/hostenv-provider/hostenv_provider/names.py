@@ -6,15 +6,20 @@ from ipaddress import ip_address
 
 from hostenv_provider.errors import HostenvError
 
+MAX_PROJECT_NAME = 48
+"""Letters and digits of an organisation's or project's name: it also names a database on the node."""
+
 _SLUG_LENGTH = 11
 _HASH_PREFIX = 7
 _HOST_NAME_LENGTH = 253
+_USER_NAME_LENGTH = 2 * (_SLUG_LENGTH + 1) + _HASH_PREFIX
 _REFERENCE_LENGTH = 200
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?")
 _KEY = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
+_PROFILE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _INPUT_NAME = re.compile(
     r"(?P<organisation>[A-Za-z][A-Za-z0-9-]{0,62})__(?P<project>[A-Za-z][A-Za-z0-9-]{0,62})"
 )
@@ -69,7 +74,13 @@ def parse_input_name(name: str) -> tuple[str, str]:
             f"project name {shown(name)} is not <organisation>__<project>, each a letter and then letters,"
             " digits and dashes: choose another"
         )
-    return normalise(match["organisation"]), normalise(match["project"])
+    organisation, project = normalise(match["organisation"]), normalise(match["project"])
+    if max(len(organisation), len(project)) > MAX_PROJECT_NAME:
+        raise HostenvError(
+            f"project name {shown(name)}: organisation and project have {MAX_PROJECT_NAME} letters and digits"
+            " at most each: choose another"
+        )
+    return organisation, project
 
 
 def is_host_name(text: str) -> bool:
@@ -81,6 +92,11 @@ def is_host_name(text: str) -> bool:
         and all(_HOST_LABEL.fullmatch(label) for label in labels)
         and not labels[-1].isdigit()
     )
+
+
+def is_domain_of_environments(text: str) -> bool:
+    """Whether `<userName>.<text>` is a host name for every environment."""
+    return is_host_name(text) and len(text) + 1 + _USER_NAME_LENGTH <= _HOST_NAME_LENGTH
 
 
 def is_address(text: str) -> bool:
@@ -111,8 +127,13 @@ def is_environment_name(text: str) -> bool:
 
 
 def is_key(text: str) -> bool:
-    """Whether `text` can be part of a unit's or file's name: migrations, application profiles."""
+    """Whether `text` can be part of a unit's or file's name, as that of a migration is."""
     return _KEY.fullmatch(text) is not None
+
+
+def is_profile(text: str) -> bool:
+    """Whether `text` can name an installation profile, which is a PHP identifier in Drupal."""
+    return _PROFILE.fullmatch(text) is not None
 
 
 def is_git_reference(text: str) -> bool:

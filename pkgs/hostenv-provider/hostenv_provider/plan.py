@@ -109,7 +109,7 @@ class Environment:
     @classmethod
     def from_json(cls, document: object, source: str = "plan.json", path: str = "$") -> "Environment":
         """Raises InvalidData if `document` is not an `env` object."""
-        return _environment(Value(document, source, path))
+        return _environment(Value(document, source, path, most=None))
 
     def _hostenv(self) -> dict[str, object]:
         user = self.user_name
@@ -193,14 +193,12 @@ class Plan:
     @classmethod
     def from_json(cls, document: object, source: str = "plan.json") -> "Plan":
         """Raises InvalidData if `document` is not a plan."""
-        members = Value(document, source, "$").members(
+        members = Value(document, source, "$", most=None).members(
             ["_description", "hostenvHostname", "comin", "environments", "nodes"]
         )
         comin = members["comin"].members(["enable", "remoteUrl", "branch", "providerApiBaseUrl"])
         environments: dict[str, Environment] = {}
-        for user, value in (
-            members["environments"].entries(names.is_user_name, "a userName", limit=None).items()
-        ):
+        for user, value in members["environments"].entries(names.is_user_name, "a userName").items():
             environments[user] = _environment(value)
             if environments[user].user_name != user:
                 raise value.error(f"is the environment of {environments[user].user_name}")
@@ -248,9 +246,8 @@ class State:
     def from_json(cls, document: object, source: str = "state.json") -> "State":
         """Raises InvalidData if `document` is not a state."""
         reservations: dict[str, Reservation] = {}
-        for user, value in (
-            Value(document, source, "$").entries(names.is_user_name, "a userName", limit=None).items()
-        ):
+        found = Value(document, source, "$", most=None).entries(names.is_user_name, "a userName")
+        for user, value in found.items():
             members = value.members(["userName", "uid", "node", "virtualHosts"])
             if members["userName"].text() != user:
                 raise members["userName"].error(f"must be {user!r}")

@@ -14,7 +14,9 @@ ENVIRONMENT_TYPES = ("development", "production", "testing")
 APPLICATIONS = ("drupal", "php")
 CONSTRAINT_RULES = ("bodyContains", "maxHttpStatus", "minHttpStatus")
 
-_MAX_ENTRIES = 100
+MAX_ENTRIES = 100
+"""So many entries may an object or a list have that a project defines."""
+
 _MAX_TEXT = 1000
 _MAX_FILE_NAME = 255
 _PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [ -~]*)?")
@@ -42,7 +44,7 @@ class ProviderSettings:
     @classmethod
     def parse(cls, document: object, public_url: str, source: str = "provider.json") -> "ProviderSettings":
         """Raises InvalidData, which names `source` and the JSON path."""
-        return _settings(Value(document, source, "$"), public_url)
+        return _settings(Value(document, source, "$", most=None), public_url)
 
     def to_json(self) -> dict[str, object]:
         """The document that `parse` reads."""
@@ -124,16 +126,29 @@ def parse_environments(document: object, source: str) -> dict[str, EnvironmentDe
 
 
 class Value:
-    """A value of a JSON document with its place, which every error names."""
+    """A value of a JSON document with its place, which every error names.
 
-    def __init__(self, raw: object, source: str, path: str) -> None:
+    `most` bounds the entries of each object and list in it: None for what the provider writes itself, which
+    may hold as much as has been defined.
+    """
+
+    def __init__(self, raw: object, source: str, path: str, most: int | None = MAX_ENTRIES) -> None:
         self.raw = raw
         self._source = source
         self._path = path
+        self._most = most
 
     def error(self, problem: str) -> InvalidData:
         """An error about this place: what it must be."""
         return InvalidData(f"{self._source}: {self._path}: {problem}")
+
+    def _mapping(self) -> Mapping[str, object]:
+        if not isinstance(self.raw, Mapping):
+            raise self.error("must be an object")
+        return self.raw
+
+    def _below(self, raw: object, place: str) -> "Value":
+        return Value(raw, self._source, f"{self._path}{place}", self._most)
 
     def members(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, "Value"]:
         """The members of an object that has all `required` keys and no other than those and `optional`."""
@@ -147,31 +162,29 @@ class Value:
                 raise self.error(f"{key} is missing")
         return {key: value for key, value in found.items() if value.raw is not None or key in required}
 
-    def entries(
-        self, is_valid: Callable[[str], bool], what: str, limit: int | None = _MAX_ENTRIES
-    ) -> dict[str, "Value"]:
-        """The members, sorted, of an object with `limit` keys at most that all satisfy `is_valid`."""
-        if not isinstance(self.raw, Mapping):
-            raise self.error("must be an object")
-        if limit is not None and len(self.raw) > limit:
-            raise self.error(f"has {len(self.raw)} entries, {limit} are the most")
-        for key in self.raw:
+    def entries(self, is_valid: Callable[[str], bool], what: str) -> dict[str, "Value"]:
+        """The members, sorted, of an object whose keys all satisfy `is_valid`."""
+        found = self._mapping()
+        if self._most is not None and len(found) > self._most:
+            raise self.error(f"has {len(found)} entries, {self._most} are the most")
+        for key in found:
             if not isinstance(key, str) or not is_valid(key):
                 raise self.error(f"{names.shown(str(key))} is not valid as {what}")
-        return {key: Value(self.raw[key], self._source, f"{self._path}.{key}") for key in sorted(self.raw)}
+        return {key: self._below(found[key], f".{key}") for key in sorted(found)}
 
     def object(self) -> dict[str, "Value"]:
-        """The members of any object, for documents that another program makes."""
-        return self.entries(lambda _: True, "a key", limit=None)
+        """The members, sorted, of any object, for documents that another program makes."""
+        found = self._mapping()
+        return {key: self._below(found[key], f".{key}") for key in sorted(found, key=str)}
 
     def items(self) -> Iterator["Value"]:
         """The elements of a list."""
         if not isinstance(self.raw, list):
             raise self.error("must be a list")
-        if len(self.raw) > _MAX_ENTRIES:
-            raise self.error(f"has {len(self.raw)} elements, {_MAX_ENTRIES} are the most")
+        if self._most is not None and len(self.raw) > self._most:
+            raise self.error(f"has {len(self.raw)} elements, {self._most} are the most")
         for index, element in enumerate(self.raw):
-            yield Value(element, self._source, f"{self._path}[{index}]")
+            yield self._below(element, f"[{index}]")
 
     def text(self) -> str:
         """A text of one line, at most 1000 characters."""
@@ -270,7 +283,9 @@ def _settings(value: Value, public_url: str) -> ProviderSettings:
         ):
             placements[user] = node(entry.members(["node"])["node"])
     return ProviderSettings(
-        hostenv_hostname=members["hostenvHostname"].named(names.is_host_name, "a host name"),
+        hostenv_hostname=members["hostenvHostname"].named(
+            names.is_domain_of_environments, "a host name with room for an environment's label before it"
+        ),
         node_for={kind: node(entry) for kind, entry in node_for.items()},
         nodes=nodes,
         placements=placements,
@@ -288,12 +303,22 @@ def _environment(name: str, value: Value) -> EnvironmentDefinition:
         type=members["type"].choice(ENVIRONMENT_TYPES),
         enable=members["enable"].boolean() if "enable" in members else True,
         git_ref=_git_reference(members.get("gitRef"), name, value),
-        application=application(members["application"]),
+        application=_defined_application(members["application"]),
         virtual_hosts=virtual_hosts(members["virtualHosts"]) if "virtualHosts" in members else {},
         users=users(members["users"]) if "users" in members else {},
         migrations=migrations(members["migrations"]) if "migrations" in members else (),
         checks=checks(members["deploymentVerification"]) if "deploymentVerification" in members else (),
     )
+
+
+def _defined_application(value: Value) -> Application:
+    # The rule of nodes. A plan may still hold what was defined before there was one.
+    found = application(value)
+    if found.profile is not None and not names.is_profile(found.profile):
+        raise value.error(
+            f"profile {names.shown(found.profile)}: use small letters, digits and _, beginning with a letter"
+        )
+    return found
 
 
 def _git_reference(value: Value | None, name: str, environment: Value) -> str:

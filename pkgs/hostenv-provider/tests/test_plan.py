@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hostenv_provider import generated
 from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.names import MAX_PROJECT_NAME
 from hostenv_provider.plan import Environment, Plan, Source, State, make_plan, moving
-from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings, parse_environments
+from hostenv_provider.schema import MAX_ENTRIES, EnvironmentDefinition, ProviderSettings, parse_environments
 
 URL = "git+file:///srv/project"
 USER = "drupal-main-2855093"
@@ -91,6 +92,50 @@ def test_plan_and_state_survive_json() -> None:
     assert Plan.from_json(made.to_json()) == made
     assert State.from_json(state.to_json()) == state
     assert only(plan(define(main={"users": users}))).to_json()["authorizedKeys"] == ["ssh-ed25519 AAAA ann"]
+
+
+def test_plan_and_state_of_everything_that_definitions_may_hold_survive_json() -> None:
+    most = range(MAX_ENTRIES)
+    text = "x" * 1000
+    key = f"ssh-ed25519 AAAA {'x' * 980}"
+    host = ".".join(["h" * 63] * 3 + ["h" * 57])
+    rules = [{"rule": "bodyContains", "value": text}] * MAX_ENTRIES
+    check = {
+        "name": text,
+        "request": {"virtualHost": f"{0:03}.{host}", "path": "/" + "x" * 999},
+        "constraints": rules,
+    }
+    full = {
+        "application": {"name": "drupal", "docroot": "/".join(["d" * 249] * 4), "profile": "p" * 64},
+        "gitRef": "r" * 200,
+        "virtualHosts": {f"{number:03}.{host}": {"enableACME": True} for number in most},
+        "users": {f"{number:064}": {"email": text, "publicKeys": [key] * MAX_ENTRIES} for number in most},
+        "migrations": [f"{number:064}" for number in most],
+        "deploymentVerification": {"checks": [check] * MAX_ENTRIES},
+    }
+    small = {f"{'e' * 61}{number:03}": {} for number in range(1, MAX_ENTRIES)}
+    settings = ProviderSettings.parse(
+        {
+            "hostenvHostname": ".".join(["d" * 63] * 3 + ["d" * 29]),
+            "nodeFor": {"default": "n" * 63},
+            "nodes": {"n" * 63: {"address": "192.0.2.1"}},
+        },
+        "http://provider",
+    )
+    made, state = plan(
+        define(full=full, **small), settings=settings, moved=None, project="p" * MAX_PROJECT_NAME
+    )
+
+    assert len(made.environments) == MAX_ENTRIES
+    assert max(len(each.virtual_hosts) for each in made.environments.values()) == MAX_ENTRIES + 1
+    assert Plan.from_json(made.to_json()) == made
+    assert State.from_json(state.to_json()) == state
+
+
+def test_the_domain_leaves_room_for_the_environments() -> None:
+    domain = ".".join(["d" * 63] * 3 + ["d" * 30])
+    with pytest.raises(InvalidData, match="room for an environment's label"):
+        ProviderSettings.parse({**SETTINGS.to_json(), "hostenvHostname": domain}, "http://provider")
 
 
 def test_identical_input_gives_identical_bytes() -> None:

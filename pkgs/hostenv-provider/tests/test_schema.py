@@ -59,6 +59,17 @@ def test_settings_are_refused_with_file_and_path(change: dict[str, Any], place: 
     assert "\n" not in str(error.value)
 
 
+def test_as_many_environments_as_there_are_can_be_placed() -> None:
+    nodes = {f"node-{number}": {"address": "::1"} for number in range(200)}
+    placed = {f"drupal-main-{number:07x}": {"node": f"node-{number % 200}"} for number in range(10_000)}
+    document = {**SETTINGS, "nodeFor": {"default": "node-0"}, "nodes": nodes, "environments": placed}
+
+    settings = ProviderSettings.parse(document, "http://provider")
+
+    assert len(settings.placements) == 10_000
+    assert ProviderSettings.parse(settings.to_json(), "http://provider") == settings
+
+
 @pytest.mark.parametrize("document", [None, [], "x", 1])
 def test_settings_must_be_an_object(document: object) -> None:
     with pytest.raises(InvalidData, match="must be an object"):

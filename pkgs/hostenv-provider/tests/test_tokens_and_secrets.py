@@ -133,12 +133,22 @@ def test_unchanged_accounts_are_not_written_again(config: Config) -> None:
 
 def test_a_projects_own_secret(config: Config) -> None:
     secrets = EnvironmentSecrets(config)
-    secrets.set(USER, "API_KEY", "line 1\nline 2 é")
+    secrets.set(USER, "API_KEY", "one line é")
     found = secrets.read(USER)
     assert found is not None
-    assert found["API_KEY"] == "line 1\nline 2 é"
+    assert found["API_KEY"] == "one line é"
     secrets.set(USER, "API_KEY", "new")
     assert secrets.read(USER) == {**found, "API_KEY": "new"}
+
+
+def test_two_secrets_are_never_one_variable(config: Config) -> None:
+    secrets = EnvironmentSecrets(config)
+    secrets.set(USER, "api_key", "x")
+
+    with pytest.raises(HostenvError, match="has api_key, the same variable"):
+        secrets.set(USER, "API_KEY", "y")
+
+    assert "API_KEY" not in (secrets.read(USER) or {})
 
 
 @pytest.mark.parametrize(
@@ -151,6 +161,9 @@ def test_a_projects_own_secret(config: Config) -> None:
         (USER, "KEY", ""),
         (USER, "KEY", "x" * 70_000),
         (USER, "KEY", "a\0b"),
+        (USER, "KEY", "a\nb"),
+        (USER, "KEY", "a\tb"),
+        (USER, "KEY", "a\x7fb"),
         ("../../etc/passwd", "KEY", "x"),
         ("root", "KEY", "x"),
     ],
