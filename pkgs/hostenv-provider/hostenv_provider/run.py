@@ -15,6 +15,7 @@ from hostenv_provider.errors import HostenvError
 
 _ERROR_CHARACTERS = 2000
 _MAX_OUTPUT = 64 << 20
+_LAST_WORDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def run(
     finally:
         _end(process)
         for reader in readers:
-            reader.join()
+            # A process that left the group and holds the pipe must not hold the caller too.
+            reader.join(_LAST_WORDS)
     stdout, stderr = (reader.content.decode("utf-8", "replace") for reader in readers)
     if check and returncode:
         detail = " ".join((stderr or stdout).split())[-_ERROR_CHARACTERS:]

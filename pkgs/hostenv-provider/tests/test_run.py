@@ -1,5 +1,8 @@
 import os
+import signal
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,23 @@ def test_at_the_time_limit_all_that_was_started_ends(tmp_path: Path) -> None:
     while state.exists() and ") Z " not in state.read_text():
         assert time.monotonic() < deadline
         os.sched_yield()
+
+
+def test_a_child_that_left_the_group_holds_nobody_past_the_time_limit(tmp_path: Path) -> None:
+    child, given_up = tmp_path / "child", threading.Event()
+    script = f"setsid sleep 600 & while ! pgrep -P $$ -x sleep; do :; done > {child}; wait"
+
+    def call() -> None:
+        with suppress(CommandTimedOut):
+            run(["/bin/sh", "-c", script], timeout=5)
+            return
+        given_up.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        assert given_up.wait(60)
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 def test_limits_bind_the_program() -> None:
