@@ -58,7 +58,7 @@ class TokenFile:
         tokens = self._load()
         valid, current = matches(tokens, node, given)
         if current and node in tokens.previous:
-            self._forget(node)
+            self._forget_previous(node, given)
         return valid
 
     def show(self, node: str) -> str:
@@ -103,8 +103,12 @@ class TokenFile:
             current[node] = secrets.token_hex(32)
             self._write(self._path, current)
 
-    def _forget(self, node: str) -> None:
+    def _forget_previous(self, node: str, used: str) -> None:
         with exclusive(self._lock_path):
+            newest = read_texts(self._path).get(node, "")
+            if not hmac.compare_digest(used.encode(), newest.encode()):
+                # Replaced since it was compared: it is a previous one itself, and the newest was never used.
+                return
             previous = _read_previous(self._previous_path)
             if previous.pop(node, None) is not None:
                 self._write(self._previous_path, previous)

@@ -5,8 +5,10 @@ import hashlib
 import hmac
 import json
 import os
+from typing import Any
 
 import pytest
+from hostenv_provider import tokens
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import RESERVED, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
@@ -77,6 +79,29 @@ def test_a_replaced_token_is_valid_until_the_new_one_was_used(config: Config) ->
         assert not running.is_valid("node-a", token)
     assert running.is_valid("node-a", third)
     assert json.loads(config.previous_tokens_file.read_text()) == {}
+
+
+def test_a_rotation_while_the_token_before_is_first_used_takes_no_valid_token(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, command_line = TokenFile(config), TokenFile(config)
+    command_line.create(["node-a"])
+    command_line.rotate("node-a")
+    second = command_line.show("node-a")
+    compare = tokens.matches
+
+    def compare_and_rotate(*arguments: Any) -> tuple[bool, bool]:
+        found = compare(*arguments)
+        command_line.rotate("node-a")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tokens, "matches", compare_and_rotate)
+        assert running.is_valid("node-a", second)
+
+    assert running.is_valid("node-a", second)
+    assert running.is_valid("node-a", command_line.show("node-a"))
+    assert not running.is_valid("node-a", second)
 
 
 def test_a_rotation_needs_a_token(config: Config) -> None:
