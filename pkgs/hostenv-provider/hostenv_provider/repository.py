@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.files import exclusive
 from hostenv_provider.flake_template import provider_flake
 from hostenv_provider.plan import Plan, State
-from hostenv_provider.run import CommandFailed, Completed, run
+from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
 from hostenv_provider.schema import ProviderSettings
 
 SETTINGS = "provider.json"
@@ -39,6 +40,7 @@ _BARE_CONFIGURATION = {
     "core.logAllRefUpdates": "true",
     "transfer.hideRefs": "refs/hostenv",
 }
+_WORK_TREE_CONFIGURATION = {"core.fsync": "added,reference"}
 
 
 class NotBootstrapped(HostenvError):
@@ -86,18 +88,30 @@ class Repository:
         Raises NotBootstrapped or CommandFailed.
         """
         self.published_head()
-        if not (self.work_tree / ".git").exists():
-            shutil.rmtree(self.work_tree, ignore_errors=True)
-            self.git(
-                "clone", "--quiet", "--branch", BRANCH, str(self.bare), str(self.work_tree), cwd=self.bare
-            )
-        _remove_locks(self.work_tree / ".git", 0)
-        _remove_locks(self.bare, _STALE_LOCK_SECONDS)
+        remove_locks(self.bare, _STALE_LOCK_SECONDS)
+        if (self.work_tree / ".git").exists():
+            try:
+                return self._follow()
+            except CommandTimedOut:
+                raise
+            except CommandFailed as error:
+                # A crash may have damaged it, and it holds nothing that cannot be planned again.
+                print(f"{self.work_tree}: made anew: {error}", file=sys.stderr, flush=True)
+        shutil.rmtree(self.work_tree, ignore_errors=True)
+        self._clone(self.bare)
+        return self._follow()
+
+    def _follow(self) -> str:
+        remove_locks(self.work_tree / ".git", 0)
         self.git(
             "fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{BRANCH}:refs/remotes/origin/{BRANCH}"
         )
         self._reset()
         return self.git("rev-parse", "HEAD").stdout.strip()
+
+    def _clone(self, source: Path) -> None:
+        settings = [f"--config={key}={value}" for key, value in _WORK_TREE_CONFIGURATION.items()]
+        self.git("clone", "--quiet", *settings, str(source), str(self.work_tree), cwd=source)
 
     def create(self, settings: ProviderSettings) -> str:
         """Make the repository for a new provider, under the lock. Returns its first commit's SHA.
@@ -111,7 +125,7 @@ class Repository:
             shutil.rmtree(leftover, ignore_errors=True)
         try:
             self.create_bare(unfinished)
-            self.git("clone", "--quiet", str(unfinished), str(self.work_tree), cwd=self.config.git_dir)
+            self._clone(unfinished)
             self.git("checkout", "--quiet", "-B", BRANCH)
             self.write_text(FLAKE, provider_flake())
             self.write_text(LOCK, generated.to_text({"nodes": {"root": {}}, "root": "root", "version": 7}))
@@ -250,11 +264,16 @@ class Repository:
             self._ancestry[pair] = status == 0
         return self._ancestry[pair]
 
-    def git(self, *arguments: str, cwd: Path | None = None, check: bool = True) -> Completed:
-        """Run git in the work tree, or in `cwd`, as nobody's user but the service's. Raises CommandFailed."""
+    def git(
+        self, *arguments: str, cwd: Path | None = None, check: bool = True, timeout: float = _TIMEOUT
+    ) -> Completed:
+        """Run git in the work tree or in `cwd`, with the service's home and name and for `timeout` seconds.
+
+        Raises CommandTimedOut, and with `check` CommandFailed on an exit status other than 0.
+        """
         return run(
             [self.config.tool("git"), *arguments],
-            timeout=_TIMEOUT,
+            timeout=timeout,
             cwd=cwd or self.work_tree,
             env=environment_of(self.config),
             check=check,
@@ -299,7 +318,8 @@ def environment_of(config: Config) -> Mapping[str, str]:
     }
 
 
-def _remove_locks(folder: Path, age: float) -> None:
+def remove_locks(folder: Path, age: float) -> None:
+    """Remove what a killed git left in a repository's folder: locks of at least `age` seconds."""
     now = time.time()
     for path in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")):
         try:

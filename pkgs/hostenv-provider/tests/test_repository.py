@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,43 @@ def test_unknown_commits_are_no_ancestors(repository: Repository, sha: str) -> N
 
     assert not repository.is_ancestor(sha, head)
     assert not repository.is_ancestor(head, sha)
+
+
+def cut_short(repository: Repository) -> None:
+    shutil.rmtree(repository.work_tree / ".git" / "refs")
+    (repository.work_tree / ".git" / "HEAD").unlink()
+
+
+def lose_the_index(repository: Repository) -> None:
+    (repository.work_tree / ".git" / "index").write_bytes(b"DIRC" + bytes(100))
+
+
+def empty_objects(repository: Repository) -> None:
+    for path in (repository.work_tree / ".git" / "objects").glob("??/*"):
+        path.unlink()
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut_short, lose_the_index, empty_objects])
+def test_a_damaged_work_tree_is_made_anew(
+    repository: Repository, tmp_path: Path, damage: Callable[[Repository], None]
+) -> None:
+    head = operator_pushes(repository, tmp_path)
+    damage(repository)
+
+    assert repository.sync() == head
+    assert not repository.changed()
+    repository.push(change(repository))
+
+
+def test_commits_of_the_work_tree_reach_the_disk(repository: Repository) -> None:
+    def configured() -> str:
+        return repository.git("config", "core.fsync").stdout.strip()
+
+    assert configured() == "added,reference"
+    shutil.rmtree(repository.work_tree)
+    repository.sync()
+    assert configured() == "added,reference"
 
 
 def test_a_commit_without_changes_is_made_only_on_demand(repository: Repository) -> None:
