@@ -3,6 +3,8 @@
 import json
 import platform
 import re
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from hostenv_provider import names
 from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.flake_template import check_url, project_expression
 from hostenv_provider.plan import Environment, Plan, Source, moving
-from hostenv_provider.repository import LOCK, Repository, environment_of
+from hostenv_provider.repository import LOCK, Repository, environment_of, remove_locks
 from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, Limits, OutputTooLong, run
 from hostenv_provider.schema import EnvironmentDefinition, Value, parse_environments
 
@@ -106,12 +108,14 @@ def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinitio
     return parse_environments(document, where)
 
 
-def resolve(repository: Repository, key: str, git_ref: str) -> Source:
-    """The project's source at the head of branch `git_ref`. Raises InvalidData if there is no such branch."""
+def resolve(repository: Repository, key: str, git_ref: str, timeout: float = _FETCH_TIMEOUT) -> Source:
+    """The project's source at the head of branch `git_ref`, fetched in `timeout` seconds.
+
+    Raises InvalidData if there is no such branch, CommandTimedOut.
+    """
     url = _find(repository, key).url
-    tree = _prefetch(
-        repository, f"{url}?ref=refs/heads/{quote(git_ref)}", f"{key}, branch {git_ref} of {url}"
-    )
+    where = f"{key}, branch {git_ref} of {url}"
+    tree = _prefetch(repository, f"{url}?ref=refs/heads/{quote(git_ref)}", where, timeout)
     return Source(url, git_ref, tree.rev, tree.nar_hash)
 
 
@@ -124,12 +128,14 @@ def sources(
 ) -> dict[str, Source]:
     """The new source, by the environment's name, of every environment that moves to the head of its branch.
 
-    `moves` says so of a branch; see `plan.moving`. Raises InvalidData if a branch cannot be read.
+    `moves` says so of a branch; see `plan.moving`. Raises InvalidData if a branch cannot be read,
+    CommandTimedOut if all of them together take too long.
     """
     recorded = {each.name: each.source for each in previous.of_project(key).values()}
     names_of_moving = moving(definitions, recorded, _find(repository, key).url, moves)
+    left = _countdown()
     heads = {
-        git_ref: resolve(repository, key, git_ref)
+        git_ref: resolve(repository, key, git_ref, left())
         for git_ref in sorted({definitions[name].git_ref for name in names_of_moving})
     }
     return {name: heads[definitions[name].git_ref] for name in names_of_moving}
@@ -138,15 +144,21 @@ def sources(
 def mirror(repository: Repository, key: str, environments: Mapping[str, Environment]) -> None:
     """Put the planned revision of each environment under `refs/heads/<userName>` of the nodes' mirror.
 
-    Raises CommandFailed if a revision cannot be had.
+    Under the lock. Raises CommandFailed if a revision cannot be had.
     """
     path = repository.config.git_dir / f"{key}.git"
     if not path.is_dir():
-        repository.create_bare(path)
+        # Whole or absent: without its settings it would show what it must hide.
+        unfinished = path.with_name(f"{path.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        repository.create_bare(unfinished)
+        unfinished.rename(path)
+    remove_locks(path, 0)
+    left = _countdown()
     for user, environment in sorted(environments.items()):
         source = environment.source
         if not _has_commit(repository, path, source.rev):
-            _fetch(repository, path, source)
+            _fetch(repository, path, source, left)
         repository.git("update-ref", f"refs/heads/{user}", source.rev, cwd=path)
 
 
@@ -182,8 +194,14 @@ class _Tree:
     nar_hash: str
 
 
-def _prefetch(repository: Repository, reference: str, where: str) -> _Tree:
-    answer = _nix(repository, "flake", "prefetch", "--json", "--refresh", reference)
+def _countdown() -> Callable[[], float]:
+    """The seconds that are left of a job's time for all fetches of one kind, never less than one."""
+    deadline = time.monotonic() + _FETCH_TIMEOUT
+    return lambda: max(1.0, deadline - time.monotonic())
+
+
+def _prefetch(repository: Repository, reference: str, where: str, timeout: float = _FETCH_TIMEOUT) -> _Tree:
+    answer = _nix(repository, "flake", "prefetch", "--json", "--refresh", reference, timeout=timeout)
     if answer.returncode:
         raise InvalidData(f"{where}: cannot be fetched: {_nix_error(answer)}")
     members = Value(json.loads(answer.stdout), "nix flake prefetch", "$").object()
@@ -266,15 +284,23 @@ def _has_commit(repository: Repository, mirror_path: Path, rev: str) -> bool:
     return repository.git("cat-file", "-e", f"{rev}^{{commit}}", cwd=mirror_path, check=False).returncode == 0
 
 
-def _fetch(repository: Repository, mirror_path: Path, source: Source) -> None:
+def _fetch(repository: Repository, mirror_path: Path, source: Source, left: Callable[[], float]) -> None:
+    # Git cleans up before it ends: what works on behind it would hold locks that look abandoned.
+    fetch = (
+        "-c",
+        "gc.autoDetach=false",
+        "-c",
+        "maintenance.autoDetach=false",
+        "fetch",
+        "--quiet",
+        "--no-tags",
+    )
     remote = source.url.removeprefix("git+")
     branch = f"refs/heads/{source.ref}"
-    repository.git(
-        "fetch", "--quiet", "--no-tags", remote, f"+{branch}:refs/hostenv/{branch}", cwd=mirror_path
-    )
+    repository.git(*fetch, remote, f"+{branch}:refs/hostenv/{branch}", cwd=mirror_path, timeout=left())
     if not _has_commit(repository, mirror_path, source.rev):
         # The branch was rewritten since; most servers still hand out the commit by its name.
-        repository.git("fetch", "--quiet", "--no-tags", remote, source.rev, cwd=mirror_path)
+        repository.git(*fetch, remote, source.rev, cwd=mirror_path, timeout=left())
 
 
 def _system() -> str:

@@ -16,8 +16,8 @@ from hostenv_provider.flake_template import add_project
 from hostenv_provider.plan import Environment, Source, State
 from hostenv_provider.planning import plan_project
 from hostenv_provider.repository import Repository
-from hostenv_provider.run import CommandFailed
-from hostenv_provider.schema import Application, ProviderSettings
+from hostenv_provider.run import CommandFailed, Completed
+from hostenv_provider.schema import Application, ProviderSettings, parse_environments
 
 GIT = shutil.which("git") or "git"
 NIX = shutil.which("nix")
@@ -202,6 +202,94 @@ def test_a_mirror_gets_a_commit_that_its_branch_has_lost(
     projects.mirror(repository, KEY, {planned.user_name: planned})
 
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": lost}
+
+
+class Killed(BaseException):
+    """What `kill -9` is to the thread that it hits."""
+
+
+def test_a_mirror_is_made_after_a_kill_at_any_moment_of_its_making(
+    repository: Repository, project: Path, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = environment(project, commit())
+    path = repository.config.git_dir / f"{KEY}.git"
+    git = repository.git
+
+    for moment in ("init", "config", "fetch", "update-ref"):
+
+        def killed(*arguments: str, moment: str = moment, **options: Any) -> Any:
+            if moment in arguments and arguments[:2] != ("config", "http.receivepack"):
+                for name in ("config.lock", "packed-refs.lock", f"refs/heads/{planned.user_name}.lock"):
+                    if path.is_dir():
+                        (path / name).touch()
+                raise Killed
+            return git(*arguments, **options)
+
+        monkeypatch.setattr(repository, "git", killed)
+        with pytest.raises(Killed):
+            projects.mirror(repository, KEY, {planned.user_name: planned})
+        monkeypatch.undo()
+
+    projects.mirror(repository, KEY, {planned.user_name: planned})
+
+    assert mirrored(repository) == {f"refs/heads/{planned.user_name}": planned.source.rev}
+    for key, value in (("http.receivepack", "false"), ("transfer.hideRefs", "refs/hostenv")):
+        assert repository.git("config", key, cwd=path).stdout.strip() == value
+
+
+def test_all_fetches_of_a_job_have_one_time_limit(
+    repository: Repository, project: Path, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    now = 0.0
+    git = repository.git
+
+    def slow(*arguments: str, **options: Any) -> Any:
+        nonlocal now
+        if "fetch" in arguments:
+            limits.append(options["timeout"])
+            now += 250
+        return git(*arguments, **options)
+
+    first, second = commit(), commit(branch="next")
+    monkeypatch.setattr("hostenv_provider.projects.time.monotonic", lambda: now)
+    monkeypatch.setattr(repository, "git", slow)
+    with pytest.raises(CommandFailed):
+        projects.mirror(
+            repository,
+            KEY,
+            {
+                "a": environment(project, first),
+                "b": environment(project, second, "next"),
+                "c": environment(project, "a" * 40),
+            },
+        )
+
+    assert limits == [600, 350, 100, 1]
+
+
+def test_all_branches_of_a_job_are_resolved_in_one_time(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock(repository)
+    limits: list[float] = []
+    now = 0.0
+    answer = {"storePath": "/nix/store/x", "hash": "sha256-x", "locked": {"rev": "a" * 40}}
+
+    def slow(_argv: Any, *, timeout: float, **_options: Any) -> Completed:
+        nonlocal now
+        limits.append(timeout)
+        now += 400
+        return Completed(0, json.dumps(answer), "")
+
+    monkeypatch.setattr("hostenv_provider.projects.time.monotonic", lambda: now)
+    monkeypatch.setattr(projects, "run", slow)
+    base = {"type": "production", "application": {"name": "php"}}
+    definitions = parse_environments(dict.fromkeys(("a", "b", "c"), base), KEY)
+
+    projects.sources(repository, KEY, definitions, repository.read_plan(), lambda _: True)
+
+    assert limits == [600, 200, 1]
 
 
 def test_a_mirror_of_a_revision_that_does_not_exist(
