@@ -46,6 +46,11 @@ class ProviderSettings:
         """Raises InvalidData, which names `source` and the JSON path."""
         return _settings(Value(document, source, "$", most=None), public_url)
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Every node's address."""
+        return {name: node.address for name, node in self.nodes.items()}
+
     def to_json(self) -> dict[str, object]:
         """The document that `parse` reads."""
         return {

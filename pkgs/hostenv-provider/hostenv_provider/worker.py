@@ -188,7 +188,7 @@ class Worker:
         plan, state = make_plan(settings, organisation, project, definitions, sources, previous, state)
 
         self._stage(job, "dns_gate")
-        addresses = {name: node.address for name, node in settings.nodes.items()}
+        addresses = settings.addresses
         plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key))
         for warning in warnings:
             log(f"job {job.job_id}: {warning}")

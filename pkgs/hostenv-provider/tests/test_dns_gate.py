@@ -93,6 +93,36 @@ def test_a_node_that_is_gone_from_the_settings_is_no_match() -> None:
     assert after.environments[user].virtual_hosts["www.example"] == VirtualHost()
 
 
+def test_each_name_is_looked_up_once() -> None:
+    before, user = plan("node-b", "node-a", **{f"h{number}": SECURE for number in range(50)})
+    asked: list[str] = []
+
+    def ask(host: str) -> set[str]:
+        asked.append(host)
+        return {"192.0.2.9"}
+
+    dns_gate.apply(before, {"node-a": "a.example", "node-b": "b.example"}, ask, [user])
+
+    assert len(asked) == len(set(asked)) == 51
+
+
+def test_names_whose_turn_does_not_come_in_time_lose_both_with_one_warning() -> None:
+    before, user = plan("node-b", None, **{f"h{number}": SECURE for number in range(50)})
+    now = 0.0
+
+    def slow(_host: str) -> set[str]:
+        nonlocal now
+        now += 20
+        return {"192.0.2.2"}
+
+    after, warnings = dns_gate.apply(before, ADDRESSES, slow, [user], lambda: now)
+
+    kept = [name for name, host in after.environments[user].virtual_hosts.items() if host == SECURE]
+    assert len(kept) == 2
+    assert len(warnings) == 1
+    assert "h2.example and 47 more names were not looked up within 60 s" in warnings[0]
+
+
 def test_lookup_of_an_address_and_of_nonsense() -> None:
     assert dns_gate.lookup("127.0.0.1") == {"127.0.0.1"}
     assert dns_gate.lookup("a" * 70 + ".invalid") == set()

@@ -32,8 +32,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
                 f"no node {arguments.node!r} in provider.json; there are: {', '.join(settings.nodes)}"
             )
         users = [user for user, each in before.environments.items() if arguments.node in (None, each.node)]
-        addresses = {name: node.address for name, node in settings.nodes.items()}
-        after, warnings = dns_gate.apply(before, addresses, dns_gate.lookup, users)
+        after, warnings = dns_gate.apply(before, settings.addresses, dns_gate.lookup, users)
         for warning in warnings:
             print(f"hostenv-provider: warning: {warning}", file=sys.stderr)
         if arguments.dry_run:
