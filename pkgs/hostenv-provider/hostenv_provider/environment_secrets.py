@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import secrets
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class EnvironmentSecrets:
     def ensure(self, users: Iterable[str]) -> None:
         """Make the generated secrets of these environments where they lack, and the accounts of all.
 
-        Raises HostenvError if a file cannot be read or written.
+        Raises HostenvError if one of their files cannot be read or written; another environment's file that
+        cannot be read leaves the account as it is and a line in the log.
         """
         with exclusive(self._lock_path):
             for user in users:
@@ -43,7 +45,7 @@ class EnvironmentSecrets:
         """All secrets of an environment; None if it has never been planned. Raises HostenvError."""
         if not names.is_user_name(user):
             return None
-        return read_texts(self._path(user)) or None
+        return self._read(user) or None
 
     def set(self, user: str, key: str, value: str) -> None:
         """Set one of the project's own secrets.
@@ -61,17 +63,17 @@ class EnvironmentSecrets:
                 f"secret {key}: give 1 to {MAX_VALUE} bytes of text on one line, without control characters"
             )
         with exclusive(self._lock_path):
-            present = read_texts(self._path(user))
+            present = self._read(user)
             for other in present:
                 # Nodes give applications each secret as a variable, whose name is in capitals.
                 if other != key and other not in RESERVED and other.upper() == key.upper():
                     raise HostenvError(f"secret {key}: {user} has {other}, the same variable: set that one")
             self._ensure(user)
-            self._write(user, {**read_texts(self._path(user)), key: value})
+            self._write(user, {**self._read(user), key: value})
             self._write_accounts()
 
     def _ensure(self, user: str) -> None:
-        present = read_texts(self._path(user))
+        present = self._read(user)
         # rest-server with private repositories serves an account just the folder of its own name.
         wanted = {
             "backupUrl": f"rest:{self._public_url}/backups/{user}/",
@@ -84,15 +86,31 @@ class EnvironmentSecrets:
             self._write(user, {**present, **wanted})
 
     def _write_accounts(self) -> None:
+        written = self._htpasswd.read_text(encoding="utf-8") if self._htpasswd.exists() else None
+        before = {line.partition(":")[0]: line for line in (written or "").splitlines(keepends=True)}
         lines = []
         for path in sorted(self._folder.glob("*.json")):
-            account = read_texts(path)
+            try:
+                account = self._read(path.stem)
+            except HostenvError as error:
+                print(error, file=sys.stderr, flush=True)
+                lines.append(before.get(path.stem, ""))
+                continue
             # A fast hash keeps 256 random bits, and rest-server computes it for every request.
             digest = base64.b64encode(hashlib.sha1(account["backupPassword"].encode()).digest()).decode()
             lines.append(f"{account['backupUser']}:{{SHA}}{digest}\n")
         text = "".join(lines)
-        if not self._htpasswd.exists() or self._htpasswd.read_text(encoding="utf-8") != text:
+        if text != written:
             write_private(self._htpasswd, text)
+
+    def _read(self, user: str) -> dict[str, str]:
+        path = self._path(user)
+        document = read_texts(path)
+        if path.exists() and not document.keys() >= RESERVED:
+            # New ones would not open the backups that there are.
+            missing = ", ".join(sorted(RESERVED - document.keys()))
+            raise HostenvError(f"{path}: {missing} is missing: restore it")
+        return document
 
     def _path(self, user: str) -> Path:
         if not names.is_user_name(user):

@@ -201,6 +201,30 @@ def test_damaged_secrets_of_an_environment_are_not_made_anew(config: Config, con
     assert config.htpasswd.read_bytes() == accounts
 
 
+@pytest.mark.parametrize("content", [*DAMAGED.values(), b"{}"], ids=[*DAMAGED, "an empty object"])
+def test_damaged_secrets_of_one_environment_are_no_matter_of_the_others(
+    config: Config, capfd: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """The service starts, the others' jobs run, and the backups that are under way go on."""
+    secrets = EnvironmentSecrets(config)
+    broken, sound, new = "drupal-main-2855093", "shop-main-1234567", "shop-next-1234567"
+    secrets.ensure([broken, sound])
+    accounts = config.htpasswd.read_text()
+    (config.secrets_dir / f"{broken}.json").write_bytes(content)
+    capfd.readouterr()
+
+    EnvironmentSecrets(config).ensure(())
+    secrets.ensure([new])
+
+    for line in capfd.readouterr().err.splitlines():
+        assert f"{broken}.json: " in line
+        assert line.endswith(("restore it", "correct its owner or mode"))
+    assert config.htpasswd.read_text().startswith(accounts)
+    assert secrets.read(sound)
+    with pytest.raises(HostenvError, match=f"{broken}.json"):
+        secrets.ensure([broken])
+
+
 @pytest.mark.parametrize("name", ["provider.json", "generated/plan.json", "generated/state.json"])
 @damaged
 def test_a_damaged_file_of_the_repository_fails_the_job_and_changes_nothing(
