@@ -6,7 +6,7 @@ It exists for speed. `test_simulator` runs the same schedules on both and compar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hostenv_provider import jobs
+from hostenv_provider import jobs, succession
 from hostenv_provider.intents import VERIFY, Deployed, intent_document
 from hostenv_provider.jobs import (
     ENDED,
@@ -14,7 +14,6 @@ from hostenv_provider.jobs import (
     INTENT_PHASE,
     PROVIDER_NODE,
     Accepted,
-    Choice,
     Deploy,
     Doubt,
     Event,
@@ -23,7 +22,6 @@ from hostenv_provider.jobs import (
     Request,
     Row,
     Status,
-    Unfinished,
     View,
 )
 from hostenv_provider.records import (
@@ -94,7 +92,7 @@ class MemoryStore:
             self._coalesce(project)
 
     def take_next(self) -> Job | None:
-        choice = jobs.next_job(self._unfinished())
+        choice = succession.next_job(self._unfinished())
         if choice is None:
             return None
         self._supersede(choice)
@@ -275,9 +273,9 @@ class MemoryStore:
             last = self._jobs[last.superseded_by]
         return None if last.view.state is JobState.FAILED else first
 
-    def _unfinished(self) -> list[Unfinished]:
+    def _unfinished(self) -> list[succession.Unfinished]:
         return [
-            Unfinished(
+            succession.Unfinished(
                 job=entry.job_id,
                 number=entry.number,
                 request=entry.request,
@@ -293,9 +291,9 @@ class MemoryStore:
             item for item in unfinished if item.state is JobState.QUEUED and item.request.project == project
         ]
         if queued:
-            self._supersede(jobs.coalesce(unfinished, queued[-1].job))
+            self._supersede(succession.coalesce(unfinished, queued[-1].job))
 
-    def _supersede(self, choice: Choice) -> None:
+    def _supersede(self, choice: succession.Choice) -> None:
         for job_id in choice.superseded:
             entry = self._jobs[job_id]
             entry.superseded_by = choice.job

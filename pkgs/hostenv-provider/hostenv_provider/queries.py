@@ -13,7 +13,6 @@ from hostenv_provider.jobs import (
     Request,
     Row,
     Status,
-    Unfinished,
     View,
 )
 from hostenv_provider.records import (
@@ -26,6 +25,7 @@ from hostenv_provider.records import (
     Verification,
     WaitingIntent,
 )
+from hostenv_provider.succession import Unfinished
 
 
 class Queries:

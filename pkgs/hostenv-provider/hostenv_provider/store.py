@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hostenv_provider import jobs
+from hostenv_provider import jobs, succession
 from hostenv_provider.database import Database
 from hostenv_provider.intents import VERIFY, Action, intent_document
 from hostenv_provider.jobs import (
@@ -20,7 +20,6 @@ from hostenv_provider.jobs import (
     FINAL,
     PROVIDER_NODE,
     Accepted,
-    Choice,
     Deploy,
     Doubt,
     Event,
@@ -132,7 +131,7 @@ class Store(Queries):
     def take_next(self) -> Job | None:
         """Let the next job leave the queue, with all that it inherits from the jobs it supersedes."""
         with self._database.transaction() as db:
-            choice = jobs.next_job(load_unfinished(db))
+            choice = succession.next_job(load_unfinished(db))
             if choice is None:
                 return None
             self._supersede(db, choice)
@@ -273,11 +272,11 @@ class Store(Queries):
         ]
         if not queued:
             return ()
-        choice = jobs.coalesce(unfinished, queued[-1].job)
+        choice = succession.coalesce(unfinished, queued[-1].job)
         self._supersede(db, choice)
         return choice.superseded
 
-    def _supersede(self, db: sqlite3.Connection, choice: Choice) -> None:
+    def _supersede(self, db: sqlite3.Connection, choice: succession.Choice) -> None:
         now = self._now()
         for job_id in choice.superseded:
             db.execute(

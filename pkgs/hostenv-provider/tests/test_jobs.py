@@ -18,16 +18,13 @@ from hostenv_provider.jobs import (
     Retire,
     Row,
     Status,
-    Unfinished,
     View,
-    coalesce,
     expire,
-    merge,
-    next_job,
     on_event,
     on_verification,
     verifiable,
 )
+from hostenv_provider.succession import Unfinished, coalesce, merge, next_job
 
 USER = "drupal-main-2855093"
 KEYS = ("drupal-migrate",)
