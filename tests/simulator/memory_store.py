@@ -62,6 +62,7 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float], new_id: Callable[[], str]) -> None:
         self._clock = clock
         self._new_id = new_id
+        self._started = clock()
         self._jobs: dict[str, _Entry] = {}
         self._open: dict[str, _Entry] = {}
         self._position = 0
@@ -85,6 +86,7 @@ class MemoryStore:
         return Enqueued(job_id, created=True)
 
     def recover(self) -> None:
+        self._started = self._clock()
         for entry in self._open.values():
             if entry.view.state is JobState.RUNNING:
                 self._set_state(entry, JobState.QUEUED)
@@ -144,6 +146,8 @@ class MemoryStore:
 
     def expire(self, limit: float) -> list[str]:
         before = self._clock() - limit
+        if self._started > before:
+            return []
         expired = [
             entry
             for entry in self._open.values()
@@ -161,9 +165,10 @@ class MemoryStore:
             return None
         outcome = jobs.on_event(entry.view, event)
         if isinstance(outcome, Accepted):
-            if event.phase == INTENT_PHASE and event.status in FINAL:
-                final = entry.view.final_intents | {(event.node, event.status)}
-                entry.view = replace(entry.view, final_intents=final)
+            if event.status in FINAL:
+                index = None if event.phase == INTENT_PHASE else outcome.rows[0].index
+                final = entry.view.final_events | {(event.node, index, event.status)}
+                entry.view = replace(entry.view, final_events=final)
             if event.phase == "backup" and event.status is Status.SUCCESS and event.payload is not None:
                 entry.payloads.append((event.node, event.payload))
             self._apply(entry, outcome, progress=bool(outcome.rows) or event.status in FINAL)

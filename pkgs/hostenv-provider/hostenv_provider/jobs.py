@@ -66,6 +66,7 @@ class Request:
         return self.refs is None or git_ref in self.refs
 
     def to_json(self) -> dict[str, object]:
+        """The form in which it is kept with the job."""
         return {
             "project": self.project,
             "refs": None if self.refs is None else sorted(self.refs),
@@ -111,10 +112,12 @@ class Row:
 
     @property
     def pending(self) -> bool:
+        """Whether the action has not ended."""
         return self.status not in FINAL
 
     @property
     def key(self) -> tuple[str, int]:
+        """What identifies the row in its job."""
         return self.node, self.index
 
 
@@ -134,25 +137,29 @@ class Event:
 class View:
     """A job as the rules see it.
 
-    `nodes` are those that have an intent, `finished` those that posted `success/intent`, and `final_intents`
-    the final `intent` events that were recorded.
+    `nodes` are those that have an intent. `final_events` are the final events of nodes that were recorded:
+    node, index of the action or None for the intent, status.
     """
 
     state: JobState
     rows: tuple[Row, ...]
     nodes: frozenset[str]
-    final_intents: frozenset[tuple[str, Status]] = frozenset()
+    final_events: frozenset[tuple[str, int | None, Status]] = frozenset()
 
     @property
     def finished(self) -> frozenset[str]:
-        return frozenset(node for node, status in self.final_intents if status is Status.SUCCESS)
+        """The nodes that posted `success/intent`."""
+        return frozenset(
+            node for node, index, status in self.final_events if index is None and status is Status.SUCCESS
+        )
 
     @property
     def untouched(self) -> bool:
         """Whether no node has begun: all rows are still queued (contract 5, superseding)."""
-        return not self.final_intents and all(row.status is Status.QUEUED for row in self.rows)
+        return not self.final_events and all(row.status is Status.QUEUED for row in self.rows)
 
     def row(self, node: str, op: str, user: str) -> Row | None:
+        """The row of this action, if the job has it."""
         for row in self.rows:
             if (row.node, row.action.op, row.action.user) == (node, op, user):
                 return row
@@ -230,7 +237,7 @@ def on_event(view: View, event: Event) -> Outcome:
         return Malformed(
             f"{event.phase!r} names no single action of {event.node}: give actionIndex as in the intent"
         )
-    if row.status is event.status and event.status in FINAL:
+    if (row.node, row.index, event.status) in view.final_events:
         return Repeated()
     if view.state is not JobState.WAITING:
         return Conflict(view.state, f"the job is {view.state}")
@@ -260,12 +267,12 @@ def _addressed(view: View, event: Event) -> Row | None:
 
 
 def _on_intent_event(view: View, event: Event) -> Outcome:
-    if event.status in FINAL and (event.node, event.status) in view.final_intents:
+    if (event.node, None, event.status) in view.final_events:
         return Repeated()
     if view.state is not JobState.WAITING:
         return Conflict(view.state, f"the job is {view.state}")
     if event.status is Status.SUCCESS:
-        after = replace(view, final_intents=view.final_intents | {(event.node, event.status)})
+        after = replace(view, final_events=view.final_events | {(event.node, None, event.status)})
         return Accepted(_state_when_done(after))
     if event.status in FINAL:
         text = event.message or "no message"

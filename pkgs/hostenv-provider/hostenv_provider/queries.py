@@ -9,6 +9,7 @@ from hostenv_provider.intents import Action, Deployed
 from hostenv_provider.jobs import (
     INTENT_PHASE,
     PROVIDER_NODE,
+    Event,
     JobState,
     Request,
     Row,
@@ -35,6 +36,7 @@ class Queries:
         self._database = database
 
     def job(self, job_id: str) -> Job | None:
+        """The job, if there is one of this id."""
         with self._database.reading() as db:
             row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
             return None if row is None else to_job(row)
@@ -149,24 +151,22 @@ class Queries:
         return {user: frozenset(nodes) for user, nodes in found.items()}
 
     def may_read_secrets(self, node: str, user: str) -> bool:
-        """Whether the node hosts the environment or has an action of it in a job that waits (contract 4)."""
-        with self._database.reading() as db:
-            row = db.execute(
-                "SELECT EXISTS (SELECT 1 FROM deployed WHERE user = ? AND node = ?) OR EXISTS (SELECT 1 FROM"
-                " actions JOIN jobs ON jobs.id = actions.job WHERE jobs.state = ? AND actions.user = ?"
-                " AND actions.node = ?)",
-                (user, node, JobState.WAITING, user, node),
-            ).fetchone()
-            return bool(row[0])
+        """Whether the node hosts the environment or has an open action for it (contract 4)."""
+        return self._hosts_or_acts("user", user, node)
 
     def may_read_source(self, node: str, project: str) -> bool:
-        """Whether the node hosts an environment of the project or has an action of it in a job that waits."""
+        """Whether the node hosts an environment of the project or has an open action for one (contract 4)."""
+        return self._hosts_or_acts("project", project, node)
+
+    def _hosts_or_acts(self, column: str, value: str, node: str) -> bool:
+        # The check of what a node has activated is its own too: until it ends, nobody is deployed there.
         with self._database.reading() as db:
             row = db.execute(
-                "SELECT EXISTS (SELECT 1 FROM deployed WHERE project = ? AND node = ?)"
-                " OR EXISTS (SELECT 1 FROM intents JOIN jobs ON jobs.id = intents.job"
-                " WHERE jobs.state = ? AND jobs.project = ? AND intents.node = ?)",
-                (project, node, JobState.WAITING, project, node),
+                f"SELECT EXISTS (SELECT 1 FROM deployed WHERE {column} = ? AND node = ?) OR EXISTS ("
+                "SELECT 1 FROM actions JOIN jobs ON jobs.id = actions.job"
+                f" WHERE jobs.state = ? AND {column} = ? AND actions.status NOT IN (?, ?, ?)"
+                " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?))",
+                (value, node, JobState.WAITING, value, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
             ).fetchone()
             return bool(row[0])
 
@@ -193,14 +193,26 @@ def load_view(db: sqlite3.Connection, job_id: str) -> View:
     state = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()["state"]
     nodes = db.execute("SELECT node FROM intents WHERE job = ?", (job_id,)).fetchall()
     final = db.execute(
-        "SELECT DISTINCT node, status FROM events WHERE job = ? AND phase = ? AND status IN (?, ?, ?)",
-        (job_id, INTENT_PHASE, *sorted(jobs.FINAL)),
+        "SELECT DISTINCT node, action_index, status FROM events WHERE job = ? AND node <> ?"
+        " AND status IN (?, ?, ?)",
+        (job_id, PROVIDER_NODE, *sorted(jobs.FINAL)),
     ).fetchall()
     return View(
         state=JobState(state),
         rows=tuple(record.row for record in load_actions(db, job_id, None)),
         nodes=frozenset(row["node"] for row in nodes),
-        final_intents=frozenset((row["node"], Status(row["status"])) for row in final),
+        final_events=frozenset((row["node"], row["action_index"], Status(row["status"])) for row in final),
+    )
+
+
+def load_is_last_event(db: sqlite3.Connection, job_id: str, event: Event) -> bool:
+    """Whether the last event of its node says the same."""
+    row = db.execute(
+        "SELECT * FROM events WHERE job = ? AND node = ? ORDER BY id DESC LIMIT 1", (job_id, event.node)
+    ).fetchone()
+    return row is not None and (
+        (row["status"], row["phase"], row["message"], row["action_index"])
+        == (event.status, event.phase, event.message, event.action_index)
     )
 
 

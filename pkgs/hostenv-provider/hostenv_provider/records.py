@@ -98,6 +98,7 @@ class WaitingIntent:
     intent: Mapping[str, object]
 
     def to_json(self) -> dict[str, object]:
+        """An element of `intents` of contract 4."""
         return {"jobId": self.job_id, "commitSha": self.commit_sha, "intent": self.intent}
 
 

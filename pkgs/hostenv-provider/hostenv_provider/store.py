@@ -18,6 +18,7 @@ from hostenv_provider.intents import VERIFY, Action, intent_document
 from hostenv_provider.jobs import (
     ENDED,
     FINAL,
+    INTENT_PHASE,
     PROVIDER_NODE,
     Accepted,
     Deploy,
@@ -25,6 +26,7 @@ from hostenv_provider.jobs import (
     Event,
     JobState,
     Outcome,
+    Repeated,
     Request,
     Row,
     Status,
@@ -33,6 +35,7 @@ from hostenv_provider.queries import (
     Queries,
     load_delivered,
     load_intent,
+    load_is_last_event,
     load_target,
     load_unfinished,
     load_view,
@@ -58,11 +61,13 @@ class Store(Queries):
         super().__init__(Database(path))
         self._clock = clock
         self._new_id = new_id
+        self._started = clock()
         self._changed = threading.Condition()
         self._serial = 0
         self._versions: dict[str, int] = {}
 
     def close(self) -> None:
+        """Close the database; nothing may use the store afterwards."""
         self._database.close()
 
     # Waiting for changes
@@ -119,6 +124,7 @@ class Store(Queries):
 
     def recover(self) -> None:
         """After a restart: what was running when the service ended is queued again."""
+        self._started = self._clock()
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE jobs SET state = ?, stage = NULL, started_at = NULL WHERE state = ?",
@@ -211,8 +217,14 @@ class Store(Queries):
         self._notify([job_id])
 
     def expire(self, limit: float) -> list[str]:
-        """Fail every waiting job that made no progress for `limit` seconds; returns their ids."""
-        before = _text(self._clock() - timedelta(seconds=limit))
+        """Fail every waiting job that made no progress for `limit` seconds; returns their ids.
+
+        While the service did not run, no job could make any: that time does not count.
+        """
+        since = self._clock() - timedelta(seconds=limit)
+        if self._started > since:
+            return []
+        before = _text(since)
         with self._database.transaction() as db:
             expired = [
                 str(row["id"])
@@ -235,6 +247,11 @@ class Store(Queries):
                 return None
             outcome = jobs.on_event(load_view(db, job_id), event)
             if isinstance(outcome, Accepted):
+                # As it was understood: with the index of the action that it is about, or with none.
+                about_intent = event.phase == INTENT_PHASE
+                event = replace(event, action_index=None if about_intent else outcome.rows[0].index)
+                if about_intent and event.status not in FINAL and load_is_last_event(db, job_id, event):
+                    return Repeated()
                 _insert_event(db, job_id, event, self._now())
                 self._apply(db, job_id, outcome, progress=bool(outcome.rows) or event.status in FINAL)
         if isinstance(outcome, Accepted):

@@ -20,6 +20,7 @@ from hostenv_provider.jobs import (
     Status,
     View,
     expire,
+    fail,
     on_event,
     on_verification,
     verifiable,
@@ -89,8 +90,20 @@ def test_what_has_begun_is_not_queued_again(before: Status) -> None:
 
 def test_a_repeated_final_event_is_acknowledged_even_after_the_jobs_end() -> None:
     for state in JobState:
-        view = replace(up_to("restore"), state=state)
+        recorded = frozenset({("a", 0, Status.SUCCESS)})
+        view = replace(up_to("restore"), state=state, final_events=recorded)
         assert on_event(view, event("a", "backup", Status.SUCCESS, payload=SNAPSHOTS)) == Repeated()
+
+
+def test_a_final_event_that_was_never_recorded_learns_the_jobs_end() -> None:
+    failed = fail(up_to("restore"), "disk full")
+    view = replace(up_to("restore"), state=failed.state)
+    for row in failed.rows:
+        view = replace(view, rows=tuple(row if row.key == each.key else each for each in view.rows))
+
+    assert on_event(view, event("b", "restore", Status.FAILED)) == Conflict(
+        JobState.FAILED, "the job is failed"
+    )
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.WAITING])
@@ -211,12 +224,13 @@ def test_the_first_failure_ends_the_job_and_all_that_is_pending(status: Status) 
 
 
 def test_a_job_succeeds_when_all_rows_did_and_every_node_closed_its_intent() -> None:
-    one_missing = replace(move(**DONE), final_intents=frozenset({("a", Status.SUCCESS)}))
+    one_missing = replace(move(**DONE), final_events=frozenset({("a", None, Status.SUCCESS)}))
     outcome = on_event(one_missing, event("b", "intent", Status.SUCCESS))
     assert isinstance(outcome, Accepted)
     assert (outcome.state, outcome.rows) == (JobState.SUCCEEDED, ())
     both_but_a_row = replace(
-        up_to("deactivate"), final_intents=frozenset({("a", Status.SUCCESS), ("b", Status.SUCCESS)})
+        up_to("deactivate"),
+        final_events=frozenset({("a", None, Status.SUCCESS), ("b", None, Status.SUCCESS)}),
     )
     last = on_event(both_but_a_row, event("a", "deactivate", Status.SUCCESS))
     assert isinstance(last, Accepted)
@@ -224,10 +238,10 @@ def test_a_job_succeeds_when_all_rows_did_and_every_node_closed_its_intent() -> 
 
 
 def test_a_job_waits_for_every_row_and_for_every_nodes_word() -> None:
-    a_row_is_open = replace(up_to("deactivate"), final_intents=frozenset({("b", Status.SUCCESS)}))
+    a_row_is_open = replace(up_to("deactivate"), final_events=frozenset({("b", None, Status.SUCCESS)}))
     closed = on_event(a_row_is_open, event("a", "intent", Status.SUCCESS))
     assert closed == Accepted(JobState.WAITING)
-    a_node_is_not_done = replace(up_to("deactivate"), final_intents=frozenset({("a", Status.SUCCESS)}))
+    a_node_is_not_done = replace(up_to("deactivate"), final_events=frozenset({("a", None, Status.SUCCESS)}))
     last_row = on_event(a_node_is_not_done, event("a", "deactivate", Status.SUCCESS))
     assert isinstance(last_row, Accepted)
     assert last_row.state is JobState.WAITING
@@ -283,7 +297,7 @@ def test_an_expired_job_names_what_is_unfinished_and_times_it_out() -> None:
     assert "120 min" in outcome.reason
     assert f"restore of {USER} on b" in outcome.reason
     assert {row.status for row in outcome.rows} == {Status.TIMED_OUT}
-    silent = replace(move(**DONE), final_intents=frozenset({("a", Status.SUCCESS)}))
+    silent = replace(move(**DONE), final_events=frozenset({("a", None, Status.SUCCESS)}))
     assert "closing report of b" in str(expire(silent, 60).reason)
 
 
@@ -361,4 +375,4 @@ def test_a_job_is_untouched_only_while_all_rows_are_queued() -> None:
     assert move().untouched
     assert not move(backup=Status.RUNNING).untouched
     assert not move(restore=Status.WAITING).untouched
-    assert not replace(move(), final_intents=frozenset({("a", Status.FAILED)})).untouched
+    assert not replace(move(), final_events=frozenset({("a", None, Status.FAILED)})).untouched

@@ -278,13 +278,15 @@ def test_what_a_node_reports_as_activated_is_asked_by_the_service_itself(
 def test_a_job_that_nobody_goes_on_with_is_ended_by_the_service(
     machine: Config, provider: Any, environment: Any
 ) -> None:
+    path = machine.data_dir.parent / "provider.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "jobTimeout": 1}))
     provider.store = Store(machine.database, lambda: datetime(2020, 1, 1, tzinfo=UTC))
     job_id = provider.deploy(environment(), commit=pushed(machine))
     provider.store.close()
     with running(machine):
         status, job = ask(machine, "GET", f"/api/jobs/{job_id}?wait=30")
     assert (status, job["state"]) == (200, "failed")
-    assert job["reason"].startswith("no progress for 120 min")
+    assert job["reason"].startswith("no progress for 0.0166667 min")
 
 
 def pushed(config: Config) -> str:

@@ -192,6 +192,45 @@ def test_repeated_events_are_acknowledged_and_recorded_once(
     assert provider.state(job) is JobState.SUCCEEDED
     assert provider.post(job, "node-a", "activate") == Repeated()
     assert provider.post(job, "node-a", "intent") == Repeated()
+    assert provider.store.record_event(job, Event("node-a", Status.SUCCESS, action_index=7)) == Repeated()
+
+
+def test_a_final_event_is_recognised_with_and_without_its_index(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    job = provider.deploy(environment())
+    unnumbered = Event("node-a", Status.FAILED, "activate", "disk full")
+    assert isinstance(provider.store.record_event(job, unnumbered), Accepted)
+    assert provider.state(job) is JobState.FAILED
+    assert provider.store.record_event(job, unnumbered) == Repeated()
+    assert provider.post(job, "node-a", "activate", Status.FAILED) == Repeated()
+    assert isinstance(provider.post(job, "node-a", "activate"), Conflict)
+
+
+def test_a_final_event_of_a_job_that_failed_otherwise_is_a_conflict(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    job = provider.deploy(environment())
+    provider.post(job, "node-a", "activate", Status.RUNNING)
+    provider.store.fail(job, "disk full")
+
+    outcome = provider.post(job, "node-a", "activate", Status.FAILED)
+
+    assert outcome == Conflict(JobState.FAILED, "the job is failed")
+
+
+def test_what_is_said_again_is_written_once(provider: Any, environment: MakeEnvironment) -> None:
+    job = provider.deploy(environment())
+
+    def say(status: Status, message: str | None = None) -> int:
+        provider.post(job, "node-a", "intent", status, message=message)
+        return int(provider.store.latest_events(job, "node-a")[0].event_id)
+
+    first = say(Status.RUNNING)
+    assert {say(Status.RUNNING) for _ in range(5)} == {first}
+    second = say(Status.RUNNING, "still")
+    assert second == say(Status.RUNNING, "still") > first
+    assert say(Status.RUNNING) > second
 
 
 def test_events_of_strangers_to_a_job_are_no_events(provider: Any, environment: MakeEnvironment) -> None:
@@ -369,7 +408,55 @@ def test_a_jobs_id_is_a_uuid(provider: Any) -> None:
     assert str(uuid.UUID(job_id)) == job_id
 
 
+def test_access_ends_with_the_last_open_action(provider: Any, environment: MakeEnvironment) -> None:
+    here, there = environment(node="node-a"), environment(node="node-b")
+    user, store = here.user_name, provider.store
+    provider.finish(provider.deploy(here), [here], "node-a")
+
+    def who_may() -> list[str]:
+        for node in ("node-a", "node-b"):
+            assert store.may_read_secrets(node, user) == store.may_read_source(node, PROJECT)
+        return [node for node in ("node-a", "node-b") if store.may_read_secrets(node, user)]
+
+    move = provider.deploy(there)
+    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
+        assert who_may() == ["node-a", "node-b"]
+        provider.post(move, node, op)
+    # Activated and not yet checked: nobody but the provider has anything left to do for it on node-b.
+    assert who_may() == ["node-a", "node-b"]
+    provider.verify(move, user)
+    assert who_may() == ["node-a", "node-b"]
+    provider.post(move, "node-a", "deactivate")
+    assert provider.state(move) is JobState.WAITING
+    assert who_may() == ["node-b"]
+
+
+def test_access_ends_with_a_failure(provider: Any, environment: MakeEnvironment) -> None:
+    here, there = environment(node="node-a"), environment(node="node-b")
+    provider.finish(provider.deploy(here), [here], "node-a")
+    move = provider.deploy(there)
+    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
+        provider.post(move, node, op)
+    provider.verify(move, here.user_name, Status.FAILED, "404")
+
+    assert not provider.store.may_read_secrets("node-b", here.user_name)
+    assert provider.store.may_read_secrets("node-a", here.user_name)
+
+
 # Time
+
+
+def test_the_time_without_the_service_does_not_count(
+    provider: Any, environment: MakeEnvironment, clock: Any
+) -> None:
+    job = provider.deploy(environment())
+    clock.move(100_000)
+    provider.reopen()
+    assert provider.store.expire(7200) == []
+    clock.move(7199)
+    assert provider.store.expire(7200) == []
+    clock.move(1)
+    assert provider.store.expire(7200) == [job]
 
 
 def test_a_waiting_job_expires_after_its_last_progress(
