@@ -136,7 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _length(self) -> int:
         if self.headers.get("Transfer-Encoding") is not None:
             raise HttpError(411, "give the body's length in Content-Length")
-        text = self.headers.get("Content-Length", "0").strip()
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        if len(lengths) > 1:
+            raise HttpError(400, "Content-Length is given twice")
+        text = lengths[0].strip()
         if not (text.isascii() and text.isdigit()):
             raise HttpError(400, "Content-Length is no number")
         if len(text) > 15 or int(text) > MAX_BODY:

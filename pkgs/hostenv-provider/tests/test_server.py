@@ -40,6 +40,8 @@ def raw(api: Any, sent: bytes) -> bytes:
         (b"POST /api/jobs HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
         (b"POST /api/jobs HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /api/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n{}", 400),
+        (b"POST /health HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", 400),
+        (b"POST /health HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 2\r\n\r\n{}", 400),
         (b"POST /api/jobs HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 413),
         (b"POST /api/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
         (b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1073741824\r\n\r\n", 413),
