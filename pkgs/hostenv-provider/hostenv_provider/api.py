@@ -19,7 +19,11 @@ from hostenv_provider.plan import Plan
 from hostenv_provider.records import Delivery, Job
 from hostenv_provider.repository import NotBootstrapped
 from hostenv_provider.store import Store
+from hostenv_provider.texts import one_line
 from hostenv_provider.tokens import TokenFile
+
+MAX_MESSAGE = 2000
+"""So many characters of an event's message are kept."""
 
 _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
@@ -329,6 +333,7 @@ def _read_event(request: HttpRequest) -> Event:
         parsed = Status(status.strip().lower() if isinstance(status, str) else "")
     except ValueError:
         raise HttpError(400, f"status must be one of: {', '.join(Status)}") from None
+    message = optional_text(document, "message")
     payload = document.get("payload")
     if payload is not None and not isinstance(payload, dict):
         raise HttpError(400, "payload must be an object")
@@ -341,7 +346,7 @@ def _read_event(request: HttpRequest) -> Event:
         node=node.strip(),
         status=parsed,
         phase=optional_text(document, "phase") or INTENT_PHASE,
-        message=optional_text(document, "message"),
+        message=None if message is None else one_line(message, MAX_MESSAGE),
         payload=payload,
         action_index=index,
     )

@@ -18,6 +18,7 @@ from hostenv_provider.plan import Environment, Plan, Source, moving
 from hostenv_provider.repository import LOCK, Repository, environment_of, remove_locks
 from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, Limits, OutputTooLong, run
 from hostenv_provider.schema import EnvironmentDefinition, Value, parse_environments
+from hostenv_provider.texts import one_line
 
 _FETCH_TIMEOUT = 600
 _EVALUATION_TIMEOUT = 60
@@ -235,9 +236,8 @@ def _nix(
 
 def _nix_error(answer: Completed) -> str:
     messages = _NIX_ERROR.findall(answer.stderr)
-    text = messages[-1] if messages else " ".join(answer.stderr.split())[-_MAX_MESSAGE:] or "no message"
-    # A stranger may have written it, for whatever terminal shows it.
-    return "".join(each if each.isprintable() else "?" for each in text[:_MAX_MESSAGE])
+    text = messages[-1] if messages else answer.stderr[-_MAX_MESSAGE:].strip() or "no message"
+    return one_line(text, _MAX_MESSAGE)
 
 
 def _evaluation_error(answer: Completed) -> str:

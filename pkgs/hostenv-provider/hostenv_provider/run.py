@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.texts import one_line
 
 _ERROR_CHARACTERS = 2000
 _MAX_OUTPUT = 64 << 20
@@ -87,7 +88,7 @@ def run(
             reader.join(_LAST_WORDS)
     stdout, stderr = (reader.content.decode("utf-8", "replace") for reader in readers)
     if check and returncode:
-        detail = " ".join((stderr or stdout).split())[-_ERROR_CHARACTERS:]
+        detail = one_line((stderr or stdout)[-_ERROR_CHARACTERS:], _ERROR_CHARACTERS)
         raise CommandFailed(f"{_name(argv)} ended with status {returncode}: {detail or 'no output'}")
     return Completed(returncode, stdout, stderr)
 

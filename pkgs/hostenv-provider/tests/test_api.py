@@ -1,11 +1,15 @@
 """Every row of contract 4's table, over a real AF_UNIX socket."""
 
+import json
 import threading
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hostenv_provider import webhook_secrets
+from hostenv_provider.api import MAX_MESSAGE
+from hostenv_provider.cli import jobs
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.jobs import JobState, Request, Status
 from hostenv_provider.plan import Environment
@@ -463,3 +467,35 @@ def test_a_node_sees_its_job_end(api: Any, job: str) -> None:
     api.store.fail(job, "end")
     assert api.provider.state(job) is JobState.FAILED
     assert api.get(f"/api/deploy-jobs/{job}/actions?node=node-b&all=1", "node-b").json["state"] == "failed"
+
+
+HOSTILE = "first\x1b[2J\x1b]0;owned\x07\nsecond\r\u202e" + "x" * 100_000
+
+
+def test_a_message_is_one_printable_line_of_readable_length(api: Any, job: str) -> None:
+    document = {"node": "node-a", "status": "failed", "phase": "backup", "message": HOSTILE}
+    assert api.post(f"/api/deploy-jobs/{job}/events", document).status == 200
+
+    shown = api.get(f"/api/deploy-jobs/{job}/status?node=node-a").json["status"]["message"]
+
+    assert shown.startswith("first?[2J?]0;owned? second ?xxx")
+    assert len(shown) == MAX_MESSAGE
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_what_others_wrote_does_nothing_to_the_operators_terminal(
+    api: Any, job: str, capsys: pytest.CaptureFixture[str], follow: bool, named: bool
+) -> None:
+    api.store.fail(job, HOSTILE)
+    arguments = {"job": job if named or follow else None, "follow": follow}
+
+    jobs.run(Namespace(json=False, **arguments), api.config)
+    for line in capsys.readouterr().out.splitlines():
+        assert line.isprintable()
+        assert not line.startswith("second")
+
+    jobs.run(Namespace(json=True, **arguments), api.config)
+    document = json.loads(capsys.readouterr().out)
+    assert (document if arguments["job"] else document[0])["reason"] == HOSTILE

@@ -7,6 +7,7 @@ from hostenv_provider.client import Client
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.jobs import ENDED, JobState
+from hostenv_provider.texts import printable
 
 _Document = dict[str, object]
 
@@ -35,13 +36,14 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     client = Client(config)
     if arguments.job is None and not arguments.follow:
         jobs = client.jobs()
-        print(json.dumps(jobs, indent=2) if arguments.json else "\n".join(map(_line, jobs)) or "no jobs yet")
+        lines = [_text(job)[0] for job in jobs]
+        print(json.dumps(jobs, indent=2) if arguments.json else "\n".join(lines) or "no jobs yet")
         return 0
     job_id = _find(client, arguments.job)
     if arguments.follow:
         return _follow(client, job_id, arguments.json)
     job, _ = client.job(job_id)
-    print(json.dumps(job, indent=2) if arguments.json else "\n".join([_line(job), *_details(job)]))
+    print(json.dumps(job, indent=2) if arguments.json else "\n".join(_text(job)))
     return 0
 
 
@@ -64,7 +66,7 @@ def _follow(client: Client, job_id: str, as_json: bool) -> int:
         if as_json:
             print(json.dumps(job), flush=True)
         else:
-            lines = [_line(job), *_details(job)]
+            lines = _text(job)
             for line in lines:
                 if line not in shown:
                     print(line, flush=True)
@@ -74,6 +76,11 @@ def _follow(client: Client, job_id: str, as_json: bool) -> int:
         last = job
         while job == last:
             job, tag = client.job(job_id, tag)
+
+
+def _text(job: _Document) -> list[str]:
+    # Nodes and projects have written parts of it, and the terminal is the operator's.
+    return [printable(line) for line in (_line(job), *_details(job))]
 
 
 def _line(job: _Document) -> str:
