@@ -12,7 +12,6 @@ from hostenv_provider.jobs import (
     ENDED,
     FINAL,
     INTENT_PHASE,
-    PROVIDER_NODE,
     Accepted,
     Deploy,
     Doubt,
@@ -24,6 +23,7 @@ from hostenv_provider.jobs import (
     Status,
     View,
 )
+from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.records import (
     Delivery,
     Deployment,

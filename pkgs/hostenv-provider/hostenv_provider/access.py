@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from hostenv_provider.exchange import HttpAnswer, HttpError, HttpRequest
-from hostenv_provider.jobs import PROVIDER_NODE
+from hostenv_provider.names import is_node_name
 from hostenv_provider.queries import Queries
 from hostenv_provider.tokens import TokenFile
 
@@ -46,7 +46,7 @@ class Access:
         return HttpAnswer(204)
 
     def _is_node(self, node: str, token: str) -> bool:
-        return node != PROVIDER_NODE and self._tokens.is_valid(node, token)
+        return is_node_name(node) and self._tokens.is_valid(node, token)
 
 
 def _basic(headers: Mapping[str, str]) -> tuple[str, str]:

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hostenv_provider.intents import VERIFY, Action
-
-PROVIDER_NODE = "provider"
-"""Stands in the `node` column of the service's own rows; no node may have this name."""
+from hostenv_provider.names import PROVIDER_NODE
 
 INTENT_PHASE = "intent"
 

@@ -6,6 +6,9 @@ from ipaddress import ip_address
 
 from hostenv_provider.errors import HostenvError
 
+PROVIDER_NODE = "provider"
+"""Stands for the service itself among the nodes of a job's actions (contract 7)."""
+
 MAX_PROJECT_NAME = 48
 """Letters and digits of an organisation's or project's name: it also names a database on the node."""
 
@@ -111,9 +114,9 @@ def is_address(text: str) -> bool:
 def is_node_name(text: str) -> bool:
     """Whether `text` can name a node: one lower-case label of a host name that begins with a letter.
 
-    `provider` is no node's name: it stands for the service itself among the actions of a job (contract 7).
+    PROVIDER_NODE is none.
     """
-    return _NODE_NAME.fullmatch(text) is not None and text != "provider"
+    return _NODE_NAME.fullmatch(text) is not None and text != PROVIDER_NODE
 
 
 def is_user_name(text: str) -> bool:

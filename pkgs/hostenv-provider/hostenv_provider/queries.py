@@ -8,7 +8,6 @@ from hostenv_provider.database import Database
 from hostenv_provider.intents import Action, Deployed
 from hostenv_provider.jobs import (
     INTENT_PHASE,
-    PROVIDER_NODE,
     Event,
     JobState,
     Request,
@@ -16,6 +15,7 @@ from hostenv_provider.jobs import (
     Status,
     View,
 )
+from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.records import (
     ActionRecord,
     Delivery,

@@ -194,6 +194,14 @@ class Repository:
             self._published = published = (head, plan)
         return published[1]
 
+    def published_settings(self) -> ProviderSettings:
+        """`provider.json` as operators have pushed it. Raises NotBootstrapped or InvalidData."""
+        head = self.published_head()
+        answer = self._bare_git("show", f"{head}:{SETTINGS}", check=False)
+        if answer.returncode:
+            raise InvalidData(f"{SETTINGS}: is not in commit {head}: restore it")
+        return ProviderSettings.parse(_parse_json(answer.stdout, SETTINGS), self.config.public_url)
+
     def set_node(self, user: str, node: str) -> None:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
         settings = self.read_settings()

@@ -19,7 +19,6 @@ from hostenv_provider.jobs import (
     ENDED,
     FINAL,
     INTENT_PHASE,
-    PROVIDER_NODE,
     Accepted,
     Deploy,
     Doubt,
@@ -31,6 +30,7 @@ from hostenv_provider.jobs import (
     Row,
     Status,
 )
+from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.queries import (
     Queries,
     load_delivered,

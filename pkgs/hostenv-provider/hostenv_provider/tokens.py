@@ -5,14 +5,13 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import exclusive, read_object, read_texts, write_private
-from hostenv_provider.jobs import PROVIDER_NODE
 
 _Stamp = tuple[int, int, int] | None
 
@@ -75,17 +74,27 @@ class TokenFile:
         current = self._load().current
         return sorted(node for node in nodes if node not in current)
 
+    def others(self, nodes: Iterable[str]) -> list[str]:
+        """Which nodes other than these have a token."""
+        tokens = self._load()
+        return sorted({*tokens.current, *tokens.previous}.difference(nodes))
+
     def create(self, nodes: Iterable[str]) -> None:
         """Give every one of these nodes that has no token a new one; the others keep theirs."""
         with exclusive(self._lock_path):
             current = dict(read_texts(self._path))
             for node in nodes:
-                if node == PROVIDER_NODE:
-                    raise HostenvError(
-                        f"node {node!r}: this name stands for the provider itself; choose another"
-                    )
                 current.setdefault(node, secrets.token_hex(32))
             self._write(self._path, current)
+
+    def revoke(self, nodes: Collection[str]) -> None:
+        """Take all tokens of these nodes."""
+        with exclusive(self._lock_path):
+            current, previous = read_texts(self._path), _read_previous(self._previous_path)
+            self._write(self._path, {node: each for node, each in current.items() if node not in nodes})
+            self._write(
+                self._previous_path, {node: each for node, each in previous.items() if node not in nodes}
+            )
 
     def rotate(self, node: str) -> None:
         """Replace a node's token; the old one stays valid until the new one was used.

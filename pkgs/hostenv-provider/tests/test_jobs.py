@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from hostenv_provider.intents import Action
 from hostenv_provider.jobs import (
-    PROVIDER_NODE,
     Accepted,
     Conflict,
     Deploy,
@@ -25,6 +24,7 @@ from hostenv_provider.jobs import (
     on_verification,
     verifiable,
 )
+from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.succession import Unfinished, coalesce, merge, next_job
 
 USER = "drupal-main-2855093"

@@ -335,6 +335,27 @@ def test_tokens_on_the_command_line(machine: Config, capsys: pytest.CaptureFixtu
         main(["comin-tokens", "--rotate", "node-a", "--show", "node-a"])
 
 
+def test_the_tokens_of_a_node_that_is_gone_are_taken(
+    machine: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["comin-tokens"]) == 0
+    kept = TokenFile(machine).show("node-a")
+    repository = Repository(machine)
+    with repository.changing():
+        settings = json.loads(repository.read_text("provider.json"))
+        del settings["nodes"]["node-b"]
+        repository.write_text("provider.json", json.dumps(settings))
+        repository.push(repository.commit("node-b is gone"))
+    capsys.readouterr()
+    assert main(["comin-tokens", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "would be taken: node-b, no longer in provider.json"
+    assert set(json.loads(machine.tokens_file.read_text())) == {"node-a", "node-b"}
+
+    assert main(["comin-tokens"]) == 0
+
+    assert json.loads(machine.tokens_file.read_text()) == {"node-a": kept}
+
+
 def test_a_secret_comes_from_standard_input(
     machine: Config, environment: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,8 +59,6 @@ def test_new_nodes_get_tokens_and_the_others_keep_theirs(config: Config) -> None
     assert config.tokens_file.stat().st_mode & 0o777 == 0o600
     with pytest.raises(HostenvError, match="no token"):
         tokens.show("node-c")
-    with pytest.raises(HostenvError, match="stands for the provider"):
-        tokens.create(["provider"])
 
 
 def test_a_replaced_token_is_valid_until_the_new_one_was_used(config: Config) -> None:
@@ -102,6 +100,22 @@ def test_a_rotation_while_the_token_before_is_first_used_takes_no_valid_token(
     assert running.is_valid("node-a", second)
     assert running.is_valid("node-a", command_line.show("node-a"))
     assert not running.is_valid("node-a", second)
+
+
+def test_a_node_that_is_gone_opens_nothing(config: Config) -> None:
+    running, command_line = TokenFile(config), TokenFile(config)
+    command_line.create(["node-a", "node-b"])
+    old = command_line.show("node-b")
+    command_line.rotate("node-b")
+    kept, new = command_line.show("node-a"), command_line.show("node-b")
+
+    assert command_line.others(["node-a"]) == ["node-b"]
+    command_line.revoke(["node-b"])
+
+    assert not running.is_valid("node-b", new)
+    assert not running.is_valid("node-b", old)
+    assert running.is_valid("node-a", kept)
+    assert command_line.others(["node-a"]) == []
 
 
 def test_a_rotation_needs_a_token(config: Config) -> None:

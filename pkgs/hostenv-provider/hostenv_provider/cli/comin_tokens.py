@@ -12,7 +12,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add the command and its arguments."""
     parser = commands.add_parser(
         "comin-tokens",
-        help="make a token for every node that has none, replace or show one",
+        help="make tokens for new nodes and take those of removed ones; replace or show one",
         epilog="example: hostenv-provider comin-tokens --show node-a",
     )
     what = parser.add_mutually_exclusive_group()
@@ -32,19 +32,25 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.show is not None:
         print(tokens.show(arguments.show))
         return 0
-    nodes = Repository(config).published_plan().nodes
+    nodes = sorted(Repository(config).published_settings().nodes)
     if arguments.rotate is not None:
         if arguments.rotate not in nodes:
-            raise HostenvError(f"no node {arguments.rotate!r} in the plan; there are: {', '.join(nodes)}")
+            raise HostenvError(
+                f"no node {arguments.rotate!r} in provider.json; there are: {', '.join(nodes)}"
+            )
         tokens.show(arguments.rotate)
         if not arguments.dry_run:
             tokens.rotate(arguments.rotate)
         print(f"{_would(arguments)}replaced: {arguments.rotate}")
         return 0
-    missing = tokens.missing(nodes)
+    missing, others = tokens.missing(nodes), tokens.others(nodes)
     if not arguments.dry_run:
         tokens.create(missing)
+        if others:
+            tokens.revoke(others)
     print(f"{_would(arguments)}made: {', '.join(missing) or 'none, every node has a token'}")
+    if others:
+        print(f"{_would(arguments)}taken: {', '.join(others)}, no longer in provider.json")
     return 0
 
 
