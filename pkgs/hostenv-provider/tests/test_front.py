@@ -286,8 +286,9 @@ def test_git_serves_no_other_paths(front: Front) -> None:
         "/git/provider.git/info/refs?service=git-receive-pack",
         "/git//provider.git/info/refs?service=git-upload-pack",
     ):
-        assert front.request("GET", path, headers=headers)[0] == 403, path
-    assert front.request("POST", "/git/provider.git/git-receive-pack", b"0000", headers)[0] == 403
+        assert front.request("GET", path, headers=headers) == (403, b""), path
+    for path in ("/git/provider.git/git-receive-pack", "/git/demo__shop.git/git-upload-pack"):
+        assert front.request("POST", path, b"0000", headers) == (403, b""), path
 
 
 @needs_rest_server
