@@ -66,8 +66,8 @@ class Config:
 
     @property
     def htpasswd(self) -> Path:
-        """Accounts of restic-rest-server."""
-        return self.data_dir / "backups.htpasswd"
+        """Accounts of restic-rest-server, in a folder of their own that its unit shows to it."""
+        return self.data_dir / "accounts" / "backups.htpasswd"
 
     @property
     def lock(self) -> Path:

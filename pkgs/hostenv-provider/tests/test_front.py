@@ -306,7 +306,7 @@ def test_each_environment_has_a_backup_repository_of_its_own_that_only_grows(
     for shipped, ours in (
         ("ExecStart=/usr/bin/restic-rest-server", shutil.which("restic-rest-server") or ""),
         ("/run/hostenv-backups/backups.sock", str(front.folder / "backups.sock")),
-        ("/var/lib/hostenv-provider/backups.htpasswd", str(config.htpasswd)),
+        ("/var/lib/hostenv-provider/accounts/backups.htpasswd", str(config.htpasswd)),
         ("/var/lib/hostenv-provider/backups", str(front.folder / "data")),
     ):
         assert shipped in command
