@@ -38,7 +38,6 @@ python3Packages.buildPythonApplication {
   };
 
   build-system = [ python3Packages.setuptools ];
-  dependencies = [ python3Packages.requests ];
 
   inherit (machineFiles) postPatch postInstall;
   # Nix fetches projects with git, and git over SSH with ssh.

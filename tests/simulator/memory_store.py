@@ -26,7 +26,6 @@ from hostenv_provider.jobs import (
 from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.records import (
     Delivery,
-    Deployment,
     Enqueued,
     Job,
     Prepared,
@@ -66,7 +65,7 @@ class MemoryStore:
         self._jobs: dict[str, _Entry] = {}
         self._open: dict[str, _Entry] = {}
         self._position = 0
-        self._deployed: dict[str, tuple[str, Deployment]] = {}
+        self._deployed: dict[str, tuple[str, Deployed]] = {}
         self._stale: dict[str, tuple[str, set[str]]] = {}
         self._deliveries: dict[Delivery, str] = {}
 
@@ -249,16 +248,12 @@ class MemoryStore:
             for row in jobs.verifiable(entry.view)
         ]
 
-    def deployment(self, user: str) -> Deployment | None:
+    def deployment(self, user: str) -> Deployed | None:
         found = self._deployed.get(user)
         return None if found is None else found[1]
 
     def deployed(self, project: str) -> dict[str, Deployed]:
-        return {
-            user: Deployed(user, each.node, each.environment)
-            for user, (owner, each) in self._deployed.items()
-            if owner == project
-        }
+        return {user: each for user, (owner, each) in self._deployed.items() if owner == project}
 
     def stale(self, project: str) -> dict[str, frozenset[str]]:
         return {
@@ -353,7 +348,7 @@ class MemoryStore:
             assert isinstance(old, Mapping)
             assert isinstance(new, Mapping)
             previous_source = before.previous_source if old["rev"] == new["rev"] else old
-        self._deployed[user] = project, Deployment(user, change.to_node, environment, previous_source)
+        self._deployed[user] = project, Deployed(user, change.to_node, environment, previous_source)
         stale = self._stale.setdefault(user, (project, set()))[1]
         stale |= sources
         stale.discard(change.to_node)

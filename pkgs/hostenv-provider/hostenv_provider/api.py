@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
 
-from hostenv_provider import webhook, webhook_secrets
+from hostenv_provider import names, webhook, webhook_secrets
 from hostenv_provider.access import PUBLIC_MARK, Access
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -264,7 +264,7 @@ class Api:
         for key, value in (("node", node), ("migrationSource", source)):
             if value is not None and value not in plan.nodes:
                 raise HttpError(400, f"{key} {value[:80]!r} is no node; there are: {', '.join(plan.nodes)}")
-        user, git_ref = environment.user_name, webhook.branch(environment.source.ref)
+        user, git_ref = environment.user_name, names.branch(environment.source.ref)
         if rollback:
             if node is not None or source is not None or skip_migrations:
                 raise HttpError(400, "rollback changes the code only: give it alone")

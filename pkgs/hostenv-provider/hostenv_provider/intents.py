@@ -57,12 +57,14 @@ class Action:
 class Deployed:
     """Where an environment was last deployed, and as what: `Environment.comparable()` of that moment.
 
-    `enable` in it is false when its removal was begun and has not succeeded.
+    `enable` in it is false when its removal was begun and has not succeeded. `previous_source` is the `repo`
+    that it had before, if any.
     """
 
     user: str
     node: str
     environment: Mapping[str, object]
+    previous_source: Mapping[str, object] | None = None
 
 
 def derive_actions(

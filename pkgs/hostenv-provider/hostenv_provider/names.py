@@ -139,6 +139,11 @@ def is_profile(text: str) -> bool:
     return _PROFILE.fullmatch(text) is not None
 
 
+def branch(ref: str) -> str:
+    """The branch's name of a Git reference, however it is spelled."""
+    return ref.removeprefix("refs/heads/")
+
+
 def is_git_reference(text: str) -> bool:
     """Whether `text` is a branch name that is safe in commands and addresses (see git-check-ref-format)."""
     return (

@@ -19,7 +19,6 @@ from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.records import (
     ActionRecord,
     Delivery,
-    Deployment,
     EventRecord,
     Job,
     Target,
@@ -128,18 +127,18 @@ class Queries:
                 for row in jobs.verifiable(load_view(db, job["id"]))
             ]
 
-    def deployment(self, user: str) -> Deployment | None:
+    def deployment(self, user: str) -> Deployed | None:
         """Where an environment is deployed."""
         with self._database.reading() as db:
             row = db.execute("SELECT * FROM deployed WHERE user = ?", (user,)).fetchone()
-            return None if row is None else _to_deployment(row)
+            return None if row is None else _to_deployed(row)
 
     def deployed(self, project: str) -> dict[str, Deployed]:
         """The previous placements of a project's environments (contract 7)."""
         with self._database.reading() as db:
             rows = db.execute("SELECT * FROM deployed WHERE project = ?", (project,)).fetchall()
-            found = [_to_deployment(row) for row in rows]
-            return {each.user: Deployed(each.user, each.node, each.environment) for each in found}
+            found = [_to_deployed(row) for row in rows]
+            return {each.user: each for each in found}
 
     def stale(self, project: str) -> dict[str, frozenset[str]]:
         """The nodes that hold an old copy of an environment, by user."""
@@ -292,9 +291,9 @@ def load_delivered(db: sqlite3.Connection, delivery: Delivery) -> str | None:
     return None if last.state is JobState.FAILED else job.job_id
 
 
-def _to_deployment(row: sqlite3.Row) -> Deployment:
+def _to_deployed(row: sqlite3.Row) -> Deployed:
     previous = row["previous_source"]
-    return Deployment(
+    return Deployed(
         user=row["user"],
         node=row["node"],
         environment=json.loads(row["environment"]),

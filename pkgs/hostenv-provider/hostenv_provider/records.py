@@ -125,16 +125,6 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """Where an environment is deployed and as what; `previous_source` is the `repo` it had before, if any."""
-
-    user: str
-    node: str
-    environment: Mapping[str, object]
-    previous_source: Mapping[str, object] | None
-
-
-@dataclass(frozen=True)
 class Verification:
     """A check that the service must make now."""
 

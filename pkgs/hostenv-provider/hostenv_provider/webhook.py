@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import parse_qs
 
+from hostenv_provider import names
 from hostenv_provider.plan import Environment, Plan
 
-_BRANCH = "refs/heads/"
 _PUSH_EVENTS = frozenset({"push", "push hook", "system hook"})
 _NO_COMMIT = frozenset("0")
 
@@ -98,9 +98,9 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
     after = payload.get("after")
     if payload.get("deleted") is True or (isinstance(after, str) and after and set(after) == _NO_COMMIT):
         return Ignored(f"{ref[:200]} was deleted")
-    if ref.startswith("refs/") and not ref.startswith(_BRANCH):
+    if ref.startswith("refs/") and names.branch(ref) == ref:
         return Ignored(f"{ref[:200]} is no branch")
-    return Push(branch(ref))
+    return Push(names.branch(ref))
 
 
 def _payload(content_type: str, body: bytes) -> dict[str, object] | None:
@@ -116,11 +116,6 @@ def _payload(content_type: str, body: bytes) -> dict[str, object] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def branch(ref: str) -> str:
-    """The branch's name of a Git reference, however it is spelled."""
-    return ref.removeprefix(_BRANCH)
-
-
 def projects_of_hash(plan: Plan, project_hash: str) -> list[str]:
     """The projects, `<org>__<project>`, with an environment of this hash; the contract wants exactly one."""
     return sorted(
@@ -133,4 +128,4 @@ def follows(environments: Iterable[Environment], push: Push) -> bool:
     enabled = [environment for environment in environments if environment.enable]
     if push.ref is None:
         return bool(enabled)
-    return any(branch(environment.source.ref) == push.ref for environment in enabled)
+    return any(names.branch(environment.source.ref) == push.ref for environment in enabled)

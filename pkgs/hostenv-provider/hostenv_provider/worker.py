@@ -17,19 +17,7 @@ from hostenv_provider.records import Job, Prepared, Target
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
 from hostenv_provider.store import Store
-from hostenv_provider.webhook import branch
 
-STAGES = (
-    "sync_repository",
-    "update_flake",
-    "generate_plan",
-    "dns_gate",
-    "load_plan",
-    "resolve_nodes",
-    "derive_intents",
-    "write_deploy_intent",
-    "finalize_repository",
-)
 MAX_ATTEMPTS = 10
 """So often a job is planned when its commit cannot be pushed, mostly for somebody else's push."""
 
@@ -235,7 +223,9 @@ class Worker:
         self, request: Request, definitions: Mapping[str, EnvironmentDefinition], previous: Plan
     ) -> dict[str, Source]:
         key = request.project
-        sources = self._projects.sources(key, definitions, previous, lambda ref: request.moves(branch(ref)))
+        sources = self._projects.sources(
+            key, definitions, previous, lambda ref: request.moves(names.branch(ref))
+        )
         for user in request.rollbacks:
             deployment = self._store.deployment(user)
             environment = previous.environments.get(user)

@@ -15,8 +15,21 @@ from hostenv_provider.plan import Environment, State
 from hostenv_provider.repository import PushRejected, Repository
 from hostenv_provider.run import CommandFailed
 from hostenv_provider.schema import ProviderSettings, VirtualHost
-from hostenv_provider.worker import MAX_ATTEMPTS, STAGES
+from hostenv_provider.worker import MAX_ATTEMPTS
 from provider_support import PROJECT, Killed, Machine, definition
+
+# contract 5
+STAGES = (
+    "sync_repository",
+    "update_flake",
+    "generate_plan",
+    "dns_gate",
+    "load_plan",
+    "resolve_nodes",
+    "derive_intents",
+    "write_deploy_intent",
+    "finalize_repository",
+)
 
 MAIN, STAGING = "drupal-main-2855093", "drupal-staging-ffce32d"
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from hostenv_provider.cli import answer
+from hostenv_provider.cli.answer import add_json, start
 from hostenv_provider.client import Client
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
@@ -23,7 +23,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="take the data from NODE instead of the node where the environment is deployed",
     )
     parser.add_argument("--skip-migrations", action="store_true", help="move without data")
-    answer.add_json(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -42,4 +42,4 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         "migrationSource": source,
         "skipMigrations": arguments.skip_migrations,
     }
-    return answer.start(Client(config), request, arguments.json)
+    return start(Client(config), request, arguments.json)

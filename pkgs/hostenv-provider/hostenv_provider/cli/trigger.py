@@ -2,7 +2,7 @@
 
 import argparse
 
-from hostenv_provider.cli import answer
+from hostenv_provider.cli.answer import add_json, start
 from hostenv_provider.client import Client
 from hostenv_provider.config import Config
 
@@ -15,10 +15,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog="example: hostenv-provider trigger demo__drupal/main",
     )
     parser.add_argument("environment", metavar="ENV", help="user name or <org>__<project>/<environment>")
-    answer.add_json(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Raises HostenvError."""
-    return answer.start(Client(config), {"environment": arguments.environment}, arguments.json)
+    return start(Client(config), {"environment": arguments.environment}, arguments.json)
