@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from hostenv_provider.exchange import HttpAnswer, HttpError, HttpRequest
 from hostenv_provider.names import is_node_name
@@ -19,11 +19,12 @@ _GIT_READ = re.compile(
 
 
 class Access:
-    """Checks of node tokens."""
+    """Checks of node tokens; `nodes` are those of the plan."""
 
-    def __init__(self, tokens: TokenFile, store: Queries) -> None:
+    def __init__(self, tokens: TokenFile, store: Queries, nodes: Callable[[], Collection[str]]) -> None:
         self._tokens = tokens
         self._store = store
+        self._nodes = nodes
 
     def require_node(self, request: HttpRequest, node: str) -> None:
         """Raises HttpError 403 unless the request carries a token of this node."""
@@ -40,6 +41,9 @@ class Access:
         match = _GIT_READ.fullmatch(request.headers.get("x-original-uri", ""))
         method = request.headers.get("x-original-method", "")
         if match is None or method != ("GET" if "?" in match["service"] else "POST"):
+            raise HttpError(403, "forbidden")
+        # The token of a node that is gone may not have been taken yet.
+        if node not in self._nodes():
             raise HttpError(403, "forbidden")
         if match["repository"] != "provider" and not self._store.may_read_source(node, match["repository"]):
             raise HttpError(403, "forbidden")

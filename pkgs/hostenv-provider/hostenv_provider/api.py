@@ -72,7 +72,7 @@ class Api:
         self._store = store
         self._repository = repository
         self._problem = problem
-        self._access = Access(TokenFile(config), store)
+        self._access = Access(TokenFile(config), store, lambda: self._plan().nodes)
         self._secrets = EnvironmentSecrets(config)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)

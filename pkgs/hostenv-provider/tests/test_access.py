@@ -3,9 +3,11 @@
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hostenv_provider.errors import InvalidData
 from hostenv_provider.plan import Environment
 
 MakeEnvironment = Callable[..., Environment]
@@ -93,6 +95,21 @@ def test_git_asks_who_one_is(api: Any) -> None:
     assert api.request("GET", "/api/git-access", headers={**uri, **basic("node-b", api)}).status == 204
 
 
+def ask_git(api: Any, node: str) -> int:
+    uri = "/git/provider.git/info/refs?service=git-upload-pack"
+    headers = {"X-Original-URI": uri, "X-Original-Method": "GET", **basic(node, api)}
+    return int(api.request("GET", "/api/git-access", headers=headers).status)
+
+
 def basic(node: str, api: Any) -> dict[str, str]:
     credentials = base64.b64encode(f"{node}:{api.tokens.show(node)}".encode()).decode()
     return {"Authorization": f"Basic {credentials}"}
+
+
+def test_a_node_that_is_no_longer_in_the_plan_reads_no_repository(api: Any) -> None:
+    assert ask_git(api, "node-b") == 204
+    api.published.plan = replace(api.published.plan, nodes=("node-a",))
+    assert ask_git(api, "node-b") == 403
+    assert ask_git(api, "node-a") == 204
+    api.published.plan = InvalidData("generated/plan.json: not JSON")
+    assert ask_git(api, "node-a") == 500
