@@ -59,7 +59,7 @@ RULES = [
     # a freeze is in force, and an environment has its folders, before anybody can be served
     ("hostenv-runtime.service", "Before=systemd-logind.service nginx.service"),
     ("hostenv-runtime.service", "ExecStart=/usr/bin/hostenv-node boot"),
-    ("hostenv-backups-reload.path", "PathChanged=/var/lib/hostenv-provider/backups.htpasswd"),
+    ("hostenv-backups-reload.path", "PathChanged=/var/lib/hostenv-provider/accounts/backups.htpasswd"),
     (
         "hostenv-backups-reload.service",
         "ExecStart=-/usr/bin/systemctl kill --kill-whom=main --signal=SIGHUP hostenv-backups.service",
