@@ -17,6 +17,11 @@ LIMIT = 900
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
 
 
+# a new user's own, not the one that these tests run with
+PYTHON = Path("/usr/bin/python3")
+ENVIRONMENT = {**os.environ, **({"PYTHON": str(PYTHON)} if PYTHON.exists() else {})}
+
+
 @contextmanager
 def demo(workdir: Path, cwd: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
     """A running demo; its output is in `stdout`."""
@@ -27,6 +32,7 @@ def demo(workdir: Path, cwd: Path, *flags: str) -> Iterator[subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=ENVIRONMENT,
     )
     try:
         yield process

@@ -1,13 +1,19 @@
 """The driver without machines: names, waiting, conditions, and how a failure is told."""
 
+import base64
+import contextlib
+import io
 import sys
+import tarfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hostenv_lab.driver import Driver, explain, pythonize
-from hostenv_lab.errors import MachineError, PollingConditionError, RequestedAssertionFailed
+from hostenv_lab.errors import HostenvError, MachineError, PollingConditionError, RequestedAssertionFailed
 from hostenv_lab.log import Event, FileSink, Log
-from hostenv_lab.machine import parse_properties, retry
+from hostenv_lab.machine import BaseMachine, parse_properties, retry
 
 
 def make_driver(events: list[Event] | None = None) -> Driver:
@@ -179,3 +185,32 @@ def test_every_machine_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPa
 def test_a_prompt_gets_the_same_names() -> None:
     names = make_driver().names()
     assert {"BaseMachine", "driver", "join_all", "log", "machines", "os", "polling_condition"} < set(names)
+
+
+def fetch(output: Path, member: str) -> None:
+    """Copy one file of this name and content from a machine that is not there."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        info = tarfile.TarInfo(member)
+        info.size = len(b"content")
+        archive.addfile(info, io.BytesIO(b"content"))
+    machine = SimpleNamespace(
+        nested=lambda _text: contextlib.nullcontext(),
+        _demand=lambda *_: base64.b64encode(packed.getvalue()).decode(),
+        _setting=SimpleNamespace(output_dir=output),
+    )
+    BaseMachine.copy_from_machine(cast(BaseMachine, machine), f"/srv/{member}", "fetched")
+
+
+def test_files_are_fetched_by_a_python_without_extraction_filters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_python_3_11_2(_archive: tarfile.TarFile, path: str, *, numeric_owner: bool = False) -> None:
+        raise AssertionError(f"{path}, {numeric_owner}: extracted without a filter")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", of_python_3_11_2)
+    fetch(tmp_path, "file")
+    assert (tmp_path / "fetched" / "file").read_text() == "content"
+    with pytest.raises(HostenvError, match="tar"):
+        fetch(tmp_path, "../escaped")
+    assert not (tmp_path / "escaped").exists()
