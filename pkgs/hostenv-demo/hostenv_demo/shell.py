@@ -19,6 +19,8 @@ SITE_NAMES = (VIRTUAL_HOST, f"{ENVIRONMENT}.demo.hostenv.test")
 # the endpoints' suffix in tests/lab/machines.toml
 _SSH = "-ssh"
 _TIMEOUT = 60
+# what the wizard's commands start, and its Debian package
+_PROGRAMS = {"curl": "curl", "ssh-keygen": "openssh-client"}
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 _LOGIN = (
     "install -d -m 700 /root/.ssh && printf '%s\\n' {key} > /root/.ssh/authorized_keys"
@@ -28,7 +30,7 @@ _LOGIN = (
 
 def missing_packages() -> tuple[str, ...]:
     """The Debian packages that the shell needs and this host lacks."""
-    return () if shutil.which("ssh-keygen") else ("openssh-client",)
+    return tuple(package for program, package in _PROGRAMS.items() if not shutil.which(program))
 
 
 def prepare(workdir: Path, endpoints: Mapping[str, str], site: str) -> None:

@@ -71,3 +71,10 @@ def test_a_browser_needs_one_line_of_hosts(workdir: Path) -> None:
     assert (workdir / "hosts").read_text() == (
         "127.0.0.1 demo.hostenv.local drupal-main-2855093.demo.hostenv.test\n"
     )
+
+
+def test_what_the_commands_start_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert set(shell.missing_packages()) == {"curl", "openssh-client"}
+    (tmp_path / "curl").touch(0o755)
+    assert shell.missing_packages() == ("openssh-client",)
