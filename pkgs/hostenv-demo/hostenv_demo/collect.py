@@ -62,13 +62,15 @@ class Collector:
         self._recorder.document(evidence.VERSIONS, found)
 
     def notes(self, node: Machine) -> None:
-        """Which of the notes that visitors were promised are in that node's database."""
+        """Which of the notes that visitors were promised are in that node's database, if it is up."""
         query = f"SELECT note FROM hostenv_demo_note WHERE note LIKE '{NOTE_PREFIX} %'"
         command = shlex.join(["su", "-", ENVIRONMENT, "-c", shlex.join(["mysql", "-N", "-e", query])])
         requests = evidence.load_requests(self._folder)
+        if not requests or not node.is_up():
+            return
         with contextlib.suppress(*_UNAVAILABLE):
             status, lines = node.execute(command, timeout=_TIMEOUT)
-            if status == 0 and requests:
+            if status == 0:
                 notes = evidence.lost_notes(requests, frozenset(lines.splitlines()))
                 self._recorder.document(evidence.NOTES, asdict(notes))
 

@@ -34,9 +34,9 @@ class Summary:
 
 
 def summarise(evidence: Evidence) -> Summary:
-    """Judge a run. It passed if the script did and no accepted note was lost."""
+    """Judge a run. It passed if the script did and every accepted note is known to be there."""
     lost = evidence.notes.lost if evidence.notes else ()
-    passed = evidence.setting.error is None and not lost
+    passed = evidence.setting.error is None and not lost and not _unknown_notes(evidence)
     move = moving_job(evidence.jobs)
     commit_point = _commit_point(move)
     reads = [each for each in evidence.requests if each.kind == "read"]
@@ -86,6 +86,13 @@ def _commit_point(job: Job | None) -> float | None:
     return next((moment for moment in verified if moment is not None), None)
 
 
+def _unknown_notes(evidence: Evidence) -> int:
+    """How many accepted notes nobody could look for."""
+    if evidence.notes is not None:
+        return 0
+    return sum(each.kind == "write" and each.outcome == "ok" for each in evidence.requests)
+
+
 def _compare(evidence: Evidence, what: str) -> Same | None:
     if evidence.before is None or evidence.after is None:
         return None
@@ -106,6 +113,12 @@ def _words(evidence: Evidence, passed: bool, moved: bool, lost: int) -> tuple[st
         )
     if lost:
         return "Notes were lost", f"{lost} notes that the site had accepted are not on node-b."
+    if evidence.setting.error is None:
+        return (
+            "Notes could not be compared",
+            f"The site had accepted {_unknown_notes(evidence)}, and node-b's database did not say whether it"
+            " has them.",
+        )
     broken = failed_action(evidence.jobs)
     if broken:
         where = f"{broken.op} on {broken.node} {broken.status.replace('_', ' ')}"

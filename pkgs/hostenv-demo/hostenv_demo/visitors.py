@@ -1,5 +1,6 @@
 """Visitors of the site while it moves: some read its front page, some write notes, and all keep count."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ class Visitors:
         self._report = report
         self._leave = threading.Event()
         self._threads: list[threading.Thread] = []
+        # goes on when they come again: a note that was lost must not be taken for a later one
+        self._written = itertools.count(1)
 
     def start(self) -> None:
         """Let them in, unless they are here."""
@@ -46,10 +49,8 @@ class Visitors:
 
     def _visit(self, kind: RequestKind) -> None:
         site = Site(self._endpoints)
-        number = 0
         while not self._leave.is_set():
-            number += 1
-            note = f"{NOTE_PREFIX} {number:06}" if kind == "write" else None
+            note = f"{NOTE_PREFIX} {next(self._written):06}" if kind == "write" else None
             began, clock = time.time(), time.monotonic()
             answer = _write(site, note) if note else site.request("GET", "/")
             seconds = time.monotonic() - clock

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import runs
 from hostenv_demo import evidence
-from hostenv_demo.evidence import Recorder
+from hostenv_demo.collect import Collector
+from hostenv_demo.evidence import Notes, Recorder
+from hostenv_demo.provider_service import ProviderService
 from hostenv_lab.log import Event
 
 JOB = {
@@ -74,3 +76,33 @@ def test_every_line_is_written_at_once(tmp_path: Path) -> None:
 def test_a_run_that_hardly_began_has_little_to_show(tmp_path: Path) -> None:
     Recorder(tmp_path).document(evidence.RUN, asdict(runs.NOTHING.setting))
     assert evidence.load(tmp_path) == runs.NOTHING
+
+
+class Node:
+    """A node with one note in its database, or one that is off: a command would boot the lab's."""
+
+    name = "node-b"
+
+    def __init__(self, up: bool) -> None:
+        self.up = up
+
+    def is_up(self) -> bool:
+        return self.up
+
+    def succeed(self, *command: str) -> str:
+        raise NotImplementedError
+
+    def execute(self, command: str, *, timeout: int | None) -> tuple[int, str]:
+        assert self.up, f"{command} within {timeout} s on a node that is off"
+        return 0, "visitor 1\n"
+
+
+def test_notes_are_looked_for_on_a_node_that_is_up_only(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.document(evidence.RUN, asdict(runs.PASSED.setting))
+    recorder.request(runs.request(1, "write", "node-b", 201, "ok"))
+    collector = Collector(recorder, tmp_path, ProviderService(tmp_path))
+    collector.notes(Node(up=False))
+    assert evidence.load(tmp_path).notes is None
+    collector.notes(Node(up=True))
+    assert evidence.load(tmp_path).notes == Notes(1, ())

@@ -23,6 +23,14 @@ def test_a_lost_note_fails_a_run_whose_script_passed() -> None:
     assert found.headline == "Notes were lost"
 
 
+def test_accepted_notes_that_nobody_could_look_for_fail_a_run() -> None:
+    found = summarise(replace(runs.PASSED, notes=None))
+    assert not found.passed
+    assert found.headline == "Notes could not be compared"
+    read_only = tuple(each for each in runs.REQUESTS if each.outcome != "ok" or each.kind == "read")
+    assert summarise(replace(runs.PASSED, notes=None, requests=read_only)).passed
+
+
 def test_a_failure_names_the_action_its_node_and_its_message() -> None:
     found = summarise(runs.FAILED)
     assert not found.passed
