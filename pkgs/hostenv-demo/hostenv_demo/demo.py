@@ -112,7 +112,7 @@ def _run(
 
 def _guide(machines: Machines, session: Session, console: Console, linked: bool) -> bool:
     folder, nodes = machines.workdir, sites(machines)
-    with Doorway(nodes) as door:
+    with Doorway(nodes, lambda: shell.is_open(folder)) as door:
         shell.prepare(folder, machines.endpoints, door.url)
         place = f"./{LINK}" if linked else str(folder)
         words = {

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from hostenv_demo.names import VIRTUAL_HOST
 
 _TIMEOUT = 15.0
+_SAFE = ("GET", "HEAD")
 # before another look at the nodes, when every one of them has closed the connection
 _PAUSE = 0.05
 
@@ -28,7 +29,9 @@ class Answer:
 
 
 class Site:
-    """Asks the node that answered last, and the others only where that one closes the connection.
+    """Asks the node that answered last, and the others where that one closes the connection.
+
+    A write that was sent and not answered in time may have been accepted: it is not repeated elsewhere.
 
     `endpoints` maps nodes to `http://ADDRESS:PORT` on this host. Not for several threads at once.
     """
@@ -44,8 +47,12 @@ class Site:
         for node in list(self._nodes):
             try:
                 answer = self._ask(node, method, path, body, headers or {})
-            except (OSError, http.client.HTTPException):
+            except ConnectionError:
                 continue
+            except (OSError, http.client.HTTPException):
+                if method in _SAFE:
+                    continue
+                break
             self._nodes = [node, *(other for other in self._endpoints if other != node)]
             return answer
         time.sleep(_PAUSE)

@@ -15,11 +15,12 @@ from hostenv_demo.visitors import Visitors, outcome
 
 
 class Node(ThreadingHTTPServer):
-    """A front door: `mode` is `closed` (as 444), `frozen` or `open`."""
+    """A front door: `mode` is `closed` (as 444), `frozen`, `open`, or `silent` until `leave`."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
+        self.leave = threading.Event()
         self.mode = "closed"
         self.notes: list[bytes] = []
         self.hosts: set[str] = set()
@@ -41,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes) -> None:
         self.server.hosts.add(self.headers["Host"])
+        if self.server.mode == "silent":
+            self.server.leave.wait(60)
         if self.server.mode == "closed":
             self.close_connection = True
             return
@@ -63,6 +66,7 @@ def nodes() -> Iterator[dict[str, Node]]:
         thread.start()
     yield made
     for node in made.values():
+        node.leave.set()
         node.shutdown()
         node.server_close()
     for thread in threads:
@@ -119,23 +123,52 @@ def test_visitors_report_every_request_and_every_accepted_note_is_there(nodes: d
         assert enough.wait(30)
     finally:
         visitors.stop()
-    count = len(seen)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("visitors-")]
     accepted = [each.note for each in seen if each.kind == "write" and each.outcome == "ok"]
     stored = {note.decode().removeprefix("note=").replace("+", " ") for note in nodes["node-a"].notes}
     assert stored == set(accepted)
     assert seen[0].outcome in ("ok", "refused")
-    assert len(seen) == count
-    assert threading.active_count() == len(threading.enumerate())
+
+
+def test_visitors_who_come_again_write_other_notes(nodes: dict[str, Node]) -> None:
+    written, seen = threading.Event(), list[str | None]()
+
+    def report(request: Request) -> None:
+        if request.kind == "write":
+            seen.append(request.note)
+            written.set()
+
+    visitors = Visitors(endpoints(nodes), report)
+    for _ in range(2):
+        written.clear()
+        visitors.start()
+        try:
+            assert written.wait(30)
+        finally:
+            visitors.stop()
+    assert len(seen) == len(set(seen)) > 1
+
+
+def test_a_write_that_was_not_answered_in_time_is_not_repeated_elsewhere(
+    nodes: dict[str, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostenv_demo.site._TIMEOUT", 0.2)
+    nodes["node-a"].mode, nodes["node-b"].mode = "silent", "open"
+    assert Site(endpoints(nodes)).request("POST", "/notes", b"note=once").node is None
+    assert nodes["node-b"].notes == []
+    assert Site(endpoints(nodes)).request("GET", "/").node == "node-b"
 
 
 def test_a_browser_needs_one_address_only(nodes: dict[str, Node]) -> None:
-    with Doorway(endpoints(nodes)) as door:
+    with Doorway(endpoints(nodes), lambda: True) as door:
         with pytest.raises(HTTPError) as nobody:
             urllib.request.urlopen(f"{door.url}/", timeout=30)
         assert nobody.value.code == 502
+        assert "not deployed yet.</p>" in nobody.value.read().decode()
         nodes["node-b"].mode = "open"
         with urllib.request.urlopen(f"{door.url}/", timeout=30) as answer:
             assert MARKER in answer.read().decode()
+            assert [len(answer.headers.get_all(name) or ()) for name in ("Server", "Date")] == [1, 1]
         with urllib.request.urlopen(f"{door.url}/notes", data=b"note=hello", timeout=30) as answer:
             assert answer.status == 201
     assert nodes["node-b"].notes == [b"note=hello"]
@@ -143,5 +176,26 @@ def test_a_browser_needs_one_address_only(nodes: dict[str, Node]) -> None:
 
 
 def test_two_doorways_do_not_fight_for_a_port(nodes: dict[str, Node]) -> None:
-    with Doorway(endpoints(nodes)) as one, Doorway(endpoints(nodes)) as two:
+    with Doorway(endpoints(nodes), lambda: True) as one, Doorway(endpoints(nodes), lambda: True) as two:
         assert one.port != two.port
+
+
+def test_before_the_machines_start_nobody_is_kept_waiting(nodes: dict[str, Node]) -> None:
+    nodes["node-a"].mode = nodes["node-b"].mode = "silent"
+    with Doorway(endpoints(nodes), lambda: False) as door, pytest.raises(HTTPError) as early:
+        urllib.request.urlopen(f"{door.url}/", timeout=30)
+    assert early.value.code == 503
+    assert "have not started yet" in early.value.read().decode()
+    assert nodes["node-a"].hosts == nodes["node-b"].hosts == set()
+
+
+def test_a_browser_that_goes_away_is_no_news(
+    nodes: dict[str, Node], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Doorway(endpoints(nodes), lambda: True) as door:
+        for error in (BrokenPipeError(), ConnectionResetError(), TimeoutError()):
+            try:
+                raise error
+            except OSError:
+                door.server.handle_error(None, ("127.0.0.1", 1))
+    assert capsys.readouterr().err == ""
