@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,10 @@ _DISK_SIGNATURE = 0x6C616231
 ROOT_PARTITION = f"{_DISK_SIGNATURE:08x}-01"
 _NEEDED_MIB = 3 * 1024
 _BUILD_TIMEOUT = 3600
+_ASK_TIMEOUT = 60
+# of `apt-config dump`: what this host's apt reaches its mirror by, also for one mirror or by a program
+_PROXY = re.compile(r'^(Acquire::https?::Proxy(?:-Auto-Detect)?(?:::\S+)? ".+");$', re.IGNORECASE | re.M)
+_COMPLAINT = re.compile(r"^[EW]: .*$", re.MULTILINE)
 _DISK_TIMEOUT = 600
 
 
@@ -57,8 +62,16 @@ class Image:
 
     @property
     def disk(self) -> Path:
-        """The tree as a raw ext4 disk; made by `build_disk`."""
+        """The tree as a raw ext4 disk; made by `ensure_disk`."""
         return self.folder / "root.ext4"
+
+
+class BuildFailed(HostenvError):
+    """An image could not be made; `output` is all that mmdebstrap said."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
 
 
 def cache_folder() -> Path:
@@ -89,7 +102,7 @@ def ensure(
 ) -> Image:
     """The image, made if the cache does not hold it; one maker at a time, inside control groups.
 
-    Raises HostenvError if it cannot be made; the cache then holds no trace of it.
+    Raises HostenvError, BuildFailed above all, if it cannot be made; the cache then holds no trace of it.
     """
     if image := find(description):
         return image
@@ -174,6 +187,7 @@ def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) 
         "--format=directory",
         f"--include={','.join(description.packages)}",
         '--aptopt=APT::Install-Recommends "false"',
+        *(f"--aptopt={option}" for option in _proxies()),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         description.suite,
         str(root),
@@ -184,11 +198,25 @@ def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) 
         run.run([*private, *command], timeout=_BUILD_TIMEOUT, groups=groups)
         run.run(["/bin/sh", "-ec", *finish], timeout=_DISK_TIMEOUT, groups=groups)
     except run.CommandFailed as error:
-        raise HostenvError(f"the Debian image could not be made: {error}") from error
+        # the first complaint is the cause, what follows only says that it was one
+        complaint = _COMPLAINT.search(error.output)
+        raise BuildFailed(
+            f"the Debian image could not be made: {complaint[0] if complaint else error}; see whether"
+            " `apt-get update` works here (network, mirror, proxy), then try again",
+            error.output,
+        ) from error
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise HostenvError("the image has no kernel: add linux-image-cloud-amd64 to image.packages")
     shutil.copyfile(kernels[-1], folder / "vmlinuz")
+
+
+def _proxies() -> list[str]:
+    """The options by which this host's own apt reaches a mirror."""
+    if not shutil.which("apt-config"):
+        return []
+    dumped = run.run(["apt-config", "dump"], timeout=_ASK_TIMEOUT, check=False)
+    return _PROXY.findall(dumped.stdout.decode("utf-8", "replace"))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from hostenv_lab.driver import Driver
 from hostenv_lab.errors import HostenvError
 from hostenv_lab.forward import Forwards
 from hostenv_lab.layer import Layer, check_substitute
-from hostenv_lab.log import FileSink, Log, Sink
+from hostenv_lab.log import Event, FileSink, Log, Sink
 from hostenv_lab.machine import BaseMachine, Setting
 from hostenv_lab.network import Network
 from hostenv_lab.parallel import ENDING_SIGNALS, in_parallel, undisturbed
@@ -101,7 +101,12 @@ class Lab:
         group = self._run.group()
         self._stack.callback(self._remove_machines, group)
         tools = group.open("tools")
-        base = image.ensure(self._description.image, log.info, tools)
+        try:
+            base = image.ensure(self._description.image, log.info, tools)
+        except image.BuildFailed as error:
+            for text in error.output.splitlines():
+                log.emit(Event("output", text))
+            raise HostenvError(f"{error}; driver.log has all of its output") from error
         kind, kvm = host.choose(self._choice, base, tools)
         acceleration = (KVM if kvm else EMULATION) if kind == "vm" else None
         self.kind = _named(kind, kvm)

@@ -17,6 +17,9 @@ from hostenv_lab.errors import HostenvError
 _ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@"'
 
 
+_STDERR = 2
+
+
 @dataclass(frozen=True)
 class Completed:
     """What a finished process left."""
@@ -27,7 +30,14 @@ class Completed:
 
 
 class CommandFailed(HostenvError):
-    """A program of this machine ended with another status than 0, or could not be started."""
+    """A program of this machine ended with another status than 0, or could not be started.
+
+    `output` is all that it wrote to its standard error.
+    """
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 def run(
@@ -55,8 +65,28 @@ def run(
         kill(process)
     completed = Completed(process.returncode, out, err or b"")
     if check and completed.returncode:
-        raise CommandFailed(_failure(argv, completed))
+        raise CommandFailed(_failure(argv, completed), completed.stderr.decode("utf-8", "replace"))
     return completed
+
+
+def run_visibly(argv: Sequence[str], *, timeout: float, **environment: str) -> int:
+    """Run a program that a person follows: its words go to standard error as they come.
+
+    Returns its exit status. Raises CommandFailed at the time limit, and if it cannot be started.
+    """
+    try:
+        return subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=_STDERR,
+            env={**os.environ, **environment},
+            timeout=timeout,
+            check=False,
+        ).returncode
+    except OSError as error:
+        raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"{_name(argv)} did not end within {timeout:.0f} s") from None
 
 
 def start(argv: Sequence[str], *, output: Path, groups: Sequence[Path] = ()) -> subprocess.Popen[bytes]:

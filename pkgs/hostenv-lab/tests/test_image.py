@@ -8,12 +8,15 @@ import pytest
 from hostenv_lab import image
 from hostenv_lab.description import ImageDescription
 from hostenv_lab.errors import HostenvError
+from hostenv_lab.image import BuildFailed
 
 _BROKEN_TOOL = """#!/bin/sh
 for last; do :; done
 mkdir -p "$last/half"
-echo 'E: no mirror' >&2
-exit 1
+echo "I: $*" >&2
+echo 'W: Failed to fetch: no mirror' >&2
+echo 'E: mmdebstrap failed to run' >&2
+exit 25
 """
 DESCRIBED = ImageDescription("trixie", ("systemd",), (), (), ())
 
@@ -54,9 +57,22 @@ def test_an_image_that_cannot_be_made_leaves_nothing(
     # what a maker that was killed left is in nobody's way
     stale = cache / f"{image.image_key(DESCRIBED)}.partial"
     stale.mkdir(parents=True)
-    with pytest.raises(HostenvError, match=r"could not be made: .*no mirror"):
+    apt = tool.parent / "apt-config"
+    apt.write_text(
+        "#!/bin/sh\n"
+        "echo 'Acquire::http::Proxy \"http://cache:3142\";'\n"
+        "echo 'Acquire::http::Proxy::deb.example.org \"DIRECT\";'\n"
+        "echo 'Acquire::https::Proxy \"\";'\n"
+        "echo 'Acquire::http::Timeout \"9\";'\n"
+    )
+    apt.chmod(0o755)
+    with pytest.raises(BuildFailed, match=r"made: W: Failed to fetch: no mirror; see") as failed:
         image.ensure(DESCRIBED, print)
     assert [path.name for path in cache.iterdir()] == ["lock"]
+    assert '--aptopt=Acquire::http::Proxy "http://cache:3142" ' in failed.value.output
+    assert '--aptopt=Acquire::http::Proxy::deb.example.org "DIRECT" ' in failed.value.output
+    assert "https::Proxy" not in failed.value.output
+    assert "Timeout" not in failed.value.output
 
 
 def test_a_full_disk_is_said_before_anything_is_made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

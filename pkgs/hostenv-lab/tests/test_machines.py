@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from hostenv_lab import description, host, record
 from hostenv_lab.description import Description, MachineDescription, PortForward, SocketForward
-from hostenv_lab.errors import RequestedAssertionFailed
+from hostenv_lab.errors import HostenvError, RequestedAssertionFailed
 from hostenv_lab.lab import Lab
 
 REPOSITORY = Path(__file__).parents[3]
@@ -104,6 +104,19 @@ def test_a_failing_script_leaves_its_logs_and_nothing_else(tmp_path: Path, trace
         lab.driver.run_script(script)
     assert "alpha # the reason" in (workdir / "logs" / "driver.log").read_text()
     assert traces(record.read(workdir).run_id) == []
+
+
+def test_what_mmdebstrap_said_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin" / "unshare"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'E: the cause' >&2\necho 'and its story' >&2\nexit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lab = Lab(bare("alpha"), tmp_path / "work", "container")
+    with pytest.raises(HostenvError, match=r"E: the cause; .*driver\.log"), lab:
+        pass
+    assert "and its story" in (tmp_path / "work" / "logs" / "driver.log").read_text()
 
 
 def get(port: int) -> bytes:
