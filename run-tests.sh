@@ -19,7 +19,7 @@ fi
 install() {
   (($#)) || return 0
   if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
-    die "this host lacks $*; install them as root: apt-get install --no-install-recommends $*"
+    die "this host lacks $*; run, as root: apt-get install --no-install-recommends $*"
   fi
   echo "run-tests.sh: installing $*" >&2
   apt-get update -qq

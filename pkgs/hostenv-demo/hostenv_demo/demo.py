@@ -60,7 +60,8 @@ def run(options: Options, console: Console) -> bool:
 
     if not options.automated:
         keys.check()
-    packages.ensure(options.machines, () if options.automated else shell.missing_packages())
+    extra = () if options.automated else shell.missing_packages()
+    packages.ensure(options.machines, extra, console.info)
     return run_on(lab, _parts(options.given), options, console)
 
 
