@@ -14,12 +14,15 @@ from hostenv_lab.lab import ending_signals
 from hostenv_demo import demo, workdir
 from hostenv_demo.console import Console
 
-_FAILED, _USAGE, _ABORTED = 1, 2, 130
+_FAILED, _ABORTED = 1, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 ok, 1 failed, 2 usage, 130 aborted (contract 9)."""
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:
+        _complain("standard output is closed: start it in a terminal, or send its output to a file")
+        return _FAILED
     console = Console(color=not options.no_color)
 
     def work() -> int:
@@ -52,13 +55,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="run-demo.sh",
         description="Moves a live website, database and files, from one machine to another by a Git push."
         " Without --automated it explains each stage, gives commands to try, and waits for a key. Exit"
-        " status: 0 the site moved, 1 it did not, 2 wrong usage, 130 aborted.",
+        " status: 0 the site moved, 1 it did not, 2 wrong usage, 130 aborted (also when nobody reads the"
+        " output any more).",
         epilog="Example: ./run-demo.sh --automated --cleanup",
         allow_abbrev=False,
     )
     parser.add_argument("--automated", action="store_true", help="run every stage without a question")
     parser.add_argument("--cleanup", action="store_true", help="remove the work folder after success")
-    parser.add_argument("--teardown", action="store_true", help="remove what a crashed run left, and exit")
+    parser.add_argument("--teardown", action="store_true", help="remove what crashed runs left, and exit")
     parser.add_argument(
         "--workdir", type=Path, metavar="DIR", help="the run's folder (default: a new one below /tmp)"
     )
@@ -132,13 +136,20 @@ def verdict(passed: bool, console: Console) -> int:
 
 def _teardown(folder: Path | None, console: Console) -> int:
     folders = [folder] if folder else workdir.left_behind()
+    status = 0
     for found in folders:
-        workdir.remove(found)
-        console.info(f"removed {found}")
+        try:
+            workdir.remove(found)
+        except HostenvError as error:
+            _complain(str(error))
+            status = _FAILED
+        else:
+            console.info(f"removed {found}")
     if not folders:
         console.info("nothing was left behind")
-    return 0
+    return status
 
 
 def _complain(text: str) -> None:
-    print(f"run-demo: {text}", file=sys.stderr)
+    # other scripts run through run-demo.sh
+    print(f"{os.environ.get('HOSTENV_DEMO_NAME', 'run-demo')}: {text}", file=sys.stderr)

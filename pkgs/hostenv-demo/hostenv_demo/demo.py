@@ -10,6 +10,7 @@ from hostenv_lab.errors import HostenvError
 from hostenv_lab.host import Choice
 from hostenv_lab.lab import Lab
 from hostenv_lab.log import Event, Sink
+from hostenv_lab.parallel import undisturbed
 
 from hostenv_demo import hosts, keys, packages, shell, workdir
 from hostenv_demo.console import Console
@@ -74,17 +75,17 @@ def run_on(make: MakeMachines, parts: Mapping[str, str], options: Options, conso
     """
     folder = workdir.make(options.workdir)
     try:
-        try:
-            passed = _run(make, parts, folder, options, console)
-        finally:
-            hosts.remove(folder)
+        passed = _run(make, parts, folder, options, console)
     except KeyboardInterrupt:
-        workdir.discard(folder)
+        with undisturbed():
+            _discard(folder, console)
         raise
     except BaseException:
-        _tidy(folder, options, console, passed=False)
+        with undisturbed():
+            _tidy(folder, options, console, passed=False)
         raise
-    _tidy(folder, options, console, passed)
+    with undisturbed():
+        _tidy(folder, options, console, passed)
     return passed
 
 
@@ -172,16 +173,41 @@ def _name_page(folder: Path, console: Console) -> None:
 
 def _tidy(folder: Path, options: Options, console: Console, passed: bool) -> None:
     if passed and not options.cleanup:
+        _keep(folder, console)
         _name_page(folder, console)
         console.info(
             f"logs and evidence are in {folder}; remove it with: ./run-demo.sh --teardown --workdir {folder}"
         )
         return
     if not passed and options.keep_failed_workdir:
+        _keep(folder, console)
         _name_page(folder, console)
         console.info(f"the work folder of the failed run is {folder}")
         return
     if not passed and (kept := workdir.keep_logs(folder)):
         _name_page(kept, console)
-        console.info(f"logs and evidence of the failed run are in {kept}")
-    workdir.discard(folder)
+        console.info(f"the logs of the failed run are in {kept}")
+    _discard(folder, console)
+
+
+def _keep(folder: Path, console: Console) -> None:
+    _drop_names(folder, console)
+    workdir.keep(folder)
+
+
+def _discard(folder: Path, console: Console) -> None:
+    if _drop_names(folder, console):
+        workdir.discard(folder)
+        return
+    workdir.keep(folder)
+    console.error(f"their record stays until: ./run-demo.sh --teardown --workdir {folder}")
+
+
+def _drop_names(folder: Path, console: Console) -> bool:
+    try:
+        hosts.remove(folder)
+    except HostenvError as error:
+        # no part of what the demo shows
+        console.error(str(error))
+        return False
+    return True

@@ -1,5 +1,6 @@
 """The site's names in this host's /etc/hosts, by hostctl: only where it is installed and the user agrees."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -28,8 +29,17 @@ def add(workdir: Path) -> None:
 
 
 def remove(workdir: Path) -> None:
-    """Take the names out again, if the run added any. Raises HostenvError if hostctl does not do it."""
+    """Take the names out again, if the run added any.
+
+    Raises HostenvError with the command for it if hostctl does not do it; a later call tries again.
+    """
     record = workdir / _RECORD
     if record.is_file() and not record.is_symlink():
-        run.run(["hostctl", "remove", record.read_text(encoding="utf-8").strip()], timeout=_TIMEOUT)
+        command = ["hostctl", "remove", record.read_text(encoding="utf-8").strip()]
+        try:
+            run.run(command, timeout=_TIMEOUT)
+        except HostenvError as error:
+            raise HostenvError(
+                f"the site's names stay in /etc/hosts: {error}; take them out with: {shlex.join(command)}"
+            ) from error
         record.unlink()

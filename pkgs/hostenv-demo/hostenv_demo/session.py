@@ -16,8 +16,6 @@ from hostenv_demo.stages import STAGES
 from hostenv_demo.visitors import Visitors
 from hostenv_demo.watch import JobsWatch, Progress
 
-_NODE_A, _NODE_B = NODES
-
 
 class Session:
     """One run of the script. `parts` says, for the report, which comin and which Drupal run."""
@@ -76,7 +74,7 @@ class Session:
         machines = {machine.name: machine for machine in self._machines.driver.machines}
         self._collector.jobs()
         self._collector.versions(list(machines.values()))
-        self._collector.notes(machines[_NODE_B])
+        self._collector.notes(machines[NODES[1]])
         self._collector.service_log(
             machines["provider"], self._machines.workdir / "logs" / "provider-service.log"
         )

@@ -42,6 +42,17 @@ def test_what_was_refused_is_not_removed_later(calls: Path, tmp_path: Path) -> N
     assert len(calls.read_text().splitlines()) == 1
 
 
+def test_what_hostctl_does_not_remove_is_remembered(calls: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    hosts.add(work)
+    (tmp_path / "refuse").touch()
+    with pytest.raises(HostenvError, match="take them out with: hostctl remove hostenv-demo-work"):
+        hosts.remove(work)
+    (tmp_path / "refuse").unlink()
+    hosts.remove(work)
+    assert calls.read_text().splitlines()[1:] == ["remove hostenv-demo-work"] * 2
+
+
 def test_without_hostctl_nobody_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not hosts.available()

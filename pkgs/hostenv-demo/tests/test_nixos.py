@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hostenv_demo import evidence
+from hostenv_demo.names import LINK
 from hostenv_demo.stages import STAGES
 from hostenv_demo.summary import summarise
 from pty_session import PROMPT, REPOSITORY, Terminal, terminal
@@ -28,12 +29,13 @@ def guided() -> Iterator[Terminal]:
     with tempfile.TemporaryDirectory(prefix="nixos-") as made:
         folder = Path(made)
         command = [sys.executable, str(Path(__file__).parent / "nixos_driver.py"), str(folder / "lab")]
-        with terminal(folder, command, PYTHONPATH=_PATH, TMPDIR=made) as found:
+        with terminal(folder, command, PYTHONPATH=_PATH) as found:
             yield found
 
 
-def work_folders(folder: Path) -> list[Path]:
-    return list(folder.glob("hostenv-local-vm-demo-*"))
+def work_folder(wizard: Terminal) -> Path:
+    """The run's folder, to which the link leads."""
+    return (wizard.folder / LINK).resolve(strict=True)
 
 
 def test_all_stages_with_commands_evidence_and_each_machines_log() -> None:
@@ -53,7 +55,7 @@ def test_all_stages_with_commands_evidence_and_each_machines_log() -> None:
         assert wizard.exit_status() == 0, wizard.raw
         # what the driver says goes to its own log, but for what it said before the wizard began
         assert "subtest: " not in wizard.raw
-        (work,) = work_folders(wizard.folder)
+        work = work_folder(wizard)
         assert "subtest: Boot" in (work / "logs" / "driver.log").read_text()
         assert (work / "logs" / "node-b.log").read_text() == "node-b login:\n"
         assert (work / "logs" / "provider-service.log").stat().st_size
@@ -63,7 +65,7 @@ def test_all_stages_with_commands_evidence_and_each_machines_log() -> None:
         assert "NixOS VMs" in (work / "evidence" / "report.html").read_text()
         teardown = [REPOSITORY / "run-demo.sh", "--teardown", "--workdir", work]
         subprocess.run(teardown, cwd=wizard.folder, check=True, timeout=120)
-        assert work_folders(wizard.folder) == []
+        assert not work.exists()
 
 
 @pytest.mark.parametrize("key", ["a", "\x03"])
@@ -72,40 +74,44 @@ def test_an_abort_ends_the_machines_and_removes_the_folder(key: str) -> None:
         wizard.until(PROMPT)
         wizard.press("\n")
         wizard.until(PROMPT)
-        (work,) = work_folders(wizard.folder)
+        work = work_folder(wizard)
         assert (work / "runtime").is_dir()
         wizard.press(key)
         assert wizard.exit_status() == _ABORTED, wizard.raw
         assert "run-demo: aborted" in wizard.raw
-        assert work_folders(wizard.folder) == []
-        assert not (wizard.folder / "hostenv-demo").is_symlink()
+        assert not work.exists()
+        assert not (wizard.folder / LINK).is_symlink()
 
 
 def test_the_driver_cleans_up_when_the_terminal_goes_away() -> None:
     with tempfile.TemporaryDirectory(prefix="nixos-") as made:
         folder = Path(made)
         command = [sys.executable, str(Path(__file__).parent / "nixos_driver.py"), str(folder / "lab")]
-        with terminal(folder, command, PYTHONPATH=_PATH, TMPDIR=made) as wizard:
+        with terminal(folder, command, PYTHONPATH=_PATH) as wizard:
             wizard.until(PROMPT)
+            work = work_folder(wizard)
             wizard.hang_up()
         assert (folder / "cleaned-up").exists()
-        assert work_folders(folder) == []
+        assert not work.exists()
 
 
 def test_a_port_in_use_is_named_before_anything_starts() -> None:
     program = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import dataclasses, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 import nixos_driver
-nixos_driver.free = lambda port: port
+from hostenv_demo import workdir
+workdir.PARENT = sys.argv[1]
+taken = int(sys.argv[2])
+nixos_driver.free = lambda port: dataclasses.replace(port, port=taken)
 sys.argv[1:] = ["lab"]
 nixos_driver.main()
 """
     with socket.socket() as listener, tempfile.TemporaryDirectory(prefix="nixos-") as made:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.3", 8080))
+        listener.bind(("127.0.0.3", 0))
         listener.listen()
-        command = [sys.executable, "-c", program]
-        with terminal(Path(made), command, PYTHONPATH=_PATH, TMPDIR=made) as wizard:
+        taken = listener.getsockname()[1]
+        command = [sys.executable, "-c", program, made, str(taken)]
+        with terminal(Path(made), command, PYTHONPATH=_PATH) as wizard:
             assert wizard.exit_status() == 1
-        assert "run-demo: 127.0.0.3:8080: Address already in use; the machines answer there" in wizard.raw
+        assert f"run-demo: 127.0.0.3:{taken}: Address already in use; the machines answer there" in wizard.raw
         assert list(Path(made).iterdir()) == []

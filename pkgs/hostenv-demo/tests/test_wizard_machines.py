@@ -13,6 +13,7 @@ from hostenv_demo.stages import STAGES
 from hostenv_demo.summary import summarise
 from hostenv_lab import record
 from pty_session import PROMPT, REPOSITORY, Terminal, wizard
+from traces import traces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
 _COMMAND = re.compile(r"^     (\S.*)$", re.MULTILINE)
@@ -23,21 +24,9 @@ def arguments(folder: Path) -> list[str]:
     return ["--machines", "container", "--workdir", str(folder / "work")]
 
 
-def processes_of(run_id: str) -> list[str]:
-    """The processes in a run's control group; the driver itself is not in it."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
-        try:
-            state = (path.parent / "stat").read_text().rpartition(")")[2].split()[0]
-            found += [path.parent.name] if run_id in path.read_text() and state != "Z" else []
-        except OSError:
-            continue
-    return found
-
-
 def assert_clean(folder: Path, run_id: str) -> None:
     """Nothing of an aborted run is left."""
-    assert processes_of(run_id) == []
+    assert traces(run_id) == []
     assert list(folder.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ import argparse
 import code
 import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -131,6 +132,8 @@ def _drive(lab: Lab, options: argparse.Namespace) -> bool:
         with contextlib.suppress(SystemExit):
             names = lab.driver.names()
             names["test_script"] = lambda: lab.driver.run_script(options.script)
+            # at a prompt Ctrl-C ends what runs, as often as it comes, and not the prompt
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             code.interact(
                 banner="start_all(), test_script(), machines; Ctrl-D ends the machines", local=names
             )

@@ -193,17 +193,24 @@ class Lab:
 
 @contextlib.contextmanager
 def ending_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: a Lab inside closes, then KeyboardInterrupt."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: a Lab inside closes, then KeyboardInterrupt.
+
+    The first one counts. Later ones, up to the end of the process, pass unheeded: it is what they ask for.
+    """
+    ending = False
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal ending
+        if not ending:
+            ending = True
+            raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, interrupt) for number in ENDING_SIGNALS}
     try:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ending else handler)
 
 
 def _named(kind: str, kvm: bool) -> str:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hostenv_lab.cgroup import ControlGroup
@@ -23,12 +23,14 @@ class Record:
     """Names everything that a run makes outside its work folder: all of it carries `run_id`.
 
     `driver` and `started` tell the process that drives the run from a later one with the same number.
+    `ended` is true once nothing but the folder is left, which somebody wants to keep.
     """
 
     run_id: str
     driver: int
     started: int
     format: int = _FORMAT
+    ended: bool = False
 
     def group(self) -> ControlGroup:
         """The run's control group; every process of it but the driver is in it.
@@ -82,6 +84,29 @@ def driven(workdir: Path) -> bool:
     return _started(record.driver) == record.started
 
 
+def settle(workdir: Path) -> None:
+    """Note that a run has ended in order and that its folder stays. Raises HostenvError as `read` does."""
+    path, new = workdir / FILE, workdir / f"{FILE}.new"
+    with new.open("w", encoding="utf-8") as stream:
+        json.dump(asdict(replace(read(workdir), ended=True)), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.rename(path)
+
+
+def remove_folder(workdir: Path) -> None:
+    """Remove a work folder, its record at last: if this is cut short, it can be told again what it is."""
+    for path in workdir.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(path)
+        elif path.name != FILE:
+            path.unlink(missing_ok=True)
+    (workdir / FILE).unlink(missing_ok=True)
+    workdir.rmdir()
+
+
 def teardown(workdir: Path) -> None:
     """Remove all that a run made, its work folder included. A run that is still driven is asked to end first.
 
@@ -90,11 +115,10 @@ def teardown(workdir: Path) -> None:
     record = read(workdir)
     if record.driver != os.getpid():
         _end_driver(record)
-    # the driver's own end may have removed it all
     record.group().kill()
-    shutil.rmtree(workdir, ignore_errors=True)
-    if workdir.exists():
-        shutil.rmtree(workdir)
+    # the driver's own end may have removed it all
+    with contextlib.suppress(FileNotFoundError):
+        remove_folder(workdir)
 
 
 def _end_driver(record: Record) -> None:

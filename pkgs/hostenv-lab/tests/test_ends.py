@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hostenv_lab import record
+from traces import traces
 
 REPOSITORY = Path(__file__).parents[3]
-Traces = Callable[[str], list[str]]
 COMMAND = [sys.executable, "-m", "hostenv_lab"]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
 
@@ -79,7 +80,7 @@ def teardown(workdir: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("script", [BLOCKED, WHILE_BOOTING], ids=["blocked", "booting"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_of_it_and_keeps_the_logs(
-    description: Path, tmp_path: Path, traces: Traces, script: str, number: signal.Signals
+    description: Path, tmp_path: Path, script: str, number: signal.Signals
 ) -> None:
     workdir = tmp_path / "work"
     with running(description, workdir, script) as process:
@@ -93,16 +94,18 @@ def test_a_signal_ends_all_of_it_and_keeps_the_logs(
     assert not (workdir / "machines").exists()
 
 
-def test_a_second_ctrl_c_does_not_leave_half_of_it(description: Path, tmp_path: Path, traces: Traces) -> None:
+def test_a_second_ctrl_c_does_not_leave_half_of_it(description: Path, tmp_path: Path) -> None:
     with running(description, tmp_path / "work", BLOCKED) as process:
         run_id = record.read(tmp_path / "work").run_id
-        for _ in range(3):
+        while process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+            time.sleep(0.001)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
     assert traces(run_id) == []
 
 
-def test_what_a_killed_run_left_can_be_torn_down(description: Path, tmp_path: Path, traces: Traces) -> None:
+def test_what_a_killed_run_left_can_be_torn_down(description: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     with running(description, workdir, BLOCKED) as process:
         run_id = record.read(workdir).run_id
@@ -115,7 +118,7 @@ def test_what_a_killed_run_left_can_be_torn_down(description: Path, tmp_path: Pa
     assert not workdir.exists()
 
 
-def test_tearing_down_a_live_run_ends_it_first(description: Path, tmp_path: Path, traces: Traces) -> None:
+def test_tearing_down_a_live_run_ends_it_first(description: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     with running(description, workdir, BLOCKED) as process:
         run_id = record.read(workdir).run_id
@@ -126,7 +129,7 @@ def test_tearing_down_a_live_run_ends_it_first(description: Path, tmp_path: Path
     assert not workdir.exists()
 
 
-def test_two_runs_side_by_side(description: Path, tmp_path: Path, traces: Traces) -> None:
+def test_two_runs_side_by_side(description: Path, tmp_path: Path) -> None:
     with (
         running(description, tmp_path / "one", BLOCKED) as one,
         running(description, tmp_path / "two", BLOCKED) as two,

@@ -4,7 +4,6 @@ import dataclasses
 import http.client
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -14,9 +13,9 @@ from hostenv_lab import description, host, record
 from hostenv_lab.description import Description, MachineDescription, PortForward, SocketForward
 from hostenv_lab.errors import HostenvError, RequestedAssertionFailed
 from hostenv_lab.lab import Lab
+from traces import traces
 
 REPOSITORY = Path(__file__).parents[3]
-Traces = Callable[[str], list[str]]
 MACHINES = cast(host.Choice, os.environ.get("HOSTENV_LAB_TEST_MACHINES", "container"))
 # They need root and the image, which run-tests.sh has.
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
@@ -31,7 +30,7 @@ def bare(*names: str) -> Description:
     return dataclasses.replace(full, machines=machines, ports=(), sockets=())
 
 
-def test_a_test_script_finds_the_semantics_of_the_nixos_driver(tmp_path: Path, traces: Traces) -> None:
+def test_a_test_script_finds_the_semantics_of_the_nixos_driver(tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     with Lab(bare("alpha", "beta-2"), workdir, MACHINES) as lab:
         lab.driver.run_script(Path(__file__).parent / "scripts" / "semantics.py")
@@ -93,7 +92,7 @@ def test_ports_and_sockets_answer_on_this_host(tmp_path: Path) -> None:
         assert not path.exists()
 
 
-def test_a_failing_script_leaves_its_logs_and_nothing_else(tmp_path: Path, traces: Traces) -> None:
+def test_a_failing_script_leaves_its_logs_and_nothing_else(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text('machine.succeed("echo the reason >&2; false")\n')
     workdir = tmp_path / "work"
