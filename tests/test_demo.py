@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from traces import assert_gone, traces
+
 TREE = Path(__file__).parents[1]
 LIMIT = 900
 
@@ -58,29 +60,6 @@ def run_id(workdir: Path) -> str:
     return identifier
 
 
-def traces(run: str, workdir: Path) -> list[str]:
-    """What of a run is still on this host: processes, mounts, control groups, its folder."""
-    found = [line for line in Path("/proc/mounts").read_text().splitlines() if str(workdir) in line]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{run}*")]
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = command.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if command.parent.name != str(os.getpid()) and (run in words or str(workdir) in words):
-            found.append(words)
-    if workdir.exists():
-        found.append(str(workdir))
-    return found
-
-
-def wait_until_gone(run: str, workdir: Path) -> None:
-    limit = time.monotonic() + 60
-    while (left := traces(run, workdir)) and time.monotonic() < limit:
-        time.sleep(0.2)
-    assert not left
-
-
 def test_the_site_moves_and_nothing_is_left(tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     with demo(workdir, tmp_path, "--cleanup") as process:
@@ -90,7 +69,7 @@ def test_the_site_moves_and_nothing_is_left(tmp_path: Path) -> None:
         output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     assert "node-b serves: from-node-a" in output
-    wait_until_gone(run, workdir)
+    assert_gone(run, workdir)
     assert not (tmp_path / "hostenv-demo").is_symlink()
 
 
@@ -103,8 +82,44 @@ def test_an_abort_leaves_nothing(stage: str, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    wait_until_gone(run, workdir)
+    assert_gone(run, workdir)
     assert not (tmp_path / "hostenv-demo").is_symlink()
+
+
+def test_signals_up_to_the_very_end_leave_nothing(tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    with demo(workdir, tmp_path, "--cleanup") as process:
+        wait_for_stage(process, "Boot")
+        run = run_id(workdir)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.001)
+        assert process.stdout is not None
+        output = process.stdout.read()
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert_gone(run, workdir)
+    assert not (tmp_path / "hostenv-demo").is_symlink()
+
+
+def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+    workdir = tmp_path / "work"
+    command = f"{TREE}/run-demo.sh --automated --machines container --workdir {workdir} | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines() == [
+        "run-demo: aborted; machines, network and work folder of the run are gone"
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_teardown_removes_what_a_killed_run_left(tmp_path: Path) -> None:
@@ -122,7 +137,7 @@ def test_teardown_removes_what_a_killed_run_left(tmp_path: Path) -> None:
         timeout=120,
         capture_output=True,
     )
-    wait_until_gone(run, workdir)
+    assert_gone(run, workdir)
     assert not (tmp_path / "hostenv-demo").is_symlink()
 
 

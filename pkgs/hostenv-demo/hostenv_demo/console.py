@@ -1,10 +1,13 @@
 """What people see while the demo runs: stages with their seconds, and what is being waited for."""
 
 import contextlib
+import io
 import os
+import signal
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TextIO
@@ -45,7 +48,9 @@ class Console:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
-        self._live = stream.isatty()
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._color = color and self._live and "NO_COLOR" not in os.environ
         self._clock = clock
         self._lock = threading.RLock()
@@ -123,8 +128,7 @@ class Console:
         """The beginning of a line that a key will end."""
         with self._lock:
             self._erase()
-            self._stream.write(self._paint(_BOLD, text))
-            self._stream.flush()
+            self._write(self._paint(_BOLD, text))
 
     def answered(self) -> None:
         """End the line of `ask`."""
@@ -147,8 +151,7 @@ class Console:
     def _show(self, what: str, seconds: float) -> None:
         progress = self.progress()
         if not self._live:
-            self._stream.write(f"   ... {wait_line(what, seconds, progress)}\n")
-            self._stream.flush()
+            self._write(f"   ... {wait_line(what, seconds, progress)}\n")
             return
         lines = [
             f"   {wait_line(what, seconds, progress)}",
@@ -156,21 +159,28 @@ class Console:
         ]
         width = self.columns - 1
         self._erase()
-        self._stream.write("\n".join(self._paint(_DIM, line[:width]) for line in lines))
-        self._stream.flush()
+        self._write("\n".join(self._paint(_DIM, cut(line, width)) for line in lines))
         self._lines_drawn = len(lines)
 
     def _print(self, text: str) -> None:
         with self._lock:
             self._erase()
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            self._write(text + "\n")
 
     def _erase(self) -> None:
         if self._lines_drawn:
-            self._stream.write("\r\x1b[K" + "\x1b[1A\x1b[K" * (self._lines_drawn - 1))
-            self._stream.flush()
+            self._write("\r\x1b[K" + "\x1b[1A\x1b[K" * (self._lines_drawn - 1))
             self._lines_drawn = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            # nobody reads it any more: the run ends as by Ctrl-C, and what is still said goes nowhere
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            os.kill(os.getpid(), signal.SIGINT)
 
     def _paint(self, code: str, text: str) -> str:
         return f"{code}{text}{_RESET}" if self._color and text else text
@@ -185,6 +195,17 @@ def wait_line(what: str, seconds: float, progress: Progress | None) -> str:
     now = progress.what.strip().partition("\n")[0]
     bar = "#" * filled + "." * (_BAR - filled)
     return f"{seconds:3.0f} s  [{bar}] {progress.done} of {progress.total} done, now: {now}"
+
+
+def cut(line: str, cells: int) -> str:
+    """The beginning of a line that takes at most so many cells of a terminal."""
+    taken = 0
+    for index, character in enumerate(line):
+        wide = unicodedata.east_asian_width(character) in "WF"
+        taken += 0 if unicodedata.combining(character) else 1 + wide
+        if taken > cells:
+            return line[:index]
+    return line
 
 
 def last_lines(logs: Sequence[Path]) -> list[str]:

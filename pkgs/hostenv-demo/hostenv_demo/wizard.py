@@ -40,7 +40,8 @@ class Wizard:
     def agrees(self, question: str) -> bool:
         """Ask for a yes; every other key means no. Raises KeyboardInterrupt if the user aborts."""
         self._console.info("")
-        key = self._key(f"   {question} (y: yes, any other key: no, a aborts): ")
+        self._paragraph(question)
+        key = self._key("   y: yes, any other key: no, a aborts: ")
         if key in ("a", "A"):
             raise KeyboardInterrupt
         return key in ("y", "Y")

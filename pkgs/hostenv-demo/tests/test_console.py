@@ -1,8 +1,12 @@
 import io
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hostenv_demo.console import Console, last_lines, wait_line
+from hostenv_demo.console import Console, cut, last_lines, wait_line
 from hostenv_demo.watch import Progress, StepsWatch, progress_of
 from hostenv_lab.log import Event
 
@@ -29,17 +33,19 @@ def test_a_log_shows_its_last_line_and_cannot_move_the_cursor(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("color", "no_color", "terminal", "painted"),
+    ("color", "no_color", "terminal", "kind", "painted"),
     [
-        (True, False, True, True),
-        (False, False, True, False),
-        (True, True, True, False),
-        (True, False, False, False),
+        (True, False, True, "xterm", True),
+        (False, False, True, "xterm", False),
+        (True, True, True, "xterm", False),
+        (True, False, False, "xterm", False),
+        (True, False, True, "dumb", False),
     ],
 )
 def test_colours_only_on_a_terminal_that_wants_them(
-    color: bool, no_color: bool, terminal: bool, painted: bool, monkeypatch: pytest.MonkeyPatch
+    color: bool, no_color: bool, terminal: bool, kind: str, painted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", kind)
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
@@ -76,3 +82,46 @@ def test_a_stage_of_known_length_has_a_bar_of_its_steps() -> None:
     assert steps.progress() is None
     steps(Event("stage", "a stage of another script"))
     assert steps.progress() is None
+
+
+def test_lines_are_cut_where_a_terminal_is_full() -> None:
+    assert cut("abcdef", 4) == "abcd"
+    assert cut("\u30db\u30b9\u30c8", 4) == "\u30db\u30b9"
+    assert cut("\u30db\u30b9\u30c8", 5) == "\u30db\u30b9"
+    assert cut("e\u0301tude", 5) == "e\u0301tude"
+
+
+def test_what_the_terminal_cannot_show_is_no_error() -> None:
+    written = io.BytesIO()
+    Console(io.TextIOWrapper(written, encoding="ascii")).info("caf\u00e9 \u2192")
+    assert written.getvalue() == b"caf? ?\n"
+
+
+def test_an_output_that_nobody_reads_ends_the_run() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with os.fdopen(writer, "w") as stream:
+            console = Console(stream)
+            with pytest.raises(KeyboardInterrupt):
+                console.info("one")
+            # and once only
+            console.info("two")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_closed_output_is_one_line() -> None:
+    command = [sys.executable, "-m", "hostenv_demo", "--teardown"]
+    path = ":".join(str(Path(__file__).parents[2] / name) for name in ("hostenv-demo", "hostenv-lab"))
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("run-demo: standard output is closed")
+    assert done.stderr.count("\n") == 1

@@ -68,6 +68,12 @@ def test_only_yes_is_yes(key: str, agreed: bool) -> None:
     assert Wizard(Console(io.StringIO()), pressing(iter(key)), WORDS).agrees("Shall it?") == agreed
 
 
+def test_a_question_fits_into_80_columns() -> None:
+    stream = io.StringIO()
+    Wizard(Console(stream), pressing(iter("n")), WORDS).agrees(f"Shall it? {'And more words. ' * 9}")
+    assert max(map(len, stream.getvalue().splitlines())) <= 80
+
+
 def test_after_a_failure_people_may_look_around_too() -> None:
     stream = io.StringIO()
     words = {**WORDS, "site": "http://127.0.0.1:8080"}
