@@ -1,11 +1,14 @@
 """The page about a run: as text, and as a real browser shows it."""
 
+import html
 import json
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runs
@@ -15,7 +18,6 @@ from hostenv_demo.summary import summarise
 
 RUNS = {"passed": runs.PASSED, "failed": runs.FAILED, "nothing": runs.NOTHING}
 each_run = pytest.mark.parametrize("evidence", RUNS.values(), ids=RUNS.keys())
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def drawn(evidence: Evidence, width: int) -> ElementTree.Element:
@@ -94,38 +96,68 @@ addEventListener("load", () => {
 </script>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed (apt-get install chromium)")
+needs_browser = pytest.mark.skipif(
+    BROWSER is None, reason="chromium is not installed (apt-get install chromium)"
+)
+
+
+def shown(page: str, width: int, folder: Path, *flags: str) -> Any:
+    """What the probe in a page says of it, in a browser's window of that width."""
+    assert BROWSER
+    (folder / "report.html").write_text(page)
+    done = subprocess.run(
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={folder}/profile",
+            f"--window-size={width},900",
+            "--enable-logging=stderr",
+            *flags,
+            "--dump-dom",
+            (folder / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = re.search(r"<title>said (.*?)</title>", done.stdout)
+    assert found, done.stdout[:500]
+    return json.loads(found[1])
+
+
+@needs_browser
 @each_run
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize(("width", "picture_width"), [(1280, "960"), (500, "360")], ids=["wide", "narrow"])
 def test_a_browser_shows_it(
     evidence: Evidence, dark: bool, width: int, picture_width: str, tmp_path: Path
 ) -> None:
-    assert BROWSER
     page = report.render(evidence).replace(f'content="{report.POLICY}"', 'content=""')
-    (tmp_path / "report.html").write_text(page.replace("</body>", f"{PROBE}</body>"))
-    shown = subprocess.run(
-        [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={tmp_path}/profile",
-            f"--window-size={width},900",
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            "--enable-logging=stderr",
-            "--dump-dom",
-            (tmp_path / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "CONSOLE" not in shown.stderr, shown.stderr
-    found = re.search(r"<title>said (.*?)</title>", shown.stdout)
-    assert found, shown.stdout[:500]
-    said = json.loads(found[1])
-    assert summarise(evidence).headline in said["verdict"]
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    said = shown(page.replace("</body>", f"{PROBE}</body>"), width, tmp_path, scheme)
+    assert summarise(evidence).headline in str(said["verdict"])
     assert said["pictures"] == [picture_width]
     assert not said["sideways"]
     assert said["paper"] == ("rgb(17, 21, 27)" if dark else "rgb(246, 247, 249)")
+
+
+@needs_browser
+def test_a_long_word_does_not_make_a_telephone_scroll_sideways(tmp_path: Path) -> None:
+    long = "no_snapshot" * 40
+    move = runs.FAILED.jobs[1]
+    broken = replace(move, actions=(*move.actions[:-1], replace(move.actions[-1], message=long)), reason=long)
+    evidence = replace(runs.FAILED, jobs=(runs.FAILED.jobs[0], broken))
+    # a window is never as narrow as a telephone; a frame is
+    page = f"""<iframe width="360" height="900" srcdoc="{html.escape(report.render(evidence))}"></iframe>
+<script>
+onload = () => {{
+  const inner = frames[0].document.documentElement;
+  document.title = "said " + JSON.stringify([inner.scrollWidth, inner.textContent.includes("no_snapshot")]);
+}};
+</script>"""
+    width, there = shown(page, 800, tmp_path)
+    assert there
+    assert width <= 360
