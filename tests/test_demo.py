@@ -66,6 +66,16 @@ def test_the_site_moves_and_nothing_is_left(tmp_path: Path) -> None:
         wait_for_stage(process, "Boot")
         run = run_id(workdir)
         assert (tmp_path / "hostenv-demo").resolve() == workdir
+        assert (workdir / "flake.nix").is_file()
+        wait_for_stage(process, "Provider")
+        entered = subprocess.run(
+            ["./hostenv-demo/enter", "ssh", "provider", "hostname"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert entered.stdout == "provider\n", entered.stderr
         output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     assert "node-b serves: from-node-a" in output

@@ -61,8 +61,7 @@ def run(options: Options, console: Console) -> bool:
 
     if not options.automated:
         keys.check()
-    extra = () if options.automated else shell.missing_packages()
-    packages.ensure(options.machines, extra, console.info)
+    packages.ensure(options.machines, shell.missing_packages(), console.info)
     return run_on(lab, _parts(options.given), options, console)
 
 
@@ -105,42 +104,47 @@ def _run(
         console.logs = tuple(folder / "logs" / f"{machine.name}.log" for machine in machines.driver.machines)
         session = Session(machines, recorder, evidence, console, parts)
         console.progress = lambda: session.progress() or steps.progress()
-        if not options.automated:
-            return _guide(machines, session, console, linked)
-        found = summarise(session.play(SCRIPT, lambda _stage: None))
-        _judge(found, console)
-        return found.passed
+        with Doorway(sites(machines), lambda: shell.is_open(folder)) as door:
+            shell.prepare(folder, machines.endpoints, door.url)
+            if not options.automated:
+                return _guide(machines, session, console, door.url, linked)
+            found = summarise(session.play(SCRIPT, lambda _stage: _let_in(machines)))
+            _judge(found, console)
+            return found.passed
 
 
-def _guide(machines: Machines, session: Session, console: Console, linked: bool) -> bool:
+def _let_in(machines: Machines) -> None:
+    """Let the run's shell into the machines, once they are up."""
+    everyone = machines.driver.machines
+    if not shell.is_open(machines.workdir) and all(machine.is_up() for machine in everyone):
+        shell.let_in(machines.workdir, everyone, machines.endpoints)
+
+
+def _guide(machines: Machines, session: Session, console: Console, site: str, linked: bool) -> bool:
     folder, nodes = machines.workdir, sites(machines)
-    with Doorway(nodes, lambda: shell.is_open(folder)) as door:
-        shell.prepare(folder, machines.endpoints, door.url)
-        place = f"./{LINK}" if linked else str(folder)
-        words = {
-            "enter": f"{place}/enter",
-            "a": nodes[NODES[0]],
-            "b": nodes[NODES[1]],
-            "site": door.url,
-            "workdir": place,
-            "socket": f"{place}/{SOCKET}",
-        }
-        wizard = Wizard(console, keys.read, words)
+    place = f"./{LINK}" if linked else str(folder)
+    words = {
+        "enter": f"{place}/enter",
+        "a": nodes[NODES[0]],
+        "b": nodes[NODES[1]],
+        "site": site,
+        "workdir": place,
+        "socket": f"{place}/{SOCKET}",
+    }
+    wizard = Wizard(console, keys.read, words)
 
-        def before(stage: str) -> None:
-            everyone = machines.driver.machines
-            if not shell.is_open(folder) and all(machine.is_up() for machine in everyone):
-                shell.let_in(folder, everyone, machines.endpoints)
-            wizard.before(stage)
+    def before(stage: str) -> None:
+        _let_in(machines)
+        wizard.before(stage)
 
-        wizard.begin(shell.hosts_line(door.url))
-        if hosts.available() and wizard.agrees("Shall hostctl add that line, until the run ends?"):
-            _add_names(folder, console)
-        found = summarise(session.play(SCRIPT, before))
-        _judge(found, console)
-        _name_page(folder, console)
-        (wizard.end if found.passed else wizard.failed)()
-        return found.passed
+    wizard.begin(shell.hosts_line(site))
+    if hosts.available() and wizard.agrees("Shall hostctl add that line, until the run ends?"):
+        _add_names(folder, console)
+    found = summarise(session.play(SCRIPT, before))
+    _judge(found, console)
+    _name_page(folder, console)
+    (wizard.end if found.passed else wizard.failed)()
+    return found.passed
 
 
 def _add_names(folder: Path, console: Console) -> None:
