@@ -1,14 +1,21 @@
 """What documents tell people to type: every link leads somewhere, every command does what it is there for."""
 
+import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from hostenv_demo.names import LINK
+from hostenv_demo.stages import STAGES
 from hostenv_lab import description, record
 from hostenv_lab.lab import Lab
+from pty_session import PROMPT, terminal
+
+from traces import assert_gone
 
 TREE = Path(__file__).parents[1]
 DOCUMENTS = sorted([TREE / "README.md", TREE / "CONTRIBUTING.md", *(TREE / "docs").glob("*.md")])
@@ -67,9 +74,42 @@ def fenced(document: Path) -> list[str]:
 
 
 def inline(document: Path) -> list[str]:
-    """Commands in running text that have all their arguments."""
+    """Commands in running text."""
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", document.read_text())
-    return [span for span in spans if re.match(r"(\./[a-z-]+\.sh|hostenv-provider [a-z])", span)]
+    programs = "hostenv-provider|journalctl|nix|pytest|python3"
+    command = rf"\./[a-z-]+\.sh|\./hostenv-demo/enter|PYTHONPATH=|({programs}) \S"
+    return [span for span in spans if re.match(command, span)]
+
+
+# what is tried by other means than being typed here, or not at all, and why
+ON_MACHINES = r"(hostenv-provider|systemctl|journalctl|comin) "
+HERE = (
+    "PYTHONPATH=pkgs/hostenv-lab python3 -m hostenv_lab run tests/script.py --interactive",
+    "./run-demo.sh",
+    "./hostenv-demo/enter",
+    "./trigger-webhook.sh --workdir DIR --follow",
+    "./teardown.sh",
+    "./run-demo.sh --teardown",
+)
+NOT_HERE = {
+    r"nix ": "needs Nix",
+    r"\./run-tests\.sh|pytest ": "runs these very tests",
+    r"\./run-demo\.sh --automated --cleanup": "tests/test_demo.py does",
+    r"python3 -m simulator": "takes minutes; tests/simulator/test_simulator.py runs some schedules",
+    r"python3 tests/nix/": "needs source trees of nixpkgs and comin",
+}
+# of those for machines
+PLACEHOLDER = r"\b(NODE|ENV|KEY|JOB)\b|init$"
+NOT_ON_MACHINES = {"hostenv-provider rollback shop__web/main": "the site there has no earlier release"}
+
+
+def test_every_command_is_run_or_it_is_said_why_not() -> None:
+    found = {command for document in DOCUMENTS for command in (*fenced(document), *inline(document))}
+    reasons = "|".join((ON_MACHINES, *NOT_HERE))
+    assert not [command for command in found if command not in HERE and not re.match(reasons, command)]
+    assert set(HERE) <= found
+    assert set(NOT_ON_MACHINES) <= found
+    assert all(any(re.match(reason, command) for command in found) for reason in NOT_HERE)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
@@ -111,12 +151,16 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     found = [command for name in order for command in fenced(TREE / "docs" / name)]
     found += [command for name in order for command in inline(TREE / "docs" / name)]
     told = [word for word in dict.fromkeys(found) if word.startswith("hostenv-provider ")]
-    complete = [command for command in told if not re.search(r"\b(NODE|ENV|KEY|JOB)\b|init$", command)]
-    # a job is started before it is followed
-    complete.sort(key=lambda command: (" jobs" in command, "migrate" in command))
+    complete = [
+        command for command in told if not re.search(PLACEHOLDER, command) and command not in NOT_ON_MACHINES
+    ]
+    logs = [word for word in dict.fromkeys(found) if word.startswith("journalctl ")]
+    complete += [f"{word} --no-pager" for word in logs if "provider" in word]
+    # the service is started for the first migration, and a job before it is followed
+    complete.sort(key=lambda command: (" jobs" in command, " trigger" in command, "migrate" in command))
     commands = {
         "provider": complete,
-        "node": [word for word in found if re.match(r"(systemctl|journalctl|comin) ", word)],
+        "node": [word for word in found if re.match(r"(systemctl|journalctl|comin) (?!.*provider)", word)],
     }
     assert any("migrate" in command for command in complete)
     assert len(commands["node"]) >= 3
@@ -126,3 +170,47 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     with Lab(description.load(TREE / "tests/lab/machines.toml"), workdir, "container") as lab:
         lab.driver.run_script(script)
     record.teardown(workdir)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+def test_the_commands_for_a_run_do_what_is_told(tmp_path: Path) -> None:
+    for name in ("run-demo.sh", "teardown.sh", "trigger-webhook.sh"):
+        (tmp_path / name).symlink_to(TREE / name)
+
+    def typed(command: str, words: str = "") -> str:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, input=words, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    with terminal(tmp_path, ["./run-demo.sh"]) as wizard:
+        for _ in itertools.takewhile(lambda name: not name.startswith("Seed: "), STAGES):
+            wizard.until(PROMPT)
+            wizard.press("\n")
+        wizard.until(PROMPT)
+        workdir = (tmp_path / LINK).resolve(strict=True)
+        run_id = record.read(workdir).run_id
+        assert "succeeded" in typed("./hostenv-demo/enter", "hostenv-provider jobs\n")
+        job = json.loads(typed(f"./trigger-webhook.sh --workdir {LINK} --follow"))
+        assert job["state"] == "succeeded"
+        os.kill(wizard.pid, signal.SIGKILL)
+        wizard.exit_status()
+    assert f"removed {workdir}" in typed("./teardown.sh")
+    assert_gone(run_id, workdir)
+    assert str(workdir) not in typed("./run-demo.sh --teardown")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+def test_the_prompt_on_machines_opens() -> None:
+    (command,) = [command for command in HERE if command.startswith("PYTHONPATH=")]
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=TREE,
+        input="print([machine.name for machine in machines])\n",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "['node-a', 'node-b', 'provider']" in done.stdout
