@@ -1,15 +1,17 @@
 """What this host can do: the packages it lacks, and which kind of machine it really runs."""
 
+import functools
 import os
 import select
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from hostenv_lab import run
+from hostenv_lab import kvm, run
 from hostenv_lab.errors import HostenvError
 from hostenv_lab.image import Image
 from hostenv_lab.machine import Kind
@@ -26,6 +28,7 @@ _TOOLS: dict[Kind, dict[str, str]] = {
     "vm": {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.ext4": "e2fsprogs"},
 }
 _KVM_DEVICE = Path("/dev/kvm")
+_PROBE_TIMEOUT = 6.0
 _FIRST_LINE = b"Linux version"
 _FIRST_LINE_WITHIN = 6.0
 
@@ -33,7 +36,7 @@ _FIRST_LINE_WITHIN = 6.0
 def required_packages(choice: Choice) -> list[str]:
     """The Debian packages that this host lacks for these machines, sorted.
 
-    `auto` asks for what a VM needs only where KVM may work.
+    `auto` asks for what a VM needs only where KVM runs a guest of one instruction.
     """
     kinds: tuple[Kind, ...] = ("container", "vm")
     if choice != "auto":
@@ -99,4 +102,13 @@ def kvm_works(image: Image, groups: Sequence[Path] = ()) -> bool:
 
 
 def _kvm_may_work() -> bool:
-    return os.access(_KVM_DEVICE, os.R_OK | os.W_OK)
+    return os.access(_KVM_DEVICE, os.R_OK | os.W_OK) and _guest_runs(_KVM_DEVICE)
+
+
+@functools.cache
+def _guest_runs(device: Path) -> bool:
+    probe = [sys.executable, str(Path(kvm.__file__)), str(device)]
+    try:
+        return run.run(probe, timeout=_PROBE_TIMEOUT, check=False).returncode == 0
+    except run.CommandFailed:
+        return False

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hostenv_lab import cli
+from hostenv_lab import cli, host
 
 REPOSITORY = Path(__file__).parents[3]
 DESCRIPTION = ["--description", str(REPOSITORY / "tests/lab/machines.toml")]
@@ -83,6 +83,19 @@ def test_missing_programs_are_named_with_the_command(
     assert said.endswith("run: apt-get install --no-install-recommends mmdebstrap\n")
     assert cli.main(["packages", "--machines", "container"]) == 0
     assert capsys.readouterr().out == "mmdebstrap"
+
+
+def test_what_vms_need_is_asked_for_only_where_kvm_runs_a_guest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program, path: None if "qemu" in program else path)
+    device = tmp_path / "kvm"
+    device.touch()
+    monkeypatch.setattr(host, "_KVM_DEVICE", device)
+    assert not [package for package in host.required_packages("auto") if "qemu" in package]
+    monkeypatch.setattr(host, "_guest_runs", lambda _device: True)
+    assert "qemu-system-x86" in host.required_packages("auto")
+    assert "qemu-system-x86" in host.required_packages("vm")
 
 
 def test_root_is_demanded(
