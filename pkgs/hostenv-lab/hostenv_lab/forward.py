@@ -47,7 +47,7 @@ class Forwards:
             listener, number = _listen(port)
             self.endpoints[port.name] = f"{port.scheme}://{port.address}:{number}"
             machine = machines[port.machine]
-            self._serve(listener, _connect_port(network, machine.number, port.guest_port))
+            self._serve(listener, _connect_port(network, machine, port.guest_port))
         for forward in sockets:
             path = self._workdir / forward.path
             self._serve(
@@ -140,8 +140,14 @@ def _listen(forward: PortForward) -> tuple[socket.socket, int]:
     )
 
 
-def _connect_port(network: Network, number: int, port: int) -> _Connect:
-    return lambda: network.connect(number, port, _CONNECT_TIMEOUT)
+def _connect_port(network: Network, machine: BaseMachine, port: int) -> _Connect:
+    def connect() -> socket.socket:
+        if not machine.is_up():
+            # its address would answer after seconds of asking for it
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"{machine.name} is off")
+        return network.connect(machine.number, port, _CONNECT_TIMEOUT)
+
+    return connect
 
 
 def _connect_socket(machine: BaseMachine, path: str) -> _Connect:
