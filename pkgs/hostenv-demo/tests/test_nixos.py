@@ -114,4 +114,4 @@ nixos_driver.main()
         with terminal(Path(made), command, PYTHONPATH=_PATH) as wizard:
             assert wizard.exit_status() == 1
         assert f"run-demo: 127.0.0.3:{taken}: Address already in use; the machines answer there" in wizard.raw
-        assert list(Path(made).iterdir()) == []
+        assert [path.name for path in Path(made).iterdir()] == ["cleaned-up"]
