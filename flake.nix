@@ -97,7 +97,7 @@
           demo = app (import ./tests/demo.nix {
             inherit pkgs;
             hostenv = self.nixosModules;
-          }) "hostenv-demo-nixos";
+          }) "hostenv-demo";
         in
         {
           inherit demo;

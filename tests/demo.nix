@@ -55,7 +55,7 @@ let
   };
 in
 pkgs.writeShellApplication {
-  name = "hostenv-demo-nixos";
+  name = "hostenv-demo";
   meta.description = pkgs.hostenv-demo.meta.description;
   runtimeInputs = [
     pkgs.git
