@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hostenv_lab.driver import explain
+from hostenv_lab.log import Log
 
 from hostenv_demo.collect import Collector
 from hostenv_demo.console import Console
@@ -72,13 +73,14 @@ class Session:
 
     def _collect(self, error: str | None) -> Evidence:
         machines = {machine.name: machine for machine in self._machines.driver.machines}
-        self._collector.jobs()
-        self._collector.versions(list(machines.values()))
-        self._collector.notes(machines[NODES[1]])
-        self._collector.service_log(
-            machines["provider"], self._machines.workdir / "logs" / "provider-service.log"
-        )
-        return self._collector.finish(error, self._parts)
+        with Log(self._console).nested("gathering what the machines know"):
+            self._collector.jobs()
+            self._collector.versions(list(machines.values()))
+            self._collector.notes(machines[NODES[1]])
+            self._collector.service_log(
+                machines["provider"], self._machines.workdir / "logs" / "provider-service.log"
+            )
+            return self._collector.finish(error, self._parts)
 
 
 def sites(machines: Machines) -> dict[str, str]:

@@ -79,6 +79,7 @@ def test_every_stage_is_explained_and_its_commands_work(tmp_path: Path) -> None:
     assert found.passed
     assert found.reads > found.unread == 0
     assert found.refused
+    assert "preparing the image" in (work / "evidence" / evidence.EVENTS).read_text()
     assert steps_of(work / "evidence") == {name: each.steps for name, each in STAGES.items() if each.steps}
     assert "The site moved" in (work / "evidence" / "report.html").read_text()
     assert (work / "logs" / "provider-service.log").stat().st_size

@@ -102,7 +102,8 @@ class Lab:
         self._stack.callback(self._remove_machines, group)
         tools = group.open("tools")
         try:
-            base = image.ensure(self._description.image, log.info, tools)
+            with log.nested("preparing the image"):
+                base = image.ensure(self._description.image, log.info, tools)
         except image.BuildFailed as error:
             for text in error.output.splitlines():
                 log.emit(Event("output", text))
@@ -112,7 +113,8 @@ class Lab:
         self.kind = _named(kind, kvm)
         log.info(f"machines: {self.kind}")
         if acceleration:
-            image.ensure_disk(base, log.info, tools)
+            with log.nested("preparing the image's disk"):
+                image.ensure_disk(base, log.info, tools)
         require_space(self.workdir, _NEEDED_MIB[kind])
         network = Network.open(group)
         self._stack.callback(network.close)
