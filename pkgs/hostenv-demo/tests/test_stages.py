@@ -2,8 +2,10 @@ import ast
 import string
 
 from hostenv_demo.demo import SCRIPT
+from hostenv_demo.names import ROOT
 from hostenv_demo.stages import END, STAGES, commands
 
+RECORDED = ROOT / "docs" / "wizard-session.txt"
 WORDS = {"enter": "./enter", "a": "http://a", "b": "http://b", "workdir": "./w", "socket": "./s"}
 
 
@@ -35,3 +37,11 @@ def test_visitors_come_from_the_move_until_the_source_has_let_go() -> None:
         "Proof",
         "Source",
     ]
+
+
+def test_the_recorded_session_shows_what_the_wizard_says_now() -> None:
+    # made anew by record_session.py
+    recorded = " ".join(RECORDED.read_text(encoding="utf-8").split())
+    for number, (name, stage) in enumerate(STAGES.items(), 1):
+        said = f"-- {number} of {len(STAGES)}: {name} {' '.join(stage.explanation.split())}"
+        assert said in recorded
