@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from hostenv_node.config import Config
-from node_support import Provider, RecordedOperations
+from hostenv_node.switch import switch
+from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations
 
 
 @pytest.fixture
@@ -99,6 +100,26 @@ def generation(tmp_path: Path) -> Callable[..., Path]:
         return toplevel
 
     return make
+
+
+@pytest.fixture
+def _no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch makes no accounts on the machine that runs the tests."""
+    monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda _config, _wanted: None)
+
+
+@pytest.fixture
+def node(
+    provider: Provider,
+    operations: RecordedOperations,
+    configure: Callable[..., Config],
+    generation: Callable[..., Path],
+    _no_accounts: None,
+) -> Node:
+    """`node-b` after its switch to a generation with one environment."""
+    config = configure("node-b", provider.url)
+    switch(config, generation(C1, environments={USER: ENTRY}))
+    return Node(config, provider, operations)
 
 
 @pytest.fixture

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from hostenv_node.agent import Agent
+from hostenv_node.api import Api
+from hostenv_node.config import Config
 from hostenv_node.intent import Action
+from hostenv_node.journal import JournalStore
 from hostenv_node.operations import Context, Entry, OperationFailed
 
 C1, C2, C3 = "1" * 40, "2" * 40, "3" * 40
@@ -17,6 +21,12 @@ def action(
     op: str, user: str = USER, from_node: str | None = None, to_node: str | None = None
 ) -> dict[str, Any]:
     return {"op": op, "user": user, "fromNode": from_node, "toNode": to_node, "migrations": ["data"]}
+
+
+MOVE_IN = [action("restore", USER, "node-a", "node-b"), action("activate", USER, "node-a", "node-b")]
+MOVE_OUT = [action("backup", USER, "node-a", "node-b"), action("deactivate", USER, "node-a", "node-b")]
+RELOAD = [action("reload", USER, "node-b", "node-b")]
+ENTRY = {"uid": 1002, "marker": "entry"}
 
 
 @dataclass
@@ -199,3 +209,23 @@ class RecordedOperations:
 
     def boot(self) -> None:
         raise OperationFailed("not part of an activation")
+
+
+class Node:
+    """A node whose activations a test starts, and what came of them."""
+
+    def __init__(self, config: Config, provider: Provider, operations: RecordedOperations) -> None:
+        self.config = config
+        self.provider = provider
+        self.operations = operations
+        self.log: list[str] = []
+
+    def activate(self) -> None:
+        api = Api(self.config, sleep=lambda _seconds: None)
+        Agent(self.config, api, self.operations, self.log.append).run()
+
+    def open_jobs(self) -> list[str]:
+        return [journal.job_id for journal in JournalStore(self.config.jobs_dir).load()]
+
+    def told(self) -> list[str]:
+        return [f"{status}/{phase}" for _, status, phase in self.provider.events]

@@ -1,16 +1,24 @@
-"""A plan's entry, and the programs that the runtime's tests really run."""
+"""A plan's entry, the programs that the runtime's tests really run, and the machine that they play."""
 
 import copy
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from hostenv_node.config import Config
+from hostenv_node.intent import Action
+from hostenv_node.operations import Context, Deadline
+from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.record import Phase
+from hostenv_node.runtime.runtime import Runtime
 
 USER = "drupal-main-2855093"
 HOST = f"{USER}.demo.hostenv.test"
 REV = "a" * 40
 NAR_HASH = "sha256-" + "A" * 43 + "="
+SNAPSHOT = "ab" * 32
 
 TOOLS = {
     "git": ("git",),
@@ -53,3 +61,46 @@ def program(name: str, *candidates: str) -> str:
 def needs(*candidates: str) -> pytest.MarkDecorator:
     missing = program("", *candidates).startswith("/missing")
     return pytest.mark.skipif(missing, reason=f"{candidates[0]} is not installed")
+
+
+class Machine:
+    """What would happen on a node, in order; `fails` names what goes wrong."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.fails: Mapping[str, Exception] = {}
+        self.manager_runs = True
+        self.arguments: dict[str, list[Mapping[str, object]]] = {}
+        """What the user's side was given, by step."""
+
+    def note(self, event: str) -> None:
+        self.events.append(event)
+        if event in self.fails:
+            raise self.fails[event]
+
+    def user_apply(
+        self, _config: Config, _layout: Layout, _deadline: Deadline, steps: Sequence[tuple[str, Any]]
+    ) -> Mapping[str, object]:
+        for name, arguments in steps:
+            self.note(name)
+            self.arguments.setdefault(name, []).append(arguments)
+        return {"backup": {"drupal-migrate": SNAPSHOT}}
+
+
+def context(job: str = "job-1") -> Context:
+    return Context(job, Deadline.after(600))
+
+
+def action(op: str) -> Action:
+    return Action(op, USER, "node-a", "node-b", ("drupal-migrate",))
+
+
+def phase(runtime: Runtime) -> Phase | None:
+    record = runtime.records.get(USER)
+    return None if record is None else record.phase
+
+
+def active(runtime: Runtime, machine: Machine, job: str = "job-0") -> None:
+    runtime.activate(context(job), action("activate"), entry())
+    runtime.thaw(context(job), USER)
+    machine.events.clear()

@@ -1,68 +1,34 @@
 """The activation against a provider on a real connection; the runtime's operations only note their calls."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hostenv_node import spool
-from hostenv_node.agent import Agent
-from hostenv_node.api import Api, Conflict, Unreachable
+from hostenv_node.api import Conflict
 from hostenv_node.cli import main
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
-from hostenv_node.journal import JournalStore
 from hostenv_node.lock import locked
 from hostenv_node.operations import OperationFailed, OperationTimedOut
-from hostenv_node.spool import Deployment
 from hostenv_node.switch import switch
-from node_support import C1, C2, C3, USER, Provider, RecordedOperations, action
+from node_support import (
+    C1,
+    C2,
+    C3,
+    ENTRY,
+    MOVE_IN,
+    MOVE_OUT,
+    RELOAD,
+    USER,
+    Node,
+    Provider,
+    RecordedOperations,
+    action,
+)
 
-MOVE_IN = [action("restore", USER, "node-a", "node-b"), action("activate", USER, "node-a", "node-b")]
-MOVE_OUT = [action("backup", USER, "node-a", "node-b"), action("deactivate", USER, "node-a", "node-b")]
-RELOAD = [action("reload", USER, "node-b", "node-b")]
-ENTRY = {"uid": 1002, "marker": "entry"}
-
-
-class Power(BaseException):
-    """The machine loses its power."""
-
-
-@pytest.fixture(autouse=True)
-def _no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda _config, _wanted: None)
-
-
-class Node:
-    def __init__(self, config: Config, provider: Provider, operations: RecordedOperations) -> None:
-        self.config = config
-        self.provider = provider
-        self.operations = operations
-        self.log: list[str] = []
-
-    def activate(self) -> None:
-        api = Api(self.config, sleep=lambda _seconds: None)
-        Agent(self.config, api, self.operations, self.log.append).run()
-
-    def open_jobs(self) -> list[str]:
-        return [journal.job_id for journal in JournalStore(self.config.jobs_dir).load()]
-
-    def told(self) -> list[str]:
-        return [f"{status}/{phase}" for _, status, phase in self.provider.events]
-
-
-@pytest.fixture
-def node(
-    provider: Provider,
-    operations: RecordedOperations,
-    configure: Callable[..., Config],
-    generation: Callable[..., Path],
-) -> Node:
-    config = configure("node-b", provider.url)
-    switch(config, generation(C1, environments={USER: ENTRY}))
-    return Node(config, provider, operations)
+pytestmark = pytest.mark.usefixtures("_no_accounts")
 
 
 def test_first_deployment(node: Node, provider: Provider, operations: RecordedOperations) -> None:
@@ -233,37 +199,6 @@ def test_verified_reload_stays(node: Node, provider: Provider, operations: Recor
     assert node.told()[-1] == "success/intent"
 
 
-@pytest.mark.parametrize("where", ["restore", "activate", "thaw"])
-def test_power_loss_in_the_middle_resumes_at_the_first_unfinished_action(
-    node: Node, provider: Provider, operations: RecordedOperations, where: str
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
-    job.row("node-a", "backup")["status"] = "success"
-    job.snapshots = {"data": "0123abcd"}
-    provider.verify_when_activated(job)
-    operations.failures[where] = Power()
-    with pytest.raises(Power):
-        node.activate()
-    before = ["restore", "activate", "thaw"][: ["restore", "activate", "thaw"].index(where) + 1]
-    assert operations.names() == before
-    node.activate()
-    assert operations.names() == [*before, *["restore", "activate", "thaw"][len(before) - 1 :]]
-    assert node.told()[-1] == "success/intent"
-
-
-def test_what_a_power_loss_left_half_done_is_undone_when_the_job_failed_meanwhile(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    operations.failures["activate"] = Power()
-    with pytest.raises(Power):
-        node.activate()
-    job.state = "failed"
-    node.activate()
-    assert operations.names() == ["activate", "withdraw"]
-    assert node.open_jobs() == []
-
-
 def test_each_action_has_the_configured_time_whatever_it_waited_for(
     node: Node, provider: Provider, operations: RecordedOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,72 +223,6 @@ def test_each_action_has_the_configured_time_whatever_it_waited_for(
     node.activate()
     assert operations.names() == ["restore", "activate", "thaw"]
     assert operations.limits == [40, 40, 40]
-
-
-def test_link_that_fails_after_the_work_only_delays_the_report(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    operations.during["activate"] = lambda: provider.failures.extend([503] * 7)
-    with pytest.raises(HostenvError, match="no usable answer"):
-        node.activate()
-    provider.verify_when_activated(job)
-    node.activate()
-    assert operations.names() == ["activate", "thaw"]
-    assert node.told() == ["running/activate", "success/activate", "success/intent"]
-
-
-@pytest.mark.parametrize(
-    "event", [("waiting", "restore"), ("running", "restore"), ("success", "restore"), ("success", "intent")]
-)
-def test_event_that_did_not_arrive_is_sent_by_the_next_run(
-    node: Node, provider: Provider, operations: RecordedOperations, event: tuple[str, str]
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
-    job.snapshots = {"data": "0123abcd"}
-    provider.on_wait = [lambda: job.row("node-a", "backup").update(status="success")]
-    provider.verify_when_activated(job)
-    provider.refusals = {event: [503] * 7}
-    with pytest.raises(HostenvError, match="no usable answer"):
-        node.activate()
-    node.activate()
-    assert node.told() == [
-        "waiting/restore",
-        "running/restore",
-        "success/restore",
-        "running/activate",
-        "success/activate",
-        "success/intent",
-    ]
-    assert operations.names() == ["restore", "activate", "thaw"]
-
-
-def test_provider_that_is_away_during_an_action_is_no_fault_of_it(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
-    job.row("node-a", "backup")["status"] = "success"
-    job.snapshots = {"data": "0123abcd"}
-    provider.on_event[("running", "restore")] = lambda: provider.failures.extend([503] * 7)
-    with pytest.raises(HostenvError, match="no usable answer"):
-        node.activate()
-    provider.verify_when_activated(job)
-    node.activate()
-    assert "failed/restore" not in node.told()
-    assert operations.names() == ["restore", "activate", "thaw"]
-
-
-def test_operation_that_the_providers_absence_interrupts_is_done_again(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    operations.failures["activate"] = Unreachable("no secrets")
-    with pytest.raises(Unreachable):
-        node.activate()
-    provider.verify_when_activated(job)
-    node.activate()
-    assert operations.names() == ["activate", "activate", "thaw"]
-    assert node.told()[-1] == "success/intent"
 
 
 def test_two_jobs_that_one_generation_brings_run_in_commit_order(
@@ -405,174 +274,6 @@ def test_intent_of_another_schema_fails_without_a_journal(node: Node, provider: 
     node.activate()
     assert node.told() == ["failed/intent"]
     assert node.open_jobs() == []
-
-
-@pytest.mark.parametrize(
-    ("status", "error"), [("failed", "exit status 1"), ("done", "exit status 1"), ("failed", ""), ("", "")]
-)
-def test_deployment_that_failed_is_reported_and_nothing_is_touched(
-    node: Node, provider: Provider, operations: RecordedOperations, status: str, error: str
-) -> None:
-    provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    spool.add(node.config, Deployment(C1, status, error))
-    node.activate()
-    assert node.told() == ["failed/intent"]
-    assert (error or C1) in provider.bodies[-1]["message"]
-    assert operations.calls == []
-    assert spool.entries(node.config) == []
-
-
-def test_failed_deployment_of_a_job_that_has_its_verdict_is_done_with(node: Node, provider: Provider) -> None:
-    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    provider.on_event[("failed", "intent")] = lambda: setattr(job, "state", "superseded")
-    spool.add(node.config, Deployment(C1, "failed", "exit status 1"))
-    node.activate()
-    assert node.told() == []
-    assert spool.entries(node.config) == []
-
-
-def test_deployment_that_failed_leaves_older_jobs_alone(node: Node, provider: Provider) -> None:
-    older = provider.add_job("older", C1, {"node-b": [action("activate", to_node="node-b")]})
-    provider.verify_when_activated(older)
-    provider.add_job("newer", C2, {"node-b": RELOAD})
-    spool.add(node.config, Deployment(C2, "failed", "exit status 1"))
-    node.activate()
-    assert ("newer", "failed", "intent") in provider.events
-    assert ("older", "success", "intent") in provider.events
-
-
-def test_failed_deployment_stays_in_the_spool_until_the_provider_knows(
-    node: Node, provider: Provider
-) -> None:
-    provider.add_job("job", C1, {"node-b": RELOAD})
-    spool.add(node.config, Deployment(C1, "failed", "exit status 1"))
-    provider.failures = [503] * 7
-    with pytest.raises(HostenvError, match="no usable answer"):
-        node.activate()
-    assert len(spool.entries(node.config)) == 1
-    node.activate()
-    assert node.told() == ["failed/intent"]
-
-
-def test_spool_is_looked_at_once_more_before_the_end(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    job = provider.add_job("job", C1, {"node-b": [action("activate", to_node="node-b")]})
-    provider.verify_when_activated(job)
-
-    def hook_runs() -> None:
-        provider.add_job("late", C2, {"node-b": RELOAD})
-        spool.add(node.config, Deployment(C2, "failed", "exit status 1"))
-
-    operations.during["prune"] = hook_runs
-    node.activate()
-    assert ("late", "failed", "intent") in provider.events
-
-
-def test_switch_that_was_cut_short_is_completed(
-    node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
-) -> None:
-    job = provider.add_job("job", C2, {"node-b": [action("activate", to_node="node-b")]})
-    provider.verify_when_activated(job)
-    generation(C2, environments={USER: ENTRY})
-    node.activate()
-    assert json.loads(node.config.generation_file.read_text())["commit"] == C2
-    assert operations.names() == ["activate", "thaw"]
-
-
-def test_switch_that_cannot_be_completed_fails_its_jobs_only(
-    node: Node, provider: Provider, generation: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    older = provider.add_job("older", C1, {"node-b": [action("activate", to_node="node-b")]})
-    provider.verify_when_activated(older)
-    provider.add_job("newer", C2, {"node-b": RELOAD})
-    generation(C2, environments={USER: ENTRY})
-
-    def refuse(_config: Config, _wanted: object) -> None:
-        raise HostenvError("uid 1002 belongs to user alice")
-
-    monkeypatch.setattr("hostenv_node.switch.ensure_users", refuse)
-    with pytest.raises(HostenvError, match="alice"):
-        node.activate()
-    assert [event for event in provider.events if event[0] == "newer"] == [("newer", "failed", "intent")]
-    assert ("older", "success", "intent") in provider.events
-    assert json.loads(node.config.generation_file.read_text())["commit"] == C1
-
-
-def comin_that_failed(folder: Path, stage: str, commit: str) -> str:
-    """A comin whose selected commit it could not evaluate or build."""
-    status = {"builder": {"generation": {"selected_commit_id": commit, "eval_err": "", "build_err": ""}}}
-    status["builder"]["generation"][f"{stage}_err"] = "attribute missing"
-    comin = folder / "comin"
-    comin.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(status)}\nEND\n")
-    comin.chmod(0o755)
-    return str(comin)
-
-
-@pytest.mark.parametrize("stage", ["eval", "build"])
-def test_commit_that_comin_cannot_evaluate_or_build_is_reported(
-    provider: Provider,
-    operations: RecordedOperations,
-    configure: Callable[..., Config],
-    generation: Callable[..., Path],
-    tmp_path: Path,
-    stage: str,
-) -> None:
-    comin = comin_that_failed(tmp_path, stage, C2)
-    node = Node(configure("node-b", provider.url, {"comin": comin}), provider, operations)
-    switch(node.config, generation(C1))
-    provider.add_job("job", C2, {"node-b": RELOAD})
-    node.activate()
-    assert provider.events == [("job", "failed", "intent")]
-    assert "attribute missing" in provider.bodies[0]["message"]
-
-
-def test_what_comin_says_of_a_commit_that_is_deployed_fails_no_job(
-    provider: Provider,
-    operations: RecordedOperations,
-    configure: Callable[..., Config],
-    generation: Callable[..., Path],
-    tmp_path: Path,
-) -> None:
-    comin = comin_that_failed(tmp_path, "eval", C1)
-    node = Node(configure("node-b", provider.url, {"comin": comin}), provider, operations)
-    switch(node.config, generation(C1))
-    provider.add_job("job", C1, {"node-b": [action("deactivate", from_node="node-b")]}, verify=False)
-    node.activate()
-    assert node.told() == ["running/deactivate", "success/deactivate", "success/intent"]
-    assert provider.jobs["job"].state == "waiting"
-
-
-def test_job_that_the_provider_does_not_know_gets_no_verdict(
-    node: Node, provider: Provider, operations: RecordedOperations
-) -> None:
-    provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT}).row("node-a", "backup")["status"] = (
-        "success"
-    )
-    provider.jobs["job"].snapshots = {"data": "0123abcd"}
-    operations.during["restore"] = lambda: provider.failures.extend([503] * 7)
-    with pytest.raises(HostenvError, match="no usable answer"):
-        node.activate()
-    provider.jobs.clear()
-    node.activate()
-    assert operations.names() == ["restore"]
-    assert node.open_jobs() == ["job"]
-    assert "does not know it" in node.log[-1]
-
-
-def test_job_that_the_provider_does_not_know_is_named_once_in_a_run(
-    node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
-) -> None:
-    provider.add_job("lost", C1, {"node-b": [action("activate", to_node="node-b")]})
-    operations.failures["activate"] = Power()
-    with pytest.raises(Power):
-        node.activate()
-    del provider.jobs["lost"]
-    provider.add_job("other", C2, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
-    switch(node.config, generation(C2, environments={USER: ENTRY}))
-    provider.on_wait = [lambda: None, lambda: setattr(provider.jobs["other"], "state", "failed")]
-    node.activate()
-    assert len([line for line in node.log if "does not know it" in line]) == 1
 
 
 def test_wrong_token_ends_the_run_with_one_line(node: Node, provider: Provider) -> None:

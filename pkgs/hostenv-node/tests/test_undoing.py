@@ -6,29 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_node.agent import Agent
-from hostenv_node.api import Api
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.operations import OperationFailed
 from hostenv_node.switch import switch
-from node_support import C1, C2, C3, USER, Provider, RecordedOperations, action
+from node_support import C1, C2, C3, USER, Node, Provider, RecordedOperations, action
 
 OTHER, SHOP = "shop-main-1234567", "shop-main-7654321"
 ENVIRONMENTS = {USER: {"uid": 1002}, OTHER: {"uid": 1003}, SHOP: {"uid": 1004}}
-
-
-class Node:
-    """`node-b` with three environments, and what it logs."""
-
-    def __init__(self, config: Config, operations: RecordedOperations) -> None:
-        self.config = config
-        self.operations = operations
-        self.log: list[str] = []
-
-    def activate(self) -> None:
-        api = Api(self.config, sleep=lambda _seconds: None)
-        Agent(self.config, api, self.operations, self.log.append).run()
 
 
 @pytest.fixture
@@ -37,12 +22,12 @@ def node(
     operations: RecordedOperations,
     configure: Callable[..., Config],
     generation: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
+    _no_accounts: None,
 ) -> Node:
-    monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda _config, _wanted: None)
+    """`node-b` with three environments."""
     config = configure("node-b", provider.url)
     switch(config, generation(C3, environments=ENVIRONMENTS))
-    return Node(config, operations)
+    return Node(config, provider, operations)
 
 
 def test_undoing_that_fails_is_tried_again_and_holds_up_its_own_environment_alone(

@@ -1,4 +1,4 @@
-"""An environment whose files are rendered into a temporary folder."""
+"""An environment whose files are rendered into a temporary folder, and a runtime whose machine is played."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 from hostenv_node.config import Application, Config
+from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.runtime import runtime as module
 from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.layout import Layout
-from runtime_support import TOOLS, entry, program
+from hostenv_node.runtime.runtime import Runtime
+from runtime_support import TOOLS, USER, Machine, entry, program
+
+SECRETS = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt"), "x")
 
 
 @pytest.fixture
@@ -58,3 +63,57 @@ def changed() -> Callable[..., Any]:
         return made
 
     return change
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    class Manager:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def start(self, _deadline: Deadline) -> None:
+            machine.note("manager")
+
+        def runs(self, _deadline: Deadline) -> bool:
+            return machine.manager_runs
+
+        def stop(self, _deadline: Deadline) -> None:
+            machine.note("no manager")
+
+    class Door:
+        def serve(self, environment: Any, _layout: Layout, _deadline: Deadline) -> None:
+            machine.note(f"serve {','.join(environment.virtual_hosts)}")
+
+        def withdraw(self, _user: str, hostname: str, _deadline: Deadline) -> None:
+            machine.note(f"withdraw {hostname}")
+
+        def write(self, wanted: dict[str, str]) -> None:
+            machine.note(f"write {','.join(wanted)}")
+
+        def reload_if_running(self) -> None:
+            machine.note("nginx")
+
+    def layout_of(_config: Config, user: str, _uid: int, _codebase: str) -> Layout:
+        if user != USER:
+            raise OperationFailed(f"there is no account {user}")
+        return layout
+
+    monkeypatch.setattr(module, "UserManager", Manager)
+    monkeypatch.setattr(module, "user_apply", machine.user_apply)
+    monkeypatch.setattr(module, "layout_of", layout_of)
+    monkeypatch.setattr(module, "make_run_dirs", lambda *_: machine.note("run dirs"))
+    monkeypatch.setattr(module.code, "unpack_source", lambda *_: machine.note("fetch"))
+    monkeypatch.setattr(module, "run", lambda argv, **_: machine.note(" ".join(argv[-3:])))
+    made = Runtime(
+        config,
+        lambda _user: SECRETS,
+        lambda: machine.note("provider"),
+        lambda _secrets: machine.note("backup server"),
+    )
+    monkeypatch.setattr(made, "front_door", Door())
+    return made
