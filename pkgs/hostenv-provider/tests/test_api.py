@@ -1,122 +1,18 @@
-"""Every row of contract 4's table, over a real AF_UNIX socket."""
+"""The nodes' rows of contract 4's table, over a real AF_UNIX socket."""
 
-import json
 import threading
-from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hostenv_provider import webhook_secrets
-from hostenv_provider.api import MAX_MESSAGE
-from hostenv_provider.cli import jobs
-from hostenv_provider.errors import InvalidData
-from hostenv_provider.jobs import JobState, Request, Status
+from hostenv_provider.jobs import JobState, Status
 from hostenv_provider.plan import Environment
-from hostenv_provider.repository import NotBootstrapped
 
 MakeEnvironment = Callable[..., Environment]
-PUBLIC = {"X-Hostenv-Public": "1"}
-
-
-@pytest.fixture
-def main_hash(environment: MakeEnvironment) -> str:
-    return environment("main").project_name_hash
 
 
 def sha(number: int) -> str:
     return f"{number:040x}"
-
-
-# POST /webhook/{hash}
-
-
-def test_a_push_starts_a_job(api: Any, main_hash: str) -> None:
-    answer = api.request("POST", f"/webhook/{main_hash}", b'{"ref": "refs/heads/main"}', PUBLIC)
-    assert answer.status == 202
-    assert answer.json["accepted"] is True
-    job = api.store.job(answer.json["jobId"])
-    assert job.request == Request("demo__drupal", frozenset({"main"}))
-
-
-def test_a_push_of_an_unnamed_branch_moves_all(api: Any, main_hash: str) -> None:
-    answer = api.request("POST", f"/webhook/{main_hash}")
-    assert api.store.job(answer.json["jobId"]).request.refs is None
-
-
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        ({}, b'{"ref": "refs/heads/other"}'),
-        ({}, b'{"ref": "refs/tags/v1"}'),
-        ({}, b'{"ref": "refs/heads/main", "deleted": true}'),
-        ({"X-GitHub-Event": "ping"}, b'{"zen": "Keep it logically awesome."}'),
-        ({}, b"garbage"),
-    ],
-)
-def test_any_other_delivery_is_answered_and_starts_nothing(
-    api: Any, main_hash: str, headers: dict[str, str], body: bytes
-) -> None:
-    answer = api.request("POST", f"/webhook/{main_hash}", body, headers)
-    assert answer.status == 202
-    assert answer.json["accepted"] is False
-    assert answer.json["reason"]
-    assert api.store.recent_jobs(10) == []
-
-
-def test_a_repeated_delivery_starts_one_job(api: Any, main_hash: str) -> None:
-    def deliver(delivery: str) -> str:
-        headers = {"X-GitHub-Event": "push", "X-GitHub-Delivery": delivery}
-        answer = api.request("POST", f"/webhook/{main_hash}", b'{"ref": "refs/heads/main"}', headers)
-        assert answer.status == 202
-        return str(answer.json["jobId"])
-
-    first = deliver("1")
-    assert deliver("1") == first
-    api.store.fail(first, "its flake does not evaluate")
-    assert deliver("1") != first
-
-
-def test_the_webhooks_secret_is_checked_before_all_else(api: Any, main_hash: str) -> None:
-    secret = webhook_secrets.create(api.config, "demo__drupal")
-    path, body = f"/webhook/{main_hash}", b'{"ref": "refs/heads/main"}'
-    assert api.request("POST", path, body).status == 401
-    wrong = api.request("POST", path, body, {"X-Gitlab-Token": "wrong"})
-    assert (wrong.status, wrong.json) == (401, {"error": "invalid webhook signature"})
-    assert api.store.recent_jobs(10) == []
-    assert api.request("POST", path, body, {"X-Gitlab-Token": secret}).status == 202
-
-
-def test_a_project_without_a_decision_on_its_secret_lets_nobody_in(api: Any, main_hash: str) -> None:
-    (api.config.webhook_secrets_dir / "demo__drupal.json").unlink()
-    assert api.request("POST", f"/webhook/{main_hash}", b"{}").status == 401
-
-
-def test_webhooks_without_a_plan_or_project(api: Any, main_hash: str) -> None:
-    assert api.request("POST", f"/webhook/{'0' * 64}", b"{}").status == 404
-    api.published.plan = NotBootstrapped("run hostenv-provider init")
-    assert api.request("POST", f"/webhook/{main_hash}", b"{}").status == 503
-    api.published.plan = InvalidData("plan.json: not JSON")
-    answer = api.request("POST", f"/webhook/{main_hash}", b"{}")
-    assert answer.status == 500
-    assert "not JSON" in answer.json["error"]
-
-
-def test_a_hash_of_several_projects_is_an_error(
-    api: Any, main_hash: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hostenv_provider.webhook.projects_of_hash", lambda *_: ["a__b", "c__d"])
-    answer = api.request("POST", f"/webhook/{main_hash}", b"{}")
-    assert answer.status == 500
-    assert "a__b, c__d" in answer.json["error"]
-
-
-@pytest.mark.parametrize("path", ["/webhook/hash", "/api/deploy-jobs/x/events"])
-def test_a_body_over_one_mebibyte_is_refused(api: Any, path: str) -> None:
-    answer = api.request("POST", path, b"x" * (1024 * 1024 + 1))
-    assert answer.status == 413
-    assert answer.json["error"]
-    assert api.request("POST", path, b"x" * 1024 * 1024).status in (400, 404)
 
 
 # GET /api/deploy-intents/…
@@ -291,6 +187,12 @@ def test_the_snapshots_parameters_are_needed(api: Any, job: str) -> None:
         assert api.get(f"/api/deploy-jobs/{job}/backup-snapshot{query}").status == 400
 
 
+def test_a_node_sees_its_job_end(api: Any, job: str) -> None:
+    api.store.fail(job, "end")
+    assert api.provider.state(job) is JobState.FAILED
+    assert api.get(f"/api/deploy-jobs/{job}/actions?node=node-b&all=1", "node-b").json["state"] == "failed"
+
+
 # POST /api/deploy-jobs/{jobId}/events
 
 
@@ -391,111 +293,3 @@ def test_secrets_go_to_the_host_and_during_a_move_to_the_target(
     assert api.get(path).status == 400
     assert api.get("/api/environments/drupal-none-1234567/secrets?node=node-a").status == 404
     assert api.get("/api/environments/..%2Ftokens/secrets?node=node-a").status == 404
-
-
-# GET /health, /api/jobs
-
-
-def test_health(api: Any) -> None:
-    answer = api.request("GET", "/health")
-    assert (answer.status, answer.json["status"]) == (200, "ok")
-    api.problem = "the worker has stopped"
-    assert api.request("GET", "/health").status == 503
-
-
-def test_jobs_are_shown_on_the_socket_only(api: Any, job: str) -> None:
-    listed = api.request("GET", "/api/jobs").json["jobs"]
-    assert [each["state"] for each in listed] == ["waiting", "succeeded"]
-    shown = api.request("GET", f"/api/jobs/{job}")
-    assert shown.json == listed[0]
-    assert shown.json["commitSha"] == api.store.job(job).commit_sha
-    assert len(shown.json["actions"]) == 5
-    assert api.request("GET", "/api/jobs/none").status == 404
-    for method, path in (("GET", "/api/jobs"), ("GET", f"/api/jobs/{job}"), ("POST", "/api/jobs")):
-        assert api.request(method, path, b"{}", PUBLIC).status == 404
-    assert api.request("GET", "/api/git-access", headers=PUBLIC).status == 404
-
-
-def test_commands_start_jobs(api: Any, environment: MakeEnvironment) -> None:
-    user = environment().user_name
-
-    def start(**document: object) -> Request:
-        answer = api.post("/api/jobs", document, None)
-        assert answer.status == 202, answer.body
-        assert answer.json["accepted"] is True
-        job_id = answer.json["jobId"]
-        request: Request = api.store.job(job_id).request
-        api.store.fail(job_id, "seen")
-        return request
-
-    assert start(environment="demo__drupal/main") == Request("demo__drupal", frozenset({"main"}))
-    assert start(environment=user, node="node-b", skipMigrations=True) == Request(
-        "demo__drupal", placements={user: "node-b"}, skip_migrations=frozenset({user})
-    )
-    assert start(environment=user, node="node-b", migrationSource="node-a").migration_sources == {
-        user: "node-a"
-    }
-    for rev in ("1" * 40, "2" * 40):
-        each = environment(rev=rev)
-        api.provider.finish(api.provider.deploy(each), [each], "node-a")
-    assert start(environment=user, rollback=True) == Request("demo__drupal", rollbacks={user: "main"})
-
-
-@pytest.mark.parametrize(
-    ("document", "status"),
-    [
-        ({}, 400),
-        ({"environment": 7}, 400),
-        ({"environment": "demo__drupal/none"}, 404),
-        ({"environment": "demo__drupal/main", "node": "node-z"}, 400),
-        ({"environment": "demo__drupal/main", "node": 7}, 400),
-        ({"environment": "demo__drupal/main", "migrationSource": "node-z"}, 400),
-        ({"environment": "demo__drupal/main", "skipMigrations": "yes"}, 400),
-        ({"environment": "demo__drupal/main", "rollback": True}, 400),
-        ({"environment": "demo__drupal/main", "rollback": True, "node": "node-b"}, 400),
-        ([], 400),
-    ],
-)
-def test_a_command_that_makes_no_sense_starts_nothing(api: Any, document: object, status: int) -> None:
-    answer = api.post("/api/jobs", document, None)
-    assert answer.status == status
-    assert answer.json["error"]
-    assert api.store.recent_jobs(10) == []
-
-
-def test_a_node_sees_its_job_end(api: Any, job: str) -> None:
-    api.store.fail(job, "end")
-    assert api.provider.state(job) is JobState.FAILED
-    assert api.get(f"/api/deploy-jobs/{job}/actions?node=node-b&all=1", "node-b").json["state"] == "failed"
-
-
-HOSTILE = "first\x1b[2J\x1b]0;owned\x07\nsecond\r\u202e" + "x" * 100_000
-
-
-def test_a_message_is_one_printable_line_of_readable_length(api: Any, job: str) -> None:
-    document = {"node": "node-a", "status": "failed", "phase": "backup", "message": HOSTILE}
-    assert api.post(f"/api/deploy-jobs/{job}/events", document).status == 200
-
-    shown = api.get(f"/api/deploy-jobs/{job}/status?node=node-a").json["status"]["message"]
-
-    assert shown.startswith("first?[2J?]0;owned? second ?xxx")
-    assert len(shown) == MAX_MESSAGE
-    assert shown.isprintable()
-
-
-@pytest.mark.parametrize("follow", [False, True])
-@pytest.mark.parametrize("named", [False, True])
-def test_what_others_wrote_does_nothing_to_the_operators_terminal(
-    api: Any, job: str, capsys: pytest.CaptureFixture[str], follow: bool, named: bool
-) -> None:
-    api.store.fail(job, HOSTILE)
-    arguments = {"job": job if named or follow else None, "follow": follow}
-
-    jobs.run(Namespace(json=False, **arguments), api.config)
-    for line in capsys.readouterr().out.splitlines():
-        assert line.isprintable()
-        assert not line.startswith("second")
-
-    jobs.run(Namespace(json=True, **arguments), api.config)
-    document = json.loads(capsys.readouterr().out)
-    assert (document if arguments["job"] else document[0])["reason"] == HOSTILE
