@@ -159,12 +159,16 @@ class Provider:
         """The end of the service's own check."""
         self.store.record_verification(job_id, user, status, message)
 
-    def finish(self, job_id: str, environments: Sequence[Environment], *nodes: str) -> None:
-        """Everything that a job's nodes and the service do when all goes well."""
+    def until_check(self, job_id: str) -> None:
+        """Everything that a job's nodes do before the service's own check, when all goes well."""
         for op in ("backup", "restore", "activate", "reload"):
             for record in self.store.actions(job_id):
                 if record.row.action.op == op:
                     self.post(job_id, record.row.node, op, user=record.row.action.user)
+
+    def finish(self, job_id: str, environments: Sequence[Environment], *nodes: str) -> None:
+        """Everything that a job's nodes and the service do when all goes well."""
+        self.until_check(job_id)
         for environment in environments:
             self.verify(job_id, environment.user_name)
         for record in self.store.actions(job_id):

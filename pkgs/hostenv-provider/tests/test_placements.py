@@ -26,8 +26,7 @@ def test_a_move_commits_at_the_check_and_retires_the_source(
     provider.finish(provider.deploy(here), [here], "node-a")
     assert placements(provider) == ({user: "node-a"}, {})
     job = provider.deploy(there)
-    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
-        provider.post(job, node, op)
+    provider.until_check(job)
     assert placements(provider) == ({user: "node-a"}, {})
     provider.verify(job, user)
     assert placements(provider) == ({user: "node-b"}, {user: frozenset({"node-a"})})
@@ -43,8 +42,7 @@ def test_the_commit_point_is_all_or_nothing(provider: Any, environment: MakeEnvi
     user = here.user_name
     provider.finish(provider.deploy(here), [here], "node-a")
     job = provider.deploy(there)
-    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
-        provider.post(job, node, op)
+    provider.until_check(job)
     refuse = "BEFORE INSERT ON stale BEGIN SELECT RAISE(ABORT, 'no more'); END"
     with closing(sqlite3.connect(provider.path)) as other:
         other.execute(f"CREATE TRIGGER refuse {refuse}")
@@ -87,8 +85,7 @@ def test_a_failed_deactivation_fails_the_job_but_every_later_one_repeats_it(
     user = here.user_name
     provider.finish(provider.deploy(here), [here], "node-a")
     job = provider.deploy(there)
-    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
-        provider.post(job, node, op)
+    provider.until_check(job)
     provider.verify(job, user)
     provider.post(job, "node-a", "deactivate", Status.FAILED, message="unit does not stop")
     assert provider.state(job) is JobState.FAILED
@@ -106,8 +103,7 @@ def test_moving_back_makes_the_old_source_the_target_again(
     user = here.user_name
     provider.finish(provider.deploy(here), [here], "node-a")
     job = provider.deploy(there)
-    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
-        provider.post(job, node, op)
+    provider.until_check(job)
     provider.verify(job, user)
     provider.post(job, "node-a", "deactivate", Status.FAILED)
     back = provider.deploy(here)

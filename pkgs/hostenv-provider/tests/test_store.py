@@ -271,8 +271,7 @@ def test_access_ends_with_a_failure(provider: Any, environment: MakeEnvironment)
     here, there = environment(node="node-a"), environment(node="node-b")
     provider.finish(provider.deploy(here), [here], "node-a")
     move = provider.deploy(there)
-    for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
-        provider.post(move, node, op)
+    provider.until_check(move)
     provider.verify(move, here.user_name, Status.FAILED, "404")
 
     assert not provider.store.may_read_secrets("node-b", here.user_name)
