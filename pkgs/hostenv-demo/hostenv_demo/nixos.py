@@ -58,7 +58,6 @@ def guide(names: Mapping[str, Any], endpoints: Mapping[str, str]) -> NoReturn:
     try:
         status = cli.answer(work)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # What the driver says at its end is no news, and must not fail for a terminal that is gone.
         with open(os.devnull, "ab") as nowhere:
             for stream in (_STDOUT, _STDERR):

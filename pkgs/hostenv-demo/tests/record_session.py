@@ -12,7 +12,7 @@ from pathlib import Path
 from hostenv_demo.stages import STAGES
 from pty_session import PROMPT, REPOSITORY, Terminal, terminal
 
-_COMMAND = [str(REPOSITORY / "run-demo.sh"), "--machines", "container", "--cleanup"]
+_FLAGS = ["--machines", "container", "--cleanup"]
 _PAUSE, _STAGE = 3, 5
 
 
@@ -22,12 +22,12 @@ def session(title: str) -> Iterator[Terminal]:
     with (
         tempfile.TemporaryDirectory(prefix="hostenv-") as folder,
         # a dumb terminal gets no lines that are drawn over
-        terminal(Path(folder), _COMMAND, TERM="dumb") as wizard,
+        terminal(Path(folder), [str(REPOSITORY / "run-demo.sh"), *_FLAGS], TERM="dumb") as wizard,
     ):
         yield wizard
         status = wizard.exit_status()
         lines = wizard.raw.replace("\r\n", "\n").replace(folder, "/srv/hostenv").rstrip()
-        command = "./run-demo.sh --machines container --cleanup"
+        command = " ".join(["./run-demo.sh", *_FLAGS])
         print(f"# {title}\n\n$ {command}\n{lines}\n\n# exit status {status}\n")
 
 
