@@ -50,10 +50,7 @@ in
     { pkgs, ... }:
     {
       # a machine of this network finds nothing on any other
-      nix.settings = {
-        substituters = lib.mkForce [ ];
-        flake-registry = "";
-      };
+      nix.settings.substituters = lib.mkForce [ ];
       virtualisation.writableStore = true;
       # a generation is small, but a store in memory would take it from MariaDB
       virtualisation.writableStoreUseTmpfs = false;

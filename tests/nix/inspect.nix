@@ -50,6 +50,7 @@ let
     systemPackages = map (package: package.pname or package.name) config.environment.systemPackages;
     nixSettings = builtins.intersectAttrs {
       substituters = null;
+      experimental-features = null;
       flake-registry = null;
     } config.nix.settings;
     virtualisation = {
