@@ -265,7 +265,11 @@ in
     # [Install] of a package's units is ignored
     systemd.services.hostenv-runtime.wantedBy = [ "multi-user.target" ];
     systemd.timers.hostenv-activate.wantedBy = [ "timers.target" ];
-    systemd.paths.hostenv-token.wantedBy = [ "multi-user.target" ];
+    systemd.paths.hostenv-token = {
+      wantedBy = [ "multi-user.target" ];
+      # the package's path is then a link, and what it leads to is what appears
+      pathConfig.PathChanged = lib.mkIf (cfg.tokenFile != tokenFile) cfg.tokenFile;
+    };
     # a new system waits for no migration and stops none
     systemd.services.hostenv-activate.restartIfChanged = false;
     # what a boot recreates is there, and belongs to a migration under way
