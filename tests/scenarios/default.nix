@@ -30,8 +30,17 @@ let
         imports = [ ../local-provider-migration.nix ];
         _module.args.hostenv = hostenv;
         name = lib.mkForce "hostenv-${script}";
-        # visitors and traps are programs of their own on the machines
-        defaults = { pkgs, ... }: { environment.systemPackages = [ pkgs.python3 ]; };
+        defaults =
+          { pkgs, ... }:
+          {
+            environment.systemPackages = [
+              # visitors and traps are programs of their own on the machines
+              pkgs.python3
+              # with which a node tries what it may do
+              pkgs.git
+              pkgs.mariadb
+            ];
+          };
         testScript = lib.mkForce (builtins.readFile (./. + "/${script}.py"));
         extraPythonPackages = lib.mkForce (p: [
           p.requests
