@@ -50,8 +50,8 @@ def as_user(user, command):
 
 def watch(machine):
     """Write down the arguments of all processes; not while a driver's own command holds a secret."""
-    command = f"exec {cluster.install(machine, 'arguments')} {SEEN}"
-    machine.succeed(f"systemd-run --quiet --unit watch-arguments sh -c {shlex.quote(command)}")
+    program = cluster.install(machine, "arguments")
+    machine.succeed(f"systemd-run --quiet --unit watch-arguments --service-type exec {program} {SEEN}")
 
 
 def ask(path):
@@ -226,7 +226,9 @@ with subtest("No secret stands where none belongs"):
             t.assertEqual(found.strip(), "0", f"{machine.name}: a secret in: {place}")
     # the search finds what is there
     provider.succeed("grep -qaF -f /run/patterns /var/lib/hostenv-provider/tokens.json")
+    for machine, ours in ((provider, "hostenv-provider"), (node_a, "hostenv-node"), (node_b, "hostenv-node")):
+        machine.succeed(f"grep -qaF {ours} {SEEN}")
     for machine in (node_a, node_b):
-        machine.succeed(f"grep -qaF hostenv-node {SEEN}", f"grep -qaF -f /run/patterns {TOKEN}")
+        machine.succeed(f"grep -qaF -f /run/patterns {TOKEN}")
     for machine in (provider, node_a, node_b):
         machine.succeed("rm /run/patterns")

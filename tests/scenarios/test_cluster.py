@@ -18,6 +18,9 @@ class Here:
     def __init__(self, prints: str = "") -> None:
         self._prints = prints
 
+    def execute(self, _command: str) -> tuple[int, str]:
+        return 0, ""
+
     def succeed(self, *commands: str) -> str:
         if self._prints:
             return self._prints
@@ -53,3 +56,9 @@ def test_a_webhook_that_is_not_accepted_is_missed() -> None:
     assert cluster_of(Here(accepted)).fire_webhooks(DRUPAL, 1) == ["1"]
     with pytest.raises(ScenarioFailed, match="2 webhooks"):
         cluster_of(Here(accepted)).fire_webhooks(DRUPAL, 2)
+
+
+def test_a_program_starts_in_a_unit_whose_path_is_another() -> None:
+    machine = Here("/run/current-system/sw/bin/python3\n")
+    command = cluster_of(machine).install(cast(Machine, machine), "arguments")
+    assert command == "/run/current-system/sw/bin/python3 /run/hostenv-scenarios/arguments.py"

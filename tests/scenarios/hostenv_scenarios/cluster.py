@@ -290,7 +290,9 @@ class Cluster:
         path = f"{FOLDER}/{program}.py"
         packed = base64.b64encode(text).decode()
         self._unlogged(machine, f"mkdir -p {FOLDER} && echo {packed} | base64 -d > {path}")
-        return f"$(command -v python3) {path}"
+        # a unit's PATH may lack what this one has
+        python = machine.succeed("command -v python3").strip()
+        return f"{python} {path}"
 
     def _unlogged(self, machine: Machine, command: str) -> str:
         """What a command prints that is secret or long. Raises ScenarioFailed."""
