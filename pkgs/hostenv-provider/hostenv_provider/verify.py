@@ -1,11 +1,13 @@
 """The service's own HTTP check of an environment at its node's address (contract 7)."""
 
 import http.client
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.jobs import JobState, Status
@@ -13,6 +15,9 @@ from hostenv_provider.plan import Environment
 from hostenv_provider.records import Target, Verification
 from hostenv_provider.schema import Check, Constraint
 from hostenv_provider.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _TIMEOUT = 10.0
 _WHOLE_TIMEOUT = 30.0
@@ -68,11 +73,29 @@ def problem(target: Target, fetch: Fetch) -> str | None:
     return None
 
 
+class _Timed(socket.socket):
+    """A connection of which everything must have arrived by `deadline`, in however many pieces it comes."""
+
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        super().__init__(fileno=connected.detach())
+        self._deadline = deadline
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"the answer takes longer than {_WHOLE_TIMEOUT:g} s")
+        self.settimeout(min(left, _TIMEOUT))
+        return super().recv_into(buffer, nbytes, flags)
+
+
 def fetch(address: str, host: str, path: str, port: int = 80) -> Answer:
     """GET a path of a virtual host from the web server at `address`; redirects are not followed."""
     deadline = time.monotonic() + _WHOLE_TIMEOUT
     connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT)
     try:
+        connection.connect()
+        # Informational answers and headers come without end as well as a body does.
+        connection.sock = _Timed(connection.sock, deadline)
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", host)
         connection.putheader("User-Agent", "hostenv-provider")
@@ -82,8 +105,6 @@ def fetch(address: str, host: str, path: str, port: int = 80) -> Answer:
         body = b""
         while len(body) < _MAX_BODY and (chunk := response.read1(65536)):
             body += chunk
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the answer takes longer than {_WHOLE_TIMEOUT:.0f} s")
         return Answer(response.status, body)
     finally:
         connection.close()

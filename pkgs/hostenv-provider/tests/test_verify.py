@@ -1,6 +1,8 @@
 """The service's own check of an environment, against a real web server on loopback (contract 7)."""
 
+import contextlib
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -112,6 +114,36 @@ def test_a_machine_that_does_not_answer_is_a_problem_in_words(environment: MakeE
 def test_an_endless_page_is_cut(site: Site) -> None:
     site.answers = [Answer(200, b"x" * (3 * 1024 * 1024))]
     assert len(site.fetch("127.0.0.1", "host", "/").body) <= 1024 * 1024 + 65536
+
+
+@pytest.mark.parametrize(
+    ("head", "endless"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+def test_an_answer_without_end_is_given_up_in_time(
+    head: bytes, endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "_WHOLE_TIMEOUT", 0.5)
+    given_up = threading.Event()
+
+    def talk() -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(head)
+            while not given_up.wait(0.001):
+                connection.sendall(endless)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        talking = threading.Thread(target=talk)
+        talking.start()
+        with pytest.raises(TimeoutError, match=r"longer than 0\.5 s|timed out"):
+            fetch("127.0.0.1", "host", "/", listening.getsockname()[1])
+        given_up.set()
+        talking.join()
 
 
 def activated(provider: Any, environment: Environment) -> str:
