@@ -16,6 +16,8 @@ Wants={layout.mysql_unit} {layout.fpm_unit} {layout.nginx_unit}
 [Install]
 WantedBy=default.target
 """,
+        # MariaDB 11.8 that is told to end while it starts may hang, and then hears nothing but SIGKILL;
+        # InnoDB recovers. One that works on its end has systemd wait longer by itself (EXTEND_TIMEOUT_USEC).
         layout.mysql_unit: f"""\
 [Unit]
 Description=MariaDB of {environment.user}
@@ -24,14 +26,17 @@ PartOf={layout.target_unit}
 [Service]
 Type=notify
 ExecStart={config.tool("mariadbd")} --defaults-file={layout.config_dir}/my.cnf
+ExecStop=-{config.tool("mariadb")} --no-defaults --socket={layout.mysql_socket} --user={layout.user} \\
+  --connect-timeout=10 --execute=SHUTDOWN
 Restart=on-failure
 RestartSec=2
 TimeoutStartSec=10min
-TimeoutStopSec=10min
+TimeoutStopSec=1min
 UMask=0077
 NoNewPrivileges=yes
 """,
-        # What runs here is thrown away unless it ends well, so nothing is flushed on the way.
+        # What runs here is thrown away unless it ends well, by its own SHUTDOWN: nothing is flushed on the
+        # way, and whoever else stops it kills it.
         layout.restore_unit: f"""\
 [Unit]
 Description=MariaDB of {environment.user} on the data being restored
@@ -44,7 +49,7 @@ ExecStart={config.tool("mariadbd")} --no-defaults --datadir={layout.restore_dir}
   --innodb-log-file-size=32M --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=0 \\
   --innodb-doublewrite=0 --max-allowed-packet=64M --character-set-server=utf8mb4
 TimeoutStartSec=10min
-TimeoutStopSec=10min
+KillSignal=SIGKILL
 UMask=0077
 NoNewPrivileges=yes
 """,

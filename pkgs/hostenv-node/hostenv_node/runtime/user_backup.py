@@ -18,7 +18,8 @@ def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, s
     snapshots = {}
     for key in texts_of(arguments, "keys"):
         try:
-            process.systemctl("start", process.layout.backup_unit(key))
+            # One that an earlier job has left running holds what was there before that job thawed.
+            process.systemctl("restart", process.layout.backup_unit(key))
         except CommandFailed as error:
             raise OperationFailed(f"backup {key} failed: {_complaint(process, key) or error}") from error
         snapshots[key] = _snapshot(process, key)

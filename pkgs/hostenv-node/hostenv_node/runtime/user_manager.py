@@ -25,7 +25,12 @@ class UserManager:
         self._run("systemctl", "start", self.unit, deadline=deadline)
 
     def runs(self, deadline: Deadline) -> bool:
-        """Whether the manager is there to be talked to."""
+        """Whether the manager is there to be talked to; one that is starting or stopping is waited for."""
+        waits = {"activating": "start", "deactivating": "stop"}
+        verb = waits.get(self._state(deadline))
+        if verb is not None:
+            argv = [self.config.tool("systemctl"), verb, self.unit]
+            run(argv, timeout=deadline.remaining(), check=False)
         return self._state(deadline) not in ("inactive", "failed")
 
     def stop(self, deadline: Deadline) -> None:

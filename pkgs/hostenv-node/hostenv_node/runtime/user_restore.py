@@ -33,7 +33,7 @@ def restore(process: UserProcess, arguments: Mapping[str, object]) -> None:
         write_file(complete, identity, 0o600)
         os.sync()
     user_units.disable(process)
-    process.systemctl("stop", *reversed(layout.units))
+    user_units.stop_stale(process, layout.units[::-1])
     swap(layout, job)
     write_file(done, identity, 0o600)
     # An installation that the old data had begun is not theirs.
@@ -78,7 +78,9 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     user_units.start_unit(process, layout.restore_unit)
     user_database.create_database(process, layout.restore_socket)
     user_database.import_dump(process, layout.restore_socket, dump)
-    process.systemctl("stop", layout.restore_unit)
+    user_database.query(process, layout.restore_socket, "SHUTDOWN")
+    # Killed, it would lack its last second, for it flushes nothing on the way.
+    user_units.await_end(process, layout.restore_unit)
     dump.unlink()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import signal
 import time
@@ -15,6 +16,9 @@ from hostenv_node.runtime.user_files import make_link, write_file
 from hostenv_node.runtime.user_process import UserProcess
 
 DRAIN_SECONDS = 30
+_START_SECONDS = 60
+_STOP_SECONDS = 60
+_KILL_SECONDS = 30
 
 
 class UnitFailed(OperationFailed):
@@ -47,6 +51,7 @@ def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
         else:
             # nginx alone can take up a new configuration without refusing anybody.
             verb = "reload-or-restart" if unit == process.layout.nginx_unit else "restart"
+            _await_start(process, [unit], math.inf)
         _systemctl(process, verb, [unit])
     write_file(stamps, json.dumps({**known, **digests}).encode(), 0o600)
 
@@ -74,16 +79,34 @@ def stop(process: UserProcess, arguments: Mapping[str, object]) -> None:
         (layout.config_dir / name).unlink(missing_ok=True)
     if not arguments["manager"]:
         return
-    units = [*layout.units, layout.restore_unit]
-    process.systemctl("stop", *reversed(units), "restic-backups-*.service", check=False)
-    states = process.systemctl("show", "--property=Id,ActiveState", *units).text
-    running = [
-        block.replace("\n", " ")
-        for block in states.strip().split("\n\n")
-        if not ("ActiveState=inactive" in block or "ActiveState=failed" in block)
-    ]
+    stop_stale(process, [*reversed([*layout.units, layout.restore_unit]), "restic-backups-*.service"])
+
+
+def stop_stale(process: UserProcess, units: Sequence[str]) -> None:
+    """Stop units that serve nobody any more. What has not ended after a minute is killed: InnoDB recovers.
+
+    Raises OperationFailed when one runs on.
+    """
+    # MariaDB may hang for good when it is told so while it starts.
+    _await_start(process, process.layout.units, _START_SECONDS)
+    process.systemctl("stop", "--no-block", *units, check=False)
+    if not process.wait_until(lambda: not _running(process, units), _STOP_SECONDS):
+        process.systemctl("kill", "--signal=KILL", *units, check=False)
+        process.wait_until(lambda: not _running(process, units), _KILL_SECONDS)
+    running = _running(process, units)
     if running:
-        raise OperationFailed(f"units of {layout.user} do not stop: {'; '.join(running)}")
+        raise OperationFailed(f"units of {process.layout.user} do not stop: {'; '.join(running)}")
+
+
+def await_end(process: UserProcess, unit: str) -> None:
+    """Wait until a unit that was told to end has ended.
+
+    Raises UnitFailed when it did not end well.
+    """
+    process.wait_until(lambda: not _running(process, [unit]), math.inf)
+    result = process.systemctl("show", "--property=Result", "--value", unit).text.strip()
+    if result != "success":
+        raise UnitFailed(f"{unit} did not end well ({result})")
 
 
 def disable(process: UserProcess) -> None:
@@ -115,6 +138,25 @@ def _renew(process: UserProcess, unit: str, end: float) -> set[int]:
         process.systemctl("reload", unit, check=False)
         process.wait_until(lambda: not (before & _children(master)), max(0.0, end - time.monotonic()))
     return before & _children(master)
+
+
+def _await_start(process: UserProcess, units: Sequence[str], seconds: float) -> None:
+    """Wait, at most so long, until none of the units is on its way from its start to being ready."""
+
+    def settled() -> bool:
+        shown = process.systemctl("show", "--property=SubState", *units).text
+        return not any(line.startswith("SubState=start") for line in shown.splitlines())
+
+    process.wait_until(settled, seconds)
+
+
+def _running(process: UserProcess, units: Sequence[str]) -> list[str]:
+    shown = process.systemctl("show", "--property=Id,ActiveState", *units).text
+    return [
+        block.replace("\n", " ")
+        for block in shown.strip().split("\n\n")
+        if block and not ("ActiveState=inactive" in block or "ActiveState=failed" in block)
+    ]
 
 
 def _wanted_link(process: UserProcess) -> Path:

@@ -66,7 +66,9 @@ def test_a_snapshot_holds_database_and_files_and_its_tag_is_the_key(
 
 def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\n[ "$3 $4" = "start restic-backups-{KEY}.service" ] && exec {script}\n')
+    systemctl.write_text(
+        f'#!/bin/sh\n[ "$3 $4" = "restart restic-backups-{KEY}.service" ] && exec {script}\n'
+    )
     systemctl.chmod(0o755)
     return UserProcess(layout, {"systemctl": str(systemctl)}, Deadline.after(60))
 

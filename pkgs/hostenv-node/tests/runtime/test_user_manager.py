@@ -68,6 +68,25 @@ def test_no_reboot_revives_what_was_stopped(config: Config, layout: Layout, syst
 
 
 @pytest.mark.parametrize(
+    ("state", "verb", "becomes", "runs"),
+    [
+        ("activating", "start", "active", True),
+        ("activating", "start", "failed", False),
+        ("deactivating", "stop", "inactive", False),
+    ],
+)
+def test_what_is_on_its_way_is_waited_for_before_it_is_talked_to(
+    config: Config, layout: Layout, systemd: Systemd, state: str, verb: str, becomes: str, runs: bool
+) -> None:
+    systemd.state.write_text(f"{state}\n")
+    systemd.scripts["systemctl"] = (
+        f'case "$1" in show) cat {systemd.state} ;; {verb}) echo {becomes} >{systemd.state};'
+        f" [ {becomes} != failed ] ;; *) exit 2 ;; esac"
+    )
+    assert manager(config, layout, systemd).runs(Deadline.after(60)) is runs
+
+
+@pytest.mark.parametrize(
     ("program", "complaint"), [("loginctl", f"{USER} still lingers"), ("systemctl", "does not stop")]
 )
 def test_stopping_is_no_success_until_it_is_seen(

@@ -54,8 +54,10 @@ def restore(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(user_database, "initialise", initialise)
     monkeypatch.setattr(user_database, "create_database", lambda *_: None)
     monkeypatch.setattr(user_database, "import_dump", import_dump)
+    monkeypatch.setattr(user_database, "query", lambda *_: "")
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text("#!/bin/sh\n")
+    systemctl.write_text(f"#!/bin/sh\ncase $* in *Result*) cat {tmp_path}/result ;; esac\n")
+    (tmp_path / "result").write_text("success\n")
     systemctl.chmod(0o755)
     layout.state_dir.mkdir(parents=True)
     for name in FOLDERS:
@@ -161,3 +163,16 @@ def test_a_snapshot_that_is_not_whole_leaves_the_data_alone(
         restore()
     assert content(layout.data_dir) == {"old"}
     assert not layout.set_aside("job-1").exists()
+
+
+def test_data_of_a_server_that_did_not_end_well_are_not_used(
+    restore: Callable[..., None], layout: Layout, backups: Backups, tmp_path: Path
+) -> None:
+    (tmp_path / "result").write_text("signal\n")
+    with pytest.raises(OperationFailed, match=r"mysql-restore\.service did not end well \(signal\)"):
+        restore()
+    assert content(layout.data_dir) == {"old"}
+    (tmp_path / "result").write_text("success\n")
+    restore()
+    assert len(backups.calls()) == 2
+    assert content(layout.data_dir) == {FIRST}

@@ -1,7 +1,7 @@
 """Stopping and freezing an environment's units; a script plays its manager, the servers are processes."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Manager:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("calls", "timers", "states", "nginx", "fpm"):
+        for name in ("calls", "timers", "states", "starting", "result", "nginx", "fpm"):
             (folder / name).write_text("0\n" if name in ("nginx", "fpm") else "")
         self.program = folder / "systemctl"
         self.program.write_text(
@@ -29,6 +29,9 @@ class Manager:
             'case "$*" in\n'
             "  list-units*) cat timers ;;\n"
             "  *ActiveState*) cat states ;;\n"
+            # each look finds one start fewer under way
+            "  *SubState*) echo SubState=$(head -1 starting); sed -i 1d starting ;;\n"
+            "  *Result*) cat result ;;\n"
             f"  *MainPID*{FPM}) cat fpm ;;\n"
             "  *MainPID*) cat nginx ;;\n"
             "esac\n"
@@ -104,11 +107,54 @@ def test_stopping_leaves_nothing_that_starts_or_reads_by_itself(
     assert not link.is_symlink()
     assert not any(path.exists() for path in secrets)
     stopped = next(call for call in manager.calls() if call.startswith("stop ")).split()
-    assert stopped[1:] == ["mysql-restore.service", *UNITS, "restic-backups-*.service"]
+    assert stopped[1:] == ["--no-block", "mysql-restore.service", *UNITS, "restic-backups-*.service"]
+
+
+def test_what_is_starting_is_not_stopped_until_it_hears_it(process: UserProcess, manager: Manager) -> None:
+    (manager.folder / "starting").write_text("start\nstart-post\nrunning\n")
+    user_units.stop_stale(process, ["mysql.service"])
+    verbs = [call.split()[0] for call in manager.calls()]
+    assert verbs[: verbs.index("stop")] == ["show"] * 3
+    assert "kill" not in verbs
+
+
+def test_what_is_starting_is_not_restarted_either(
+    process: UserProcess, manager: Manager, tmp_path: Path
+) -> None:
+    process.layout.state_dir.mkdir(parents=True)
+    (tmp_path / "my.cnf").touch()
+    (manager.folder / "starting").write_text("start\nrunning\n")
+    user_units.bring_up(process, {"mysql.service": [str(tmp_path / "my.cnf")]})
+    assert [call.split()[0] for call in manager.calls()] == ["show", "show", "restart"]
+
+
+def test_what_is_stale_and_does_not_stop_is_killed(
+    process: UserProcess, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manager.folder / "states").write_text("Id=mysql.service\nActiveState=deactivating\n")
+
+    def at_the_limit(_process: UserProcess, condition: Callable[[], bool], _seconds: float) -> bool:
+        if "kill --signal=KILL mysql.service" in manager.calls():
+            (manager.folder / "states").write_text("Id=mysql.service\nActiveState=failed\n")
+        return condition()
+
+    monkeypatch.setattr(UserProcess, "wait_until", at_the_limit)
+    user_units.stop_stale(process, ["mysql.service"])
+
+
+def test_what_was_killed_at_its_end_did_not_end_well(process: UserProcess, manager: Manager) -> None:
+    (manager.folder / "result").write_text("success\n")
+    user_units.await_end(process, "mysql-restore.service")
+    (manager.folder / "result").write_text("oom-kill\n")
+    with pytest.raises(user_units.UnitFailed, match=r"mysql-restore\.service did not end well \(oom-kill\)"):
+        user_units.await_end(process, "mysql-restore.service")
 
 
 @pytest.mark.parametrize("state", ["active", "activating", "deactivating", "reloading"])
-def test_stopping_is_no_success_while_a_unit_runs(process: UserProcess, manager: Manager, state: str) -> None:
+def test_stopping_is_no_success_while_a_unit_runs(
+    process: UserProcess, manager: Manager, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(UserProcess, "wait_until", lambda _process, condition, _seconds: condition())
     (manager.folder / "states").write_text(
         f"Id=nginx.service\nActiveState=failed\n\nId=mysql.service\nActiveState={state}\n"
     )
