@@ -145,7 +145,7 @@ def test_scripts_know_the_flags_that_are_shown(document: Path) -> None:
         assert not [word for word in words if word.startswith("--") and word not in shown.stdout], command
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+@pytest.mark.machine
 def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     order = ("nixos.md", "project.md", "troubleshooting.md")
     found = [command for name in order for command in fenced(TREE / "docs" / name)]
@@ -172,7 +172,7 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     record.teardown(workdir)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+@pytest.mark.machine
 def test_the_commands_for_a_run_do_what_is_told(tmp_path: Path) -> None:
     for name in ("run-demo.sh", "teardown.sh", "trigger-webhook.sh"):
         (tmp_path / name).symlink_to(TREE / name)
@@ -201,7 +201,7 @@ def test_the_commands_for_a_run_do_what_is_told(tmp_path: Path) -> None:
     assert str(workdir) not in typed("./run-demo.sh --teardown")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+@pytest.mark.machine
 def test_the_prompt_on_machines_opens() -> None:
     (command,) = [command for command in HERE if command.startswith("PYTHONPATH=")]
     done = subprocess.run(

@@ -21,10 +21,13 @@ from hostenv_lab.program import write_program
 ROOT = Path(__file__).resolve().parents[2]
 
 
+pytestmark = pytest.mark.machine
+
+
 @pytest.fixture(scope="session")
 def image_root() -> Path:
-    if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
-        pytest.skip("needs root and mmdebstrap")
+    if shutil.which("mmdebstrap") is None:
+        pytest.skip("needs mmdebstrap")
     return image.ensure(description.load(ROOT / "tests/lab/machines.toml").image, print).root
 
 

@@ -1,6 +1,5 @@
 """Who may do what, on lab machines; docs/access.md shows the same tables."""
 
-import os
 import re
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def test_every_cell_is_decided_and_the_document_shows_it(table: Table) -> None:
     assert table.markdown() in DOCUMENT.read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+@pytest.mark.machine
 def test_nobody_may_do_more_and_no_log_holds_a_secret(tmp_path: Path) -> None:
     workdir = tmp_path / "work"
     described = description.load(FOLDER.parent / "lab" / "machines.toml")
