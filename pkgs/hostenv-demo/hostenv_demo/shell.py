@@ -21,10 +21,11 @@ _SSH = "-ssh"
 _TIMEOUT = 60
 # what the wizard's commands start, and its Debian package
 _PROGRAMS = {"curl": "curl", "ssh-keygen": "openssh-client"}
-_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 _LOGIN = (
     "install -d -m 700 /root/.ssh && printf '%s\\n' {key} > /root/.ssh/authorized_keys"
-    f" && systemctl start ssh.service && cat {_HOST_KEY}"
+    f" && (test -e {_HOST_KEY} || ssh-keygen -q -t ed25519 -N '' -f {_HOST_KEY})"
+    f" && systemctl start ssh.service && cat {_HOST_KEY}.pub"
 )
 
 

@@ -18,8 +18,6 @@ from hostenv_lab.disk import require_space
 from hostenv_lab.errors import HostenvError
 from hostenv_lab.layer import GUEST_FILES
 
-# Part of the hash: an image of an older recipe is not used.
-_RECIPE = 1
 _LEFT_OUT = (
     "/usr/share/doc/*",
     "/usr/share/man/*",
@@ -28,6 +26,7 @@ _LEFT_OUT = (
     "/usr/share/lintian/*",
 )
 _INIT = GUEST_FILES / "image" / "init"
+_INIT_TARGET = "usr/lib/hostenv-lab/init"
 _DISK_BYTES = 16 * 1024**3
 _BLOCK = 4096
 _SECTOR = 512
@@ -40,6 +39,7 @@ _BUILD_TIMEOUT = 3600
 _ASK_TIMEOUT = 60
 # of `apt-config dump`: what this host's apt reaches its mirror by, also for one mirror or by a program
 _PROXY = re.compile(r'^(Acquire::https?::Proxy(?:-Auto-Detect)?(?:::\S+)? ".+");$', re.IGNORECASE | re.M)
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _COMPLAINT = re.compile(r"^[EW]: .*$", re.MULTILINE)
 _DISK_TIMEOUT = 600
 
@@ -82,8 +82,7 @@ def cache_folder() -> Path:
 def image_key(description: ImageDescription) -> str:
     """The hash of everything that goes into an image."""
     ingredients = {
-        "recipe": _RECIPE,
-        "left_out": _LEFT_OUT,
+        "make": _mmdebstrap(description, Path("root"), ()),
         "finish": _FINISH,
         "init": _INIT.read_text(encoding="utf-8"),
         **asdict(description),
@@ -145,7 +144,9 @@ def ensure_disk(image: Image, progress: Callable[[str], None], groups: Sequence[
             options = f"offset={_PARTITION_SECTOR * _SECTOR},lazy_itable_init=1"
             blocks = (_DISK_BYTES - _PARTITION_SECTOR * _SECTOR) // _BLOCK
             make = ["mkfs.ext4", "-q", "-b", str(_BLOCK), "-d", str(image.root), "-E", options]
-            run.run([*make, str(partial), str(blocks)], timeout=_DISK_TIMEOUT, groups=groups)
+            # no such file: the program's own defaults instead of this host's
+            configured = ["env", "MKE2FS_CONFIG=/nonexistent/mke2fs.conf"]
+            run.run([*configured, *make, str(partial), str(blocks)], timeout=_DISK_TIMEOUT, groups=groups)
             partial.rename(image.disk)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -160,43 +161,54 @@ def partition_table() -> bytes:
     return struct.pack("<440sIH64sH", b"", _DISK_SIGNATURE, 0, entry, 0xAA55)
 
 
-# Runs on the host with the image's folder as $1; the description's lists follow as single arguments.
+# Runs in the image with the description's lists as single arguments: patterns meet the image's files only.
 _FINISH = """
-root=$1 init=$2 mask=$3 disable=$4 remove=$5
-install -D -m 755 "$init" "$root/usr/lib/hostenv-lab/init"
-for unit in $disable; do chroot "$root" systemctl --quiet disable "$unit"; done
-for unit in $mask; do ln -sfn /dev/null "$root/etc/systemd/system/$unit"; done
-for path in $remove; do rm -rf "$root"$path; done
-# each machine brings its own; what mmdebstrap copied is the building host's
-: > "$root/etc/machine-id"
-: > "$root/etc/hostname"
-rm -f "$root/etc/resolv.conf"
-: > "$root/etc/resolv.conf"
-rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log "$root"/boot/initrd.img-*
+mask=$1 disable=$2 remove=$3
+set -f
+for unit in $disable; do systemctl --quiet disable "$unit"; done
+for unit in $mask; do ln -sfn /dev/null "/etc/systemd/system/$unit"; done
+set +f
+for path in $remove; do rm -rf -- "$path"; done
+# what tells of the host: mmdebstrap copied its name and name servers, and its way to a mirror
+rm -f /etc/resolv.conf /etc/apt/apt.conf.d/99mmdebstrap
+: > /etc/resolv.conf
+: > /etc/hostname
+# what each machine makes for itself
+: > /etc/machine-id
+rm -f /etc/ssh/ssh_host_*
+# what tells when and in which order the image was made
+rm -rf /var/cache/apt/* /var/cache/ldconfig/* /var/lib/apt/lists/* /var/log/*.log /var/log/apt
+rm -f /etc/group- /etc/gshadow- /etc/passwd- /etc/shadow- /var/cache/debconf/*-old /var/lib/dpkg/*-old
+rm -rf /boot/initrd.img-*
 """
 
 
-def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) -> None:
-    root = folder / "root"
-    finish = [_FINISH, "finish", str(root), str(_INIT)]
-    finish += [" ".join(items) for items in (description.mask, description.disable, description.remove)]
-    command = [
+def _mmdebstrap(description: ImageDescription, root: Path, proxies: Sequence[str]) -> list[str]:
+    return [
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
         "--format=directory",
         f"--include={','.join(description.packages)}",
         '--aptopt=APT::Install-Recommends "false"',
-        *(f"--aptopt={option}" for option in _proxies()),
+        *(f"--aptopt={option}" for option in proxies),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         description.suite,
         str(root),
     ]
+
+
+def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) -> None:
+    root = folder / "root"
+    lists = [" ".join(items) for items in (description.mask, description.disable, description.remove)]
+    # Packages run their scripts in the environment that mmdebstrap got.
+    make = run.in_clean_environment(_mmdebstrap(description, root, _proxies()), keep=_PROXY_VARIABLES)
+    finish = run.in_clean_environment(["/bin/sh", "-ec", _FINISH, "finish", *lists])
     # Mounts that mmdebstrap makes in the tree end with its process, however it ends.
     private = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     try:
-        run.run([*private, *command], timeout=_BUILD_TIMEOUT, groups=groups)
-        run.run(["/bin/sh", "-ec", *finish], timeout=_DISK_TIMEOUT, groups=groups)
+        run.run([*private, *make], timeout=_BUILD_TIMEOUT, groups=groups)
+        run.run(["chroot", str(root), *finish], timeout=_DISK_TIMEOUT, groups=groups)
     except run.CommandFailed as error:
         # the first complaint is the cause, what follows only says that it was one
         complaint = _COMPLAINT.search(error.output)
@@ -205,6 +217,10 @@ def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) 
             " `apt-get update` works here (network, mirror, proxy), then try again",
             error.output,
         ) from error
+    init = root / _INIT_TARGET
+    init.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_INIT, init)
+    init.chmod(0o755)
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise HostenvError("the image has no kernel: add linux-image-cloud-amd64 to image.packages")

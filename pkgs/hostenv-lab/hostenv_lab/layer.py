@@ -55,12 +55,16 @@ ExecStart=/usr/lib/systemd/systemd-socket-proxyd {path}
 # Runs in a root that is the image with the layer over it; the mounts end with the process.
 _FINISH = """
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$3" "$4"
-root=$4 products=$5
-shift 5
-mount -t proc proc "$root/proc"
-chroot "$root" systemd-sysusers
-[ $# = 0 ] || chroot "$root" systemctl --quiet enable "$@"
-[ -z "$products" ] || chroot "$root" python3 -m compileall -q $products
+mount -t proc proc "$4/proc"
+shift 3
+exec chroot "$@"
+"""
+_FINISH_INSIDE = """
+products=$1
+shift
+systemd-sysusers
+[ $# = 0 ] || systemctl --quiet enable "$@"
+[ -z "$products" ] || python3 -m compileall -q $products
 """
 _TIMEOUT = 300
 
@@ -207,8 +211,12 @@ class Layer:
     def _finish(self, units: Sequence[str]) -> None:
         paths = map(str, (self._image_root, self.root, self.work, self._folder / "root"))
         products = " ".join(f"/{PYTHON_PACKAGES}/{name}" for name in self._packages)
+        inside = ["/bin/sh", "-ec", _FINISH_INSIDE, "finish", products, *units]
         run.run(
-            ["unshare", "--mount", "/bin/sh", "-ec", _FINISH, "finish", *paths, products, *units],
+            [
+                *("unshare", "--mount", "/bin/sh", "-ec", _FINISH, "finish", *paths),
+                *run.in_clean_environment(inside),
+            ],
             timeout=_TIMEOUT,
             groups=self._groups,
         )

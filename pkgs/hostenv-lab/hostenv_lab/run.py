@@ -15,8 +15,15 @@ from hostenv_lab.errors import HostenvError
 # Joins the control groups named before `--`, then becomes the command. `-e`: a process that comes too late,
 # when its group is already gone, ends here instead of running unseen.
 _ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@"'
-
-
+# What commands find in a machine and in its image, whoever started this process.
+_ENVIRONMENT = (
+    "HOME=/root",
+    "USER=root",
+    "LOGNAME=root",
+    "LANG=C.UTF-8",
+    "PAGER=",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+)
 _STDERR = 2
 
 
@@ -106,6 +113,12 @@ def start_piped(argv: Sequence[str], *, stderr: int | IO[bytes]) -> subprocess.P
 def in_groups(groups: Sequence[Path], argv: Sequence[str]) -> list[str]:
     """The command line that runs `argv` inside control groups, given by their `cgroup.procs` files."""
     return ["/bin/sh", "-ec", _ENTER_GROUPS, "enter", *map(str, groups), "--", *argv]
+
+
+def in_clean_environment(argv: Sequence[str], *, keep: Sequence[str] = ()) -> list[str]:
+    """The command line that runs `argv` as root with nothing of this process's environment but `keep`."""
+    kept = [f"{name}={os.environ[name]}" for name in keep if name in os.environ]
+    return ["/usr/bin/env", "-i", *_ENVIRONMENT, *kept, *argv]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -1,6 +1,8 @@
 """The cache of images: what makes one, and what a broken one leaves."""
 
 import dataclasses
+import os
+import re
 import struct
 from pathlib import Path
 
@@ -17,6 +19,22 @@ echo "I: $*" >&2
 echo 'W: Failed to fetch: no mirror' >&2
 echo 'E: mmdebstrap failed to run' >&2
 exit 25
+"""
+# Stands for `unshare … mmdebstrap …`: a root in which a shell runs, and one folder of files.
+_TOOL = """#!/bin/sh -e
+for root; do :; done
+mkdir -p "$root/boot" "$root/etc/apt/apt.conf.d" "$root/etc/systemd/system" "$root/usr/bin" "$root{folder}"
+: > "$root/boot/vmlinuz-1"
+: > "$root{folder}/of-the-image"
+for program in sh rm ln env; do
+  cp "$(command -v "$program")" "$root/usr/bin/$program"
+  for library in $(ldd "$(command -v "$program")" | grep -o '/[^ ]*'); do
+    mkdir -p "$root${library%/*}"
+    cp "$library" "$root$library"
+  done
+done
+ln -s usr/bin "$root/bin"
+echo "$*" > "{command}"
 """
 DESCRIBED = ImageDescription("trixie", ("systemd",), (), (), ())
 
@@ -38,6 +56,13 @@ def test_every_ingredient_makes_another_image() -> None:
     ]
     assert len({image.image_key(variant) for variant in variants}) == len(variants)
     assert image.image_key(dataclasses.replace(DESCRIBED)) == image.image_key(DESCRIBED)
+
+
+@pytest.mark.parametrize("recipe", ["_FINISH", "_LEFT_OUT"])
+def test_an_image_of_another_recipe_is_not_used(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = image.image_key(DESCRIBED)
+    monkeypatch.setattr(image, recipe, getattr(image, recipe)[:-1])
+    assert image.image_key(DESCRIBED) != before
 
 
 def test_a_cached_image_is_used_without_any_program(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +98,34 @@ def test_an_image_that_cannot_be_made_leaves_nothing(
     assert '--aptopt=Acquire::http::Proxy::deb.example.org "DIRECT" ' in failed.value.output
     assert "https::Proxy" not in failed.value.output
     assert "Timeout" not in failed.value.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the root of an image needs root")
+def test_an_image_depends_neither_on_the_hosts_files_nor_on_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rc2.d"
+    folder.mkdir()
+    (folder / "of-the-host").touch()
+    command = tmp_path / "command"
+    tool = tmp_path / "bin" / "unshare"
+    tool.parent.mkdir()
+    tool.write_text(_TOOL.replace("{folder}", str(folder)).replace("{command}", str(command)))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", "/of/the/host")
+    monkeypatch.setenv("https_proxy", "http://cache:3142")
+    # unit names are no patterns either
+    monkeypatch.chdir(folder)
+    described = dataclasses.replace(DESCRIBED, mask=("of-*",), remove=(f"{folder}/*",))
+    root = image.ensure(described, print).root
+    assert list((root / folder.relative_to("/")).iterdir()) == []
+    assert [path.name for path in (root / "etc/systemd/system").iterdir()] == ["of-*"]
+    assert [path.name for path in folder.iterdir()] == ["of-the-host"]
+    assert re.search(
+        r" /usr/bin/env -i (\S+=\S* )*https_proxy=http://cache:3142 mmdebstrap ", command.read_text()
+    )
+    assert "/of/the/host" not in command.read_text()
 
 
 def test_a_full_disk_is_said_before_anything_is_made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
