@@ -20,14 +20,6 @@ from hostenv_lab.network import BRIDGE, Network
 _SIGRTMIN_POWEROFF = signal.SIGRTMIN + 4
 _BOOT_TIMEOUT = 120
 _GRACE = 30
-_ENVIRONMENT = (
-    "HOME=/root",
-    "USER=root",
-    "LOGNAME=root",
-    "LANG=C.UTF-8",
-    "PAGER=",
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-)
 # The mounts live in the container's own mount namespace and end with it, however it ends. nspawn leaves files
 # below /run/systemd/nspawn, which are hidden in the same way.
 _LAUNCH = """
@@ -63,6 +55,10 @@ class ContainerMachine(BaseMachine):
         self._leader: int | None = None
         self._detached: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def _root(self) -> Path:
+        return self._layer.root.parent / "root"
+
     def is_up(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -82,11 +78,10 @@ class ContainerMachine(BaseMachine):
         return connection
 
     def _start(self) -> None:
-        root = self._layer.root.parent / "root"
         nspawn = [
             "systemd-nspawn",
             "--quiet",
-            f"--directory={root}",
+            f"--directory={self._root}",
             "--boot",
             "--register=no",
             "--keep-unit",
@@ -98,7 +93,7 @@ class ContainerMachine(BaseMachine):
             "--resolv-conf=off",
             "--timezone=off",
         ]
-        mounts = [str(self._image_root), str(self._layer.root), str(self._layer.work), str(root)]
+        mounts = [str(self._image_root), str(self._layer.root), str(self._layer.work), str(self._root)]
         self._process = run.start(
             self._network.enter(
                 ["unshare", "--mount", "/bin/sh", "-ec", _LAUNCH, "launch", *mounts, *nspawn]
@@ -123,13 +118,14 @@ class ContainerMachine(BaseMachine):
 
     def _find_leader(self) -> bool:
         assert self._process is not None
+        nspawn = Path("/proc") / str(self._process.pid)
+        root = nspawn / "root" / self._root.relative_to("/")
         with contextlib.suppress(OSError):
-            children = (
-                Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-            )
+            children = (nspawn / "task" / nspawn.name / "children").read_text().split()
             for leader in map(int, children):
-                bus = Path(f"/proc/{leader}/root/run/dbus/system_bus_socket")
-                if bus.exists():
+                inside = Path(f"/proc/{leader}/root")
+                # until it has entered the machine's root, a child sees the host's, where a bus may run too
+                if inside.samefile(root) and (inside / "run/dbus/system_bus_socket").exists():
                     self._leader = leader
                     return True
         return False
@@ -170,8 +166,9 @@ class ContainerMachine(BaseMachine):
         return [*limit, "bash", "-c", command]
 
     def _inside(self, argv: list[str]) -> list[str]:
-        enter = ["nsenter", "--target", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C"]
-        return [*enter, "/usr/bin/env", "-C", "/tmp", "-i", *_ENVIRONMENT, *argv]
+        # in a chroot the root of a container's mount namespace is still the host's: enter the leader's own
+        enter = ["nsenter", "--target", str(self._leader), "--root", "-m", "-u", "-i", "-n", "-p", "-C"]
+        return [*enter, "/usr/bin/env", "-C", "/tmp", *run.in_clean_environment(argv)]
 
     def _groups(self) -> list[Path]:
         # beside PID 1: systemd in the machine may then move the process into a session, as it does on login

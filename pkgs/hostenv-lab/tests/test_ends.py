@@ -16,18 +16,7 @@ from traces import traces
 
 REPOSITORY = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "hostenv_lab"]
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
-
-
-@pytest.fixture
-def description(tmp_path: Path) -> Path:
-    """One bare machine on the image of the repository's own."""
-    text = (REPOSITORY / "tests/lab/machines.toml").read_text()
-    image = text[text.index("[image]") : text.index("\n[substitute.")]
-    path = tmp_path / "machines.toml"
-    forward = '[[forward]]\nmachine = "alpha"\nguest_port = 80\naddress = "127.0.0.2"\nport = 8080\n'
-    path.write_text(f"{image}\n[machine.alpha]\n{forward}")
-    return path
+pytestmark = pytest.mark.machine
 
 
 @contextlib.contextmanager

@@ -4,21 +4,35 @@ import dataclasses
 import http.client
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
-from hostenv_lab import description, host, record
-from hostenv_lab.description import Description, MachineDescription, PortForward, SocketForward
+from hostenv_lab import host, record
+from hostenv_lab.description import Description, MachineDescription, PortForward, SocketForward, load
 from hostenv_lab.errors import HostenvError, RequestedAssertionFailed
 from hostenv_lab.lab import Lab
 from traces import traces
 
 REPOSITORY = Path(__file__).parents[3]
 MACHINES = cast(host.Choice, os.environ.get("HOSTENV_LAB_TEST_MACHINES", "container"))
-# They need root and the image, which run-tests.sh has.
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+pytestmark = pytest.mark.machine
+
+
+# A chroot whose outside is another root, and in which a message bus answers, as on any desktop.
+_IN_A_CHROOT = """
+mount --rbind / "$1"
+mount -t tmpfs tmpfs "$1/run"
+mkdir "$1/run/dbus"
+: > "$1/run/dbus/system_bus_socket"
+echo outside > "$2"
+mount --bind "$2" /etc/hostname
+shift 2
+exec chroot "$@"
+"""
 
 
 def bare(*names: str) -> Description:
@@ -26,7 +40,7 @@ def bare(*names: str) -> Description:
     machines = tuple(
         MachineDescription(name, number, 768, (), (), (), ()) for number, name in enumerate(sorted(names), 1)
     )
-    full = description.load(REPOSITORY / "tests/lab/machines.toml")
+    full = load(REPOSITORY / "tests/lab/machines.toml")
     return dataclasses.replace(full, machines=machines, ports=(), sockets=())
 
 
@@ -55,6 +69,24 @@ def test_the_callers_umask_is_not_the_machines(tmp_path: Path) -> None:
     finally:
         left = os.umask(umask)
     assert left == 0o077
+
+
+def test_in_a_chroot_commands_run_in_the_machine(tmp_path: Path, description: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text('assert machine.succeed("cat /etc/hostname") == "alpha\\n"\n')
+    root = tmp_path / "root"
+    root.mkdir()
+    run = [sys.executable, "-m", "hostenv_lab", "run", str(script), "--description", str(description)]
+    run += ["--workdir", str(tmp_path / "work"), "--machines", "container"]
+    done = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-ec", _IN_A_CHROOT, "enter", root, tmp_path / "name", root, *run],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "pkgs/hostenv-lab")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_ports_and_sockets_answer_on_this_host(tmp_path: Path) -> None:
