@@ -241,11 +241,14 @@ class Api:
 
     def _jobs(self, request: HttpRequest) -> HttpAnswer:  # noqa: ARG002
         recent = self._store.recent_jobs(_JOBS_SHOWN)
-        return HttpAnswer(200, {"jobs": [job.to_json(self._store.actions(job.job_id)) for job in recent]})
+        return HttpAnswer(200, {"jobs": [self._shown(job) for job in recent]})
 
     def _job(self, request: HttpRequest, job_id: str) -> HttpAnswer:
         job, tag = self._after_change(request, job_id)
-        return HttpAnswer(200, job.to_json(self._store.actions(job_id)), {"ETag": tag})
+        return HttpAnswer(200, self._shown(job), {"ETag": tag})
+
+    def _shown(self, job: Job) -> dict[str, object]:
+        return job.to_json(self._store.actions(job.job_id), self._store.notes(job.job_id))
 
     def _start_job(self, request: HttpRequest) -> HttpAnswer:
         document = request.document()

@@ -204,6 +204,11 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """What a node says about its part of the job is shown from now on, and changes nothing else."""
+
+
+@dataclass(frozen=True)
 class Repeated:
     """The event is already recorded or says nothing new; it is acknowledged and changes nothing."""
 
@@ -223,7 +228,7 @@ class Malformed:
     error: str
 
 
-Outcome = Accepted | Repeated | Conflict | Malformed
+Outcome = Accepted | Noted | Repeated | Conflict | Malformed
 
 
 def on_event(view: View, event: Event) -> Outcome:
@@ -267,6 +272,9 @@ def _addressed(view: View, event: Event) -> Row | None:
 def _on_intent_event(view: View, event: Event) -> Outcome:
     if (event.node, None, event.status) in view.final_events:
         return Repeated()
+    if event.status is Status.WAITING and (view.state is JobState.WAITING or view.state in ENDED):
+        # What a node cannot tidy up after the verdict must be seen too.
+        return Noted()
     if view.state is not JobState.WAITING:
         return Conflict(view.state, f"the job is {view.state}")
     if event.status is Status.SUCCESS:

@@ -96,12 +96,12 @@ class Queries:
                 " GROUP BY node) AND (node = ? OR ? IS NULL) ORDER BY node",
                 (job_id, PROVIDER_NODE, node, node),
             ).fetchall()
-            return [
-                EventRecord(
-                    row["id"], row["node"], row["status"], row["phase"], row["message"], row["created_at"]
-                )
-                for row in rows
-            ]
+            return [_to_event(row) for row in rows]
+
+    def notes(self, job_id: str) -> list[EventRecord]:
+        """What each node says about its part of the job, as long as it is so, ordered by node."""
+        with self._database.reading() as db:
+            return _notes(db, job_id)
 
     def backup_payload(self, job_id: str, source: str, user: str) -> dict[str, object] | None:
         """What the source reported of its successful backup; None until then."""
@@ -215,6 +215,21 @@ def load_is_last_event(db: sqlite3.Connection, job_id: str, event: Event) -> boo
     )
 
 
+def load_note(db: sqlite3.Connection, job_id: str, node: str) -> str | None:
+    """What the node says now about its part of the job."""
+    return next((note.message for note in _notes(db, job_id) if note.node == node), None)
+
+
+def _notes(db: sqlite3.Connection, job_id: str) -> list[EventRecord]:
+    # A node takes its words back by a later event without a message.
+    rows = db.execute(
+        "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND phase = ?"
+        " AND status IN (?, ?) GROUP BY node) AND message IS NOT NULL ORDER BY node",
+        (job_id, INTENT_PHASE, Status.WAITING, Status.SUCCESS),
+    ).fetchall()
+    return [_to_event(row) for row in rows]
+
+
 def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[ActionRecord]:
     """The action rows of one node, or of all nodes and the service."""
     rows = db.execute(
@@ -289,6 +304,10 @@ def load_delivered(db: sqlite3.Connection, delivery: Delivery) -> str | None:
     while last.superseded_by is not None:
         last = to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (last.superseded_by,)).fetchone())
     return None if last.state is JobState.FAILED else job.job_id
+
+
+def _to_event(row: sqlite3.Row) -> EventRecord:
+    return EventRecord(row["id"], row["node"], row["status"], row["phase"], row["message"], row["created_at"])
 
 
 def _to_deployed(row: sqlite3.Row) -> Deployed:

@@ -70,8 +70,8 @@ class Job:
     waiting_at: str | None
     finished_at: str | None
 
-    def to_json(self, actions: list[ActionRecord]) -> dict[str, object]:
-        """The job as `/api/jobs` shows it."""
+    def to_json(self, actions: list[ActionRecord], notes: list[EventRecord]) -> dict[str, object]:
+        """The job as `/api/jobs` shows it, with what its nodes say about it."""
         return {
             "jobId": self.job_id,
             "project": self.request.project,
@@ -86,6 +86,9 @@ class Job:
             "waitingAt": self.waiting_at,
             "finishedAt": self.finished_at,
             "actions": [record.to_json() for record in actions],
+            "notes": [
+                {"node": note.node, "message": note.message, "createdAt": note.created_at} for note in notes
+            ],
         }
 
 

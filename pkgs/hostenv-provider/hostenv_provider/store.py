@@ -24,6 +24,7 @@ from hostenv_provider.jobs import (
     Doubt,
     Event,
     JobState,
+    Noted,
     Outcome,
     Repeated,
     Request,
@@ -36,6 +37,7 @@ from hostenv_provider.queries import (
     load_delivered,
     load_intent,
     load_is_last_event,
+    load_note,
     load_target,
     load_unfinished,
     load_view,
@@ -246,6 +248,14 @@ class Store(Queries):
             if load_intent(db, job_id, event.node) is None:
                 return None
             outcome = jobs.on_event(load_view(db, job_id), event)
+            if isinstance(outcome, Noted):
+                if load_note(db, job_id, event.node) == event.message:
+                    return Repeated()
+                db.execute(
+                    "DELETE FROM events WHERE job = ? AND node = ? AND phase = ? AND status = ?",
+                    (job_id, event.node, INTENT_PHASE, Status.WAITING),
+                )
+                _insert_event(db, job_id, replace(event, payload=None, action_index=None), self._now())
             if isinstance(outcome, Accepted):
                 # As it was understood: with the index of the action that it is about, or with none.
                 about_intent = event.phase == INTENT_PHASE
@@ -254,7 +264,7 @@ class Store(Queries):
                     return Repeated()
                 _insert_event(db, job_id, event, self._now())
                 self._apply(db, job_id, outcome, progress=bool(outcome.rows) or event.status in FINAL)
-        if isinstance(outcome, Accepted):
+        if isinstance(outcome, Accepted | Noted):
             self._notify([job_id])
         return outcome
 

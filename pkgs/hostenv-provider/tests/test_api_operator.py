@@ -94,6 +94,17 @@ def test_a_message_is_one_printable_line_of_readable_length(api: Any, job: str) 
     assert shown.isprintable()
 
 
+def test_a_job_shows_what_its_node_says_about_it(
+    api: Any, job: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"node": "node-a", "status": "waiting", "message": "could not thaw it: Unit is masked"}
+    assert api.post(f"/api/deploy-jobs/{job}/events", said).status == 200
+
+    jobs.run(Namespace(json=False, job=job, follow=False), api.config)
+
+    assert "  node-a       could not thaw it: Unit is masked" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("named", [False, True])
 def test_what_others_wrote_does_nothing_to_the_operators_terminal(

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from hostenv_provider.jobs import Accepted, Conflict, Event, JobState, Repeated, Request, Status
+from hostenv_provider.jobs import Accepted, Conflict, Event, JobState, Noted, Repeated, Request, Status
 from hostenv_provider.plan import Environment
 from hostenv_provider.records import Delivery
 from hostenv_provider.store import Store
@@ -67,6 +67,36 @@ def test_what_is_said_again_is_written_once(provider: Any, environment: MakeEnvi
     second = say(Status.RUNNING, "still")
     assert second == say(Status.RUNNING, "still") > first
     assert say(Status.RUNNING) > second
+
+
+def test_a_nodes_words_are_shown_until_it_takes_them_back_also_after_the_end(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    job = provider.deploy(environment())
+    store = provider.store
+
+    def say(message: str | None) -> list[tuple[str, str | None]]:
+        assert isinstance(
+            provider.post(job, "node-a", "intent", Status.WAITING, message=message), Noted | Repeated
+        )
+        return [(note.node, note.message) for note in store.notes(job)]
+
+    assert say("could not thaw: hung") == [("node-a", "could not thaw: hung")]
+    assert say("could not thaw: masked") == [("node-a", "could not thaw: masked")]
+    provider.post(job, "node-a", "activate", Status.RUNNING)
+    assert store.notes(job), "another event of the node does not take it back"
+    assert provider.post(job, "node-a", "intent", Status.WAITING, message="could not thaw: masked") == (
+        Repeated()
+    )
+
+    store.fail(job, "disk full")
+    ended = store.job(job)
+    assert say("could not withdraw: masked") == [("node-a", "could not withdraw: masked")]
+    assert store.job(job) == ended
+    assert say(None) == []
+    assert provider.post(job, "node-a", "intent", Status.RUNNING) == Conflict(
+        JobState.FAILED, "the job is failed"
+    )
 
 
 def test_events_of_strangers_to_a_job_are_no_events(provider: Any, environment: MakeEnvironment) -> None:
@@ -336,4 +366,4 @@ def test_a_store_in_memory_follows_the_same_rules(clock: Any) -> None:
     assert store.enqueue(Request(PROJECT, None)).job_id == "two"
     job = store.job("one")
     assert job is not None
-    assert json.loads(json.dumps(job.to_json([])))["state"] == "superseded"
+    assert json.loads(json.dumps(job.to_json([], [])))["state"] == "superseded"

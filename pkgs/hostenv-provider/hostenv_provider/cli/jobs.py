@@ -99,6 +99,9 @@ def _details(job: _Document) -> list[str]:
         lines.append(
             f"  {action['node']:<12} {action['op']:<10} {action['user']}  {action['status']}{message}"
         )
+    notes = job["notes"]
+    assert isinstance(notes, list)
+    lines += [f"  {note['node']:<12} {note['message']}" for note in notes]
     if job["reason"]:
         lines.append(f"  {job['state']}: {job['reason']}")
     return lines
