@@ -203,7 +203,9 @@ class MemoryStore:
             created_at="",
             started_at=None,
             waiting_at=None,
+            progress_at="",
             finished_at=None,
+            pushed=entry.pushed,
         )
 
     def view(self, job_id: str) -> View:

@@ -247,9 +247,6 @@ class Api:
         job, tag = self._after_change(request, job_id)
         return HttpAnswer(200, self._shown(job), {"ETag": tag})
 
-    def _shown(self, job: Job) -> dict[str, object]:
-        return job.to_json(self._store.actions(job.job_id), self._store.notes(job.job_id))
-
     def _start_job(self, request: HttpRequest) -> HttpAnswer:
         document = request.document()
         name = optional_text(document, "environment")
@@ -295,6 +292,10 @@ class Api:
             raise HttpError(503, str(error)) from error
         except HostenvError as error:
             raise HttpError(500, f"the plan cannot be read: {error}") from error
+
+    def _shown(self, job: Job) -> dict[str, object]:
+        store = self._store
+        return job.to_json(store.actions(job.job_id), store.notes(job.job_id), store.waits_for(job))
 
     def _existing_job(self, job_id: str) -> Job:
         job = self._store.job(job_id)

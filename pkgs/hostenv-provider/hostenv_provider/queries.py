@@ -3,7 +3,7 @@
 import json
 import sqlite3
 
-from hostenv_provider import jobs
+from hostenv_provider import jobs, waits
 from hostenv_provider.database import Database
 from hostenv_provider.intents import Action, Deployed
 from hostenv_provider.jobs import (
@@ -78,30 +78,24 @@ class Queries:
     def waiting_intents(self, node: str) -> list[WaitingIntent]:
         """The intents that still wait for this node, in the order of their commits (contract 4)."""
         with self._database.reading() as db:
-            rows = db.execute(
-                "SELECT jobs.id, jobs.commit_sha, intents.intent FROM jobs"
-                " JOIN intents ON intents.job = jobs.id"
-                " WHERE jobs.state = ? AND intents.node = ? AND NOT EXISTS (SELECT 1 FROM events WHERE"
-                " events.job = jobs.id AND events.node = intents.node AND phase = ? AND status = ?)"
-                " ORDER BY jobs.position",
-                (JobState.WAITING, node, INTENT_PHASE, Status.SUCCESS),
-            ).fetchall()
-            return [WaitingIntent(row["id"], row["commit_sha"], json.loads(row["intent"])) for row in rows]
+            return load_waiting_intents(db, node)
 
     def latest_events(self, job_id: str, node: str | None = None) -> list[EventRecord]:
         """The latest event of every node that has one, or of one node; the service's own are none of them."""
         with self._database.reading() as db:
-            rows = db.execute(
-                "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND node <> ?"
-                " GROUP BY node) AND (node = ? OR ? IS NULL) ORDER BY node",
-                (job_id, PROVIDER_NODE, node, node),
-            ).fetchall()
-            return [_to_event(row) for row in rows]
+            return load_latest_events(db, job_id, node)
 
     def notes(self, job_id: str) -> list[EventRecord]:
         """What each node says about its part of the job, as long as it is so, ordered by node."""
         with self._database.reading() as db:
             return _notes(db, job_id)
+
+    def waits_for(self, job: Job) -> str | None:
+        """What the job waits for, in words; None once it has ended."""
+        if job.state in jobs.ENDED:
+            return None
+        with self._database.reading() as db:
+            return waits.waits_for(load_situation(db, job.job_id))
 
     def backup_payload(self, job_id: str, source: str, user: str) -> dict[str, object] | None:
         """What the source reported of its successful backup; None until then."""
@@ -183,7 +177,9 @@ def to_job(row: sqlite3.Row) -> Job:
         created_at=row["created_at"],
         started_at=row["started_at"],
         waiting_at=row["waiting_at"],
+        progress_at=row["progress_at"],
         finished_at=row["finished_at"],
+        pushed=bool(row["pushed"]),
     )
 
 
@@ -257,6 +253,50 @@ def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[
         )
         for row in rows
     ]
+
+
+def load_waiting_intents(db: sqlite3.Connection, node: str) -> list[WaitingIntent]:
+    """The intents that still wait for a node, in the order of their commits."""
+    rows = db.execute(
+        "SELECT jobs.id, jobs.commit_sha, intents.intent FROM jobs"
+        " JOIN intents ON intents.job = jobs.id"
+        " WHERE jobs.state = ? AND intents.node = ? AND NOT EXISTS (SELECT 1 FROM events WHERE"
+        " events.job = jobs.id AND events.node = intents.node AND phase = ? AND status = ?)"
+        " ORDER BY jobs.position",
+        (JobState.WAITING, node, INTENT_PHASE, Status.SUCCESS),
+    ).fetchall()
+    return [WaitingIntent(row["id"], row["commit_sha"], json.loads(row["intent"])) for row in rows]
+
+
+def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) -> list[EventRecord]:
+    """The latest event of every node that has one, or of one node; the service's own are none of them."""
+    rows = db.execute(
+        "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND node <> ?"
+        " GROUP BY node) AND (node = ? OR ? IS NULL) ORDER BY node",
+        (job_id, PROVIDER_NODE, node, node),
+    ).fetchall()
+    return [_to_event(row) for row in rows]
+
+
+def load_situation(db: sqlite3.Connection, job_id: str) -> waits.Situation:
+    """A job and what is around it."""
+    view = load_view(db, job_id)
+    first = {node: load_waiting_intents(db, node)[:1] for node in view.nodes - view.finished}
+    return waits.Situation(
+        job=to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()),
+        view=view,
+        actions=load_actions(db, job_id, None),
+        # The first of each node's events is the service's own: the intent is queued.
+        heard={event.node for event in load_latest_events(db, job_id, None) if event.status != Status.QUEUED},
+        notes={note.node: note.message or "" for note in _notes(db, job_id)},
+        ahead={
+            node: intent.job_id
+            for node, found in first.items()
+            for intent in found
+            if intent.job_id != job_id
+        },
+        others=[each for each in load_unfinished(db) if each.job != job_id],
+    )
 
 
 def load_intent(db: sqlite3.Connection, job_id: str, node: str) -> dict[str, object] | None:

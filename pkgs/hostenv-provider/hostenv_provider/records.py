@@ -56,7 +56,10 @@ class EventRecord:
 
 @dataclass(frozen=True)
 class Job:
-    """A job; `stage` is the last one that the worker began, `commit_sha` the commit with its intents."""
+    """A job; `stage` is the last one that the worker began, `commit_sha` the commit with its intents.
+
+    `progress_at` is when it last went on, `pushed` whether its commit is known to be in the remote.
+    """
 
     job_id: str
     request: Request
@@ -68,15 +71,20 @@ class Job:
     created_at: str
     started_at: str | None
     waiting_at: str | None
+    progress_at: str
     finished_at: str | None
+    pushed: bool
 
-    def to_json(self, actions: list[ActionRecord], notes: list[EventRecord]) -> dict[str, object]:
-        """The job as `/api/jobs` shows it, with what its nodes say about it."""
+    def to_json(
+        self, actions: list[ActionRecord], notes: list[EventRecord], waits_for: str | None
+    ) -> dict[str, object]:
+        """The job as `/api/jobs` shows it, with what its nodes say about it and what `waits` says of it."""
         return {
             "jobId": self.job_id,
             "project": self.request.project,
             "request": self.request.to_json(),
             "state": self.state,
+            "waitsFor": waits_for,
             "stage": self.stage,
             "commitSha": self.commit_sha,
             "reason": self.reason,

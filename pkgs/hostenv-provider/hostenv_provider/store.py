@@ -154,7 +154,9 @@ class Store(Queries):
     def set_stage(self, job_id: str, stage: str) -> None:
         """Note which stage the worker begins."""
         with self._database.transaction() as db:
-            db.execute("UPDATE jobs SET stage = ? WHERE id = ?", (stage, job_id))
+            db.execute(
+                "UPDATE jobs SET stage = ?, progress_at = ? WHERE id = ?", (stage, self._now(), job_id)
+            )
         self._notify([job_id])
 
     def start_waiting(self, job_id: str, prepared: Prepared) -> None:

@@ -42,6 +42,11 @@ class Unfinished:
     state: JobState
     untouched: bool = False
 
+    @property
+    def holds_up(self) -> bool:
+        """Whether a queued job of its project must wait for its end."""
+        return self.state is not JobState.QUEUED and not (self.state is JobState.WAITING and self.untouched)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -80,7 +85,7 @@ def next_job(unfinished: Sequence[Unfinished]) -> Choice | None:
             for other in unfinished
             if other.request.project == item.request.project and other.state is not JobState.QUEUED
         ]
-        if all(other.state is JobState.WAITING and other.untouched for other in before):
+        if not any(other.holds_up for other in before):
             return _succeed(item, before)
     return None
 

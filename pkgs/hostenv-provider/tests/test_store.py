@@ -366,4 +366,4 @@ def test_a_store_in_memory_follows_the_same_rules(clock: Any) -> None:
     assert store.enqueue(Request(PROJECT, None)).job_id == "two"
     job = store.job("one")
     assert job is not None
-    assert json.loads(json.dumps(job.to_json([], [])))["state"] == "superseded"
+    assert json.loads(json.dumps(job.to_json([], [], None)))["state"] == "superseded"

@@ -102,6 +102,8 @@ def _details(job: _Document) -> list[str]:
     notes = job["notes"]
     assert isinstance(notes, list)
     lines += [f"  {note['node']:<12} {note['message']}" for note in notes]
+    if job["waitsFor"]:
+        lines.append(f"  waits for: {job['waitsFor']}")
     if job["reason"]:
         lines.append(f"  {job['state']}: {job['reason']}")
     return lines
