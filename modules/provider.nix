@@ -89,7 +89,10 @@ in
     verifyTimeout = mkOption {
       type = types.ints.positive;
       default = 300;
-      description = "Seconds for which the provider repeats its own check of an activated environment.";
+      description = ''
+        Seconds for which the provider's own check waits for an environment that is silent (no connection, a time-out, 502
+        to 504). Wrong answers are given up after a few of them in a row.
+      '';
     };
 
     openFirewall = mkOption {

@@ -186,6 +186,16 @@ class MemoryStore:
             self._apply(entry, outcome)
         return outcome
 
+    def record_failed_check(
+        self, job_id: str, user: str, found: str, outlook: str, *, yields: bool
+    ) -> Outcome:
+        entry = self._jobs[job_id]
+        newer = succession.newer_push(self._unfinished(), job_id) if yields else None
+        outcome = jobs.on_failed_check(entry.view, user, found, outlook, newer)
+        if isinstance(outcome, Accepted):
+            self._apply(entry, outcome, progress=False)
+        return outcome
+
     # Looks
 
     def job(self, job_id: str) -> Job | None:

@@ -74,6 +74,14 @@ class Observed:
         self._tell(job_id, outcome)
         return outcome
 
+    def record_failed_check(
+        self, job_id: str, user: str, found: str, outlook: str, *, yields: bool
+    ) -> Outcome:
+        self._point()
+        outcome = self._store.record_failed_check(job_id, user, found, outlook, yields=yields)
+        self._tell(job_id, outcome)
+        return outcome
+
     def _tell(self, job_id: str, outcome: Outcome | None) -> None:
         if isinstance(outcome, Accepted):
             for change in outcome.placements:

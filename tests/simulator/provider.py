@@ -246,7 +246,7 @@ class Provider:
         due = self.store.verifiable()
         if due:
             verification = due[self.faults.choose(len(due))]
-            limit = 0.0 if self.faults.happens("patience") else float("inf")
+            limit = 0.0 if self.faults.happens("patience") else JOB_TIMEOUT
             Verifier(self.store, limit, self._stopped).verify(verification)
 
     def commit_by_operator(self, change: Callable[[Tree], Tree], base: Commit | None = None) -> None:

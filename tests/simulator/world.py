@@ -15,6 +15,7 @@ from hostenv_provider import names, verify, worker
 from hostenv_provider.jobs import ENDED, JobState, Request
 from hostenv_provider.records import Delivery, Target
 from hostenv_provider.store import Store
+from hostenv_provider.verify import Problem
 
 from simulator.events import EVENTS
 from simulator.faults import Faults
@@ -214,16 +215,16 @@ class World:
                 self.provider.verifier_task, "verifier", self.provider.verify
             )
 
-    def _problem(self, target: Target, fetch: object) -> str | None:  # noqa: ARG002
+    def _problem(self, target: Target, fetch: object) -> Problem | None:  # noqa: ARG002
         """The service's check of an environment."""
         self.faults.point()
         machine = self.machines[target.address]
         copy = self.sites.copy(machine.name, target.user)
         found = None
         if not machine.up or machine.cut or copy.phase is not Phase.ACTIVE:
-            found = "no answer"
+            found = Problem("no answer", definite=False)
         elif self.faults.happens("check"):
-            found = "status 500"
+            found = Problem("status 500", definite=True)
         self.faults.point()
         return found
 

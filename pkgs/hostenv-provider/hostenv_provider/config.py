@@ -19,8 +19,8 @@ class Config:
     """Where the provider keeps its data and finds its tools.
 
     `job_timeout` is how many seconds a waiting job may go without progress (contract 5), `verify_timeout`
-    how many seconds the service repeats its own check of an environment (contract 7). `public_url` is how
-    nodes reach this machine's nginx, without a trailing slash.
+    how many seconds the service's own check waits for an environment that is silent (contract 7).
+    `public_url` is how nodes reach this machine's nginx, without a trailing slash.
     """
 
     data_dir: Path

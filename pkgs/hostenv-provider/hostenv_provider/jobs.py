@@ -331,6 +331,22 @@ def on_verification(view: View, user: str, status: Status, message: str | None) 
     return Accepted(_state_when_done(_replaced(view, changed)), rows=(changed,), placements=(deploy,))
 
 
+def on_failed_check(view: View, user: str, found: str, outlook: str, newer: str | None) -> Outcome:
+    """What one failed try of the service's own check does, which will be repeated as `outlook` says.
+
+    Not if it lets a `newer` queued job through: a push that mends what fails should not wait for the end.
+    """
+    row = view.row(PROVIDER_NODE, VERIFY, user)
+    if row is None or view.state is not JobState.WAITING or not row.pending:
+        return Conflict(view.state, f"the job is {view.state}")
+    if newer is not None:
+        return on_verification(view, user, Status.FAILED, f"{found}; given up for the newer job {newer}")
+    message = f"last: {found}; {outlook}"
+    if row.message == message:
+        return Repeated()
+    return Accepted(view.state, rows=(replace(row, message=message),))
+
+
 def verifiable(view: View) -> tuple[Row, ...]:
     """The service's own rows whose environment its target reports as activated or reloaded."""
     if view.state is not JobState.WAITING:

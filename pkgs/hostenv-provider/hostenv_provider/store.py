@@ -289,6 +289,26 @@ class Store(Queries):
             self._notify([job_id])
         return outcome
 
+    def record_failed_check(
+        self, job_id: str, user: str, found: str, outlook: str, *, yields: bool
+    ) -> Outcome:
+        """One failed try of the service's own check, which is no progress.
+
+        `outlook` says until when it is repeated; with `yields` not once a newer job of the project is queued.
+        """
+        with self._database.transaction() as db:
+            newer = succession.newer_push(load_unfinished(db), job_id) if yields else None
+            outcome = jobs.on_failed_check(load_view(db, job_id), user, found, outlook, newer)
+            if isinstance(outcome, Accepted):
+                if (row := outcome.rows[0]).status in FINAL:
+                    _insert_event(
+                        db, job_id, Event(PROVIDER_NODE, row.status, VERIFY, row.message), self._now()
+                    )
+                self._apply(db, job_id, outcome, progress=False)
+        if isinstance(outcome, Accepted):
+            self._notify([job_id])
+        return outcome
+
     # Writing down what the rules say
 
     def _now(self) -> str:

@@ -71,6 +71,14 @@ def coalesce(unfinished: Iterable[Unfinished], job: str) -> Choice:
     return _succeed(newest, older)
 
 
+def newer_push(unfinished: Iterable[Unfinished], job: str) -> str | None:
+    """The queued job of the same project that waits for this one to end."""
+    jobs = list(unfinished)
+    project = next((item.request.project for item in jobs if item.job == job), None)
+    queued = (item.job for item in jobs if item.state is JobState.QUEUED and item.request.project == project)
+    return next(queued, None)
+
+
 def next_job(unfinished: Sequence[Unfinished]) -> Choice | None:
     """The oldest queued job that may leave the queue.
 

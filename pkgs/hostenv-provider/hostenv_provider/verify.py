@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hostenv_provider.errors import HostenvError
@@ -14,7 +15,7 @@ from hostenv_provider.jobs import JobState, Status
 from hostenv_provider.plan import Environment
 from hostenv_provider.records import Target, Verification
 from hostenv_provider.schema import Check, Constraint
-from hostenv_provider.store import Store
+from hostenv_provider.store import Store, utc_now
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -24,6 +25,12 @@ _WHOLE_TIMEOUT = 30.0
 _PAUSE = 1.0
 _MAX_BODY = 1024 * 1024
 _DEFAULT = (Constraint("minHttpStatus", 200), Constraint("maxHttpStatus", 399))
+# A front door's own words for an application that is not up.
+_SILENT = frozenset({502, 503, 504})
+WRONG_ANSWERS = 5
+"""So many wrong answers in a row are the application's last word."""
+PATIENCE = 20.0
+"""So many seconds an application may be silent before a newer job of its project is let through."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,18 @@ class Answer:
 
     status: int
     body: bytes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with an environment; `definite` if it answered, and its answer breaks a constraint.
+
+    Silence (no connection, a time-out, a front door that reaches no application) may only mean that the
+    application is still starting.
+    """
+
+    text: str
+    definite: bool
 
 
 Fetch = Callable[[str, str, str], Answer]
@@ -59,17 +78,21 @@ def violation(check: Check, answer: Answer) -> str | None:
     return None
 
 
-def problem(target: Target, fetch: Fetch) -> str | None:
+def problem(target: Target, fetch: Fetch) -> Problem | None:
     """Make every check of an environment once; what is wrong, or None."""
     environment = Environment.from_json({**target.environment, "previousNode": None})
     for check in checks_of(environment):
         host = check.virtual_host or environment.hostname
+        definite = False
         try:
-            found = violation(check, fetch(target.address, host, check.path))
+            answer = fetch(target.address, host, check.path)
         except (OSError, http.client.HTTPException) as error:
-            found = f"no answer: {error or type(error).__name__}"
+            found: str | None = f"no answer: {error or type(error).__name__}"
+        else:
+            found = violation(check, answer)
+            definite = answer.status not in _SILENT
         if found is not None:
-            return f"{check.name} ({host}{check.path} at {target.address}): {found}"
+            return Problem(f"{check.name} ({host}{check.path} at {target.address}): {found}", definite)
     return None
 
 
@@ -114,13 +137,20 @@ class Verifier:
     """Makes every check that the store asks for, each in its own thread, until it passes or time is up."""
 
     def __init__(
-        self, store: Store, limit: float, stop: threading.Event, fetch: Fetch = fetch, pause: float = _PAUSE
+        self,
+        store: Store,
+        limit: float,
+        stop: threading.Event,
+        fetch: Fetch = fetch,
+        pause: float = _PAUSE,
+        patience: float = PATIENCE,
     ) -> None:
         self._store = store
         self._limit = limit
         self._stop = stop
         self._fetch = fetch
         self._pause = pause
+        self._patience = patience
         self._lock = threading.Lock()
         self._running: set[tuple[str, str]] = set()
 
@@ -144,10 +174,15 @@ class Verifier:
                 self._running.discard((verification.job_id, verification.target.user))
 
     def verify(self, verification: Verification) -> None:
-        """Repeat one environment's check until it passes, its time is up, or its job has ended."""
+        """Repeat one environment's check until it passes, it is given up, or its job has ended.
+
+        Silence is waited for until the limit; wrong answers only for a few of them in a row.
+        """
         job_id, user = verification.job_id, verification.target.user
         self._store.start_verification(job_id, user)
-        deadline = time.monotonic() + self._limit
+        begun = time.monotonic()
+        until = f"{utc_now() + timedelta(seconds=self._limit):%Y-%m-%dT%H:%M:%SZ}"
+        wrong = 0
         while self._store.view(job_id).state is JobState.WAITING:
             try:
                 found = problem(verification.target, self._fetch)
@@ -157,9 +192,23 @@ class Verifier:
             if found is None:
                 self._store.record_verification(job_id, user, Status.SUCCESS, None)
                 return
-            if time.monotonic() >= deadline:
-                message = f"{found}; repeated for {self._limit:g} s"
-                self._store.record_verification(job_id, user, Status.FAILED, message)
+            waited = time.monotonic() - begun
+            wrong = wrong + 1 if found.definite else 0
+            if wrong >= WRONG_ANSWERS or waited >= self._limit:
+                often = f"{wrong} times in a row" if found.definite else f"for {self._limit:g} s"
+                self._store.record_verification(job_id, user, Status.FAILED, f"{found.text}; {often}")
                 return
+            outlook = (
+                f"gives up after {WRONG_ANSWERS} wrong answers in a row"
+                if found.definite
+                else f"gives up at {until}"
+            )
+            self._store.record_failed_check(
+                job_id,
+                user,
+                found.text,
+                outlook,
+                yields=found.definite or waited >= self._patience,
+            )
             if self._stop.wait(self._pause):
                 return

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from hostenv_provider import verify
-from hostenv_provider.jobs import JobState, Status
+from hostenv_provider.jobs import Conflict, JobState, Request, Status
 from hostenv_provider.plan import Environment
 from hostenv_provider.records import Target
 from hostenv_provider.schema import Check, Constraint
-from hostenv_provider.verify import Answer, Fetch, Verifier, fetch, problem
+from hostenv_provider.verify import WRONG_ANSWERS, Answer, Fetch, Verifier, fetch, problem
 
 MakeEnvironment = Callable[..., Environment]
 OK = Answer(200, b"<p>from-node-a</p>")
@@ -71,6 +71,7 @@ def test_without_checks_the_front_page_must_answer(
     assert (found is None) is good
     assert site.asked == [(environment().hostname, "/")]
     assert good or str(status) in str(found)
+    assert found is None or found.definite is (status == 404)
 
 
 def test_a_projects_own_checks_are_all_made(site: Site, environment: MakeEnvironment) -> None:
@@ -84,7 +85,7 @@ def test_a_projects_own_checks_are_all_made(site: Site, environment: MakeEnviron
     site.answers = [OK, Answer(200, b"maintenance")]
     found = problem(target(each), site.fetch)
     assert found is not None
-    assert found.startswith("marker (main.drupal.example.org/ at 127.0.0.1): bodyContains 'from-node-a'")
+    assert found.text.startswith("marker (main.drupal.example.org/ at 127.0.0.1): bodyContains 'from-node-a'")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,8 @@ def test_a_machine_that_does_not_answer_is_a_problem_in_words(environment: MakeE
     assert "no answer: Remote end closed" in str(problem(target(environment()), closed))
     refused = problem(target(environment()), partial(fetch, port=1))
     assert refused is not None
-    assert "no answer" in refused
+    assert "no answer" in refused.text
+    assert not refused.definite
 
 
 def test_an_endless_page_is_cut(site: Site) -> None:
@@ -178,6 +180,95 @@ def test_a_check_that_never_passes_fails_the_job_with_the_last_problem(
         f"provider: verify of {environment().user_name} failed: front page"
     )
     assert provider.store.deployed("demo__drupal") == {}
+
+
+def test_an_answer_that_is_wrong_again_and_again_is_given_up_long_before_the_limit(
+    site: Site, provider: Any, environment: MakeEnvironment
+) -> None:
+    wrong, up = Answer(500, b"parse error"), Answer(502, b"")
+    site.answers = [wrong, up, *[wrong] * 10, OK]
+    job = activated(provider, environment())
+    (verification,) = provider.store.verifiable()
+    Verifier(provider.store, 1e6, threading.Event(), site.fetch, pause=0).verify(verification)
+    assert provider.state(job) is JobState.FAILED
+    assert "status 500; 5 times in a row" in provider.reason(job)
+    assert len(site.asked) == 2 + WRONG_ANSWERS, "silence in between begins the count anew"
+
+
+def shown(provider: Any, job: str) -> str | None:
+    return next(each.row.message for each in provider.store.actions(job, "provider"))
+
+
+def test_what_the_check_got_last_and_when_it_gives_up_is_shown(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    job = activated(provider, environment())
+    (verification,) = provider.store.verifiable()
+    answers = [Answer(502, b""), Answer(404, b""), OK]
+    said = []
+
+    def played(*_: str) -> Answer:
+        said.append(shown(provider, job))
+        return answers[len(said) - 1]
+
+    progress = provider.store.job(job).progress_at
+    provider.clock.move(60)
+    Verifier(provider.store, 60, threading.Event(), played, pause=0).verify(verification)
+    silent, wrong = (
+        f"maxHttpStatus 399 is not met by the answer with status {status}" for status in (502, 404)
+    )
+    assert said[0] is None
+    assert f"{silent}; gives up at 20" in str(said[1])
+    assert f"{wrong}; gives up after 5 wrong answers in a row" in str(said[2])
+    assert str(said[1]).startswith("last: front page (")
+    assert shown(provider, job) is None
+    assert provider.store.job(job).progress_at > progress
+
+
+def test_a_failed_check_is_no_progress(provider: Any, environment: MakeEnvironment) -> None:
+    user = environment().user_name
+    job = activated(provider, environment())
+    provider.store.start_verification(job, user)
+    for _ in range(3):
+        provider.clock.move(60)
+        provider.store.record_failed_check(job, user, "no answer", "gives up later", yields=True)
+    assert provider.store.expire(150) == [job]
+
+
+@pytest.mark.parametrize(
+    ("answer", "patience", "lets_through"),
+    [(Answer(500, b""), 1e6, True), (Answer(504, b""), 0, True), (Answer(504, b""), 1e6, False)],
+)
+def test_a_newer_push_ends_a_failing_check(
+    provider: Any, environment: MakeEnvironment, answer: Answer, patience: float, lets_through: bool
+) -> None:
+    job = activated(provider, environment())
+    other = provider.store.enqueue(Request("demo__other", None)).job_id
+    (verification,) = provider.store.verifiable()
+    answers = [answer, answer, OK]
+    fix: list[str] = []
+
+    def played(*_: str) -> Answer:
+        if len(answers) == 2:
+            fix.append(provider.store.enqueue(Request("demo__drupal", None)).job_id)
+        return answers.pop(0)
+
+    Verifier(provider.store, 1e6, threading.Event(), played, pause=0, patience=patience).verify(verification)
+    assert (provider.state(job) is JobState.FAILED) is lets_through
+    taken = [provider.store.take_next().job_id for _ in range(1 + lets_through)]
+    assert taken == ([other, fix[0]] if lets_through else [other])
+    assert not lets_through or f"; given up for the newer job {fix[0]}" in provider.reason(job)
+
+
+def test_a_push_does_not_end_what_has_passed(provider: Any, environment: MakeEnvironment) -> None:
+    user = environment().user_name
+    job = activated(provider, environment())
+    provider.verify(job, user)
+    provider.store.enqueue(Request("demo__drupal", None))
+    outcome = provider.store.record_failed_check(job, user, "status 500", "gives up later", yields=True)
+    assert isinstance(outcome, Conflict)
+    assert provider.state(job) is JobState.WAITING
+    assert provider.store.deployed("demo__drupal")[user].node == "node-a"
 
 
 def test_a_check_ends_with_its_job_and_its_result_is_discarded(

@@ -152,16 +152,6 @@ class Cluster:
                 "systemctl restart hostenv-provider.service",
             )
 
-    @contextmanager
-    def short_verification(self, seconds: int) -> Iterator[None]:
-        """provider-service repeats its own check of an environment only for so long."""
-        path = f"{FOLDER}/provider.json"
-        config = json.loads(self.provider.succeed("cat /etc/hostenv/provider.json"))
-        text = quote(json.dumps({**config, "verifyTimeout": seconds}))
-        self.provider.succeed(f"mkdir -p {FOLDER} && printf %s {text} > {path}")
-        with self.service_with({"HOSTENV_PROVIDER_CONFIG": path}):
-            yield
-
     def shut_front_door(self, node: str) -> None:
         """Every page of the node is answered 403, so that nothing that it activates can be verified.
 
