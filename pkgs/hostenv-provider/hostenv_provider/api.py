@@ -13,7 +13,14 @@ from hostenv_provider.access import PUBLIC_MARK, Access
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.exchange import HttpAnswer, HttpError, HttpRequest, optional_flag, optional_text
+from hostenv_provider.exchange import (
+    MAX_BODY,
+    HttpAnswer,
+    HttpError,
+    HttpRequest,
+    optional_flag,
+    optional_text,
+)
 from hostenv_provider.jobs import ENDED, INTENT_PHASE, Conflict, Event, Malformed, Request, Status
 from hostenv_provider.plan import Plan
 from hostenv_provider.records import Delivery, Job
@@ -24,6 +31,9 @@ from hostenv_provider.tokens import TokenFile
 
 MAX_MESSAGE = 2000
 """So many characters of an event's message are kept."""
+
+MAX_DELIVERY = 25 * 1024 * 1024
+"""So many bytes of a webhook are taken: Git hosts send up to 25 MB (contract 4)."""
 
 _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
@@ -48,6 +58,7 @@ class Route:
     pattern: str
     handler: Handler
     socket_only: bool = False
+    max_body: int = MAX_BODY
 
     def match(self, path: str) -> dict[str, str] | None:
         expression = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.pattern))
@@ -78,7 +89,7 @@ class Api:
         self._run = secrets.token_hex(4)
         job = "/api/deploy-jobs/{job_id}"
         self._routes = (
-            Route("POST", "/webhook/{project_hash}", self._webhook),
+            Route("POST", "/webhook/{project_hash}", self._webhook, max_body=MAX_DELIVERY),
             Route("GET", "/api/deploy-intents/by-sha", self._intent_by_sha),
             Route("GET", "/api/deploy-intents/pending", self._pending_intents),
             Route("GET", f"{job}/intents/{{node}}", self._intent),
@@ -109,6 +120,8 @@ class Api:
             if arguments is None or (route.socket_only and PUBLIC_MARK in request.headers):
                 continue
             if route.method == request.method:
+                if request.length > route.max_body:
+                    raise HttpError(413, f"the body is larger than {route.max_body} bytes")
                 return route.handler(request, **arguments)
             allowed.append(route.method)
         if allowed:
@@ -120,16 +133,15 @@ class Api:
     def _webhook(self, request: HttpRequest, project_hash: str) -> HttpAnswer:
         plan = self._plan()
         projects = webhook.projects_of_hash(plan, project_hash)
-        if not projects:
-            raise HttpError(404, "no environment of the plan has this hash")
         if len(projects) > 1:
             raise HttpError(500, f"the hash belongs to several projects: {', '.join(projects)}")
-        project = projects[0]
-        secret = webhook_secrets.read(self._config, project)
+        project = projects[0] if projects else None
+        # Nobody knows the secret of a hash that no environment has: a stranger is not told what is hosted.
+        secret = None if project is None else webhook_secrets.read(self._config, project)
         signature = webhook.check_signature(secret, request.headers, request.body)
-        if signature is not webhook.Signature.VALID:
+        if project is None or signature is not webhook.Signature.VALID:
             raise HttpError(401, signature.value)
-        said = webhook.parse(request.headers, request.body)
+        said = webhook.parse(request.headers, request.body())
         if isinstance(said, webhook.Ignored):
             return HttpAnswer(202, {"accepted": False, "reason": said.reason})
         if not webhook.follows(plan.of_project(project).values(), said):

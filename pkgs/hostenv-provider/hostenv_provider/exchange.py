@@ -2,10 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 MAX_BODY = 1024 * 1024
+"""Bytes of a request's body, where a route does not say otherwise."""
+
 MAX_WAIT = 30.0
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -13,13 +15,18 @@ _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """`path` is as sent, `query` holds the first value of each parameter, `headers` has lower-case names."""
+    """`path` is as sent, `query` holds the first value of each parameter, `headers` has lower-case names.
+
+    A body of `length` bytes is read when `body` is called, which is when it is known to be wanted; that
+    raises HttpError if it does not arrive.
+    """
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    body: bytes = b""
+    length: int = 0
+    body: Callable[[], bytes] = bytes
 
     def parameter(self, name: str) -> str:
         """A query parameter that must be there. Raises HttpError 400."""
@@ -47,7 +54,7 @@ class HttpRequest:
     def document(self) -> dict[str, object]:
         """The body as a JSON object. Raises HttpError 400."""
         try:
-            document = json.loads(self.body)
+            document = json.loads(self.body())
             # Also finds what JSON cannot say but Python reads and writes: NaN, infinities, half characters.
             json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, RecursionError):

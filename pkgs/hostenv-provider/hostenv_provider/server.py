@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -20,7 +21,11 @@ from hostenv_provider.exchange import MAX_BODY, HttpAnswer, HttpError, HttpReque
 _READ_TIMEOUT = 30.0
 _MAX_LINE = 65536
 _MAX_PARAMETERS = 50
-_DRAINED = 16 * 1024 * 1024
+# Requests with a body over MAX_BODY have so many threads, which bounds their memory. The others wait so many
+# seconds, and their bodies in nginx's files: with a thread of its own, each would keep memory of its own.
+_LARGE_AT_ONCE = 2
+_LARGE_WAIT = 60.0
+_DRAINED = 32 * 1024 * 1024
 _DRAIN_TIME = 5.0
 
 Answer = Callable[[HttpRequest], HttpAnswer]
@@ -36,6 +41,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, path: Path, answer: Answer) -> None:
         """Raises HostenvError if the socket cannot be made or another service listens on it."""
         self.answer = answer
+        self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, "large")
         self._path = path
         _remove_abandoned(path)
         try:
@@ -51,8 +57,20 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 f"{path}: cannot listen there ({error}): correct socket in provider.json"
             ) from error
 
+    def answer_large(self, request: HttpRequest) -> HttpAnswer:
+        """What `answer` says, when it is the request's turn. Raises HttpError 503 if that takes too long."""
+        future = self._large.submit(self.answer, request)
+        try:
+            return future.result(_LARGE_WAIT)
+        except TimeoutError:
+            if future.cancel():
+                error = "too many large bodies at once: send it again"
+                raise HttpError(503, error, {"Retry-After": f"{_LARGE_WAIT:.0f}"}) from None
+            return future.result()
+
     def server_close(self) -> None:
         super().server_close()
+        self._large.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
@@ -90,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self.close_connection = True
+        self._unread = 0
+        self._content: bytes | None = None
+        self._continue = False
         self.raw_requestline = self.rfile.readline(_MAX_LINE + 1)
         if len(self.raw_requestline) > _MAX_LINE:
             self.send_error(414, "the address is too long")
@@ -101,8 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
         except HttpError as error:
             self.close_connection = True
             answer = error.answer()
+        self._content = None
+        if self._unread:
+            self.close_connection = True
         self._send(answer)
-        if answer.status == 413:
+        if self._unread:
             self._drain()
 
     def _answer(self) -> HttpAnswer:
@@ -113,15 +137,18 @@ class _Handler(BaseHTTPRequestHandler):
             )
         except ValueError:
             raise HttpError(400, "the address cannot be understood") from None
+        self._unread = self._length()
         request = HttpRequest(
             method=self.command,
             path=address.path,
             query=query,
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self._body(),
+            length=self._unread,
+            body=self._body,
         )
+        large = request.length > MAX_BODY
         try:
-            return self.server.answer(request)
+            return self.server.answer_large(request) if large else self.server.answer(request)
         except HostenvError as error:
             # A file of the service's own is damaged; where it is and what it says is for the operator alone.
             print(f"hostenv-provider: {request.method} {request.path}: {error}", file=sys.stderr, flush=True)
@@ -142,23 +169,30 @@ class _Handler(BaseHTTPRequestHandler):
         text = lengths[0].strip()
         if not (text.isascii() and text.isdigit()):
             raise HttpError(400, "Content-Length is no number")
-        if len(text) > 15 or int(text) > MAX_BODY:
-            raise HttpError(413, f"the body is larger than {MAX_BODY} bytes")
+        if len(text) > 15:
+            raise HttpError(413, "the body is too large")
         return int(text)
 
     def _body(self) -> bytes:
-        left = self._length()
+        if self._content is None:
+            self._content = self._read_body()
+        return self._content
+
+    def _read_body(self) -> bytes:
+        if self._continue:
+            self.send_response_only(100)
+            self.end_headers()
         deadline = time.monotonic() + _READ_TIMEOUT
         chunks = []
-        while left:
+        while self._unread:
             # A client that sends a byte now and then must not hold its thread for ever.
             if time.monotonic() > deadline:
                 raise HttpError(408, "the body did not arrive in time")
-            chunk = self.rfile.read1(left)
+            chunk = self.rfile.read1(self._unread)
             if not chunk:
                 raise HttpError(400, "the body is shorter than Content-Length")
             chunks.append(chunk)
-            left -= len(chunk)
+            self._unread -= len(chunk)
         return b"".join(chunks)
 
     def _send(self, answer: HttpAnswer) -> None:
@@ -190,13 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(chunk)
 
     def handle_expect_100(self) -> bool:
-        try:
-            self._length()
-        except HttpError as error:
-            self.close_connection = True
-            self._send(error.answer())
-            return False
-        return super().handle_expect_100()
+        # Said when the body is wanted.
+        self._continue = True
+        return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         # Called by the base class for requests that it cannot parse; all of them are the client's fault.

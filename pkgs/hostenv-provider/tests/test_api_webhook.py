@@ -1,7 +1,12 @@
 """The webhook's rows of contract 4's table, over a real AF_UNIX socket."""
 
+import hmac
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from hostenv_provider import webhook_secrets
@@ -80,8 +85,18 @@ def test_a_project_without_a_decision_on_its_secret_lets_nobody_in(api: Any, mai
     assert api.request("POST", f"/webhook/{main_hash}", b"{}").status == 401
 
 
-def test_webhooks_without_a_plan_or_project(api: Any, main_hash: str) -> None:
-    assert api.request("POST", f"/webhook/{'0' * 64}", b"{}").status == 404
+@pytest.mark.parametrize("headers", [{}, {"X-Gitlab-Token": "x"}, {"X-Hub-Signature-256": "sha256=00"}])
+def test_a_stranger_does_not_learn_what_is_hosted(api: Any, main_hash: str, headers: dict[str, str]) -> None:
+    webhook_secrets.create(api.config, "demo__drupal")
+    hosted = api.request("POST", f"/webhook/{main_hash}", b"{}", headers)
+    assert hosted.status == 401
+    (api.config.webhook_secrets_dir / "demo__drupal.json").unlink()
+    for path in (f"/webhook/{'0' * 64}", f"/webhook/{main_hash}"):
+        answer = api.request("POST", path, b"{}", headers)
+        assert (answer.status, answer.body) == (hosted.status, hosted.body)
+
+
+def test_webhooks_without_a_plan(api: Any, main_hash: str) -> None:
     api.published.plan = NotBootstrapped("run hostenv-provider init")
     assert api.request("POST", f"/webhook/{main_hash}", b"{}").status == 503
     api.published.plan = InvalidData("plan.json: not JSON")
@@ -99,9 +114,63 @@ def test_a_hash_of_several_projects_is_an_error(
     assert "a__b, c__d" in answer.json["error"]
 
 
-@pytest.mark.parametrize("path", ["/webhook/hash", "/api/deploy-jobs/x/events"])
-def test_a_body_over_one_mebibyte_is_refused(api: Any, path: str) -> None:
+def test_a_body_over_one_mebibyte_is_refused(api: Any) -> None:
+    path = "/api/deploy-jobs/x/events"
     answer = api.request("POST", path, b"x" * (1024 * 1024 + 1))
     assert answer.status == 413
     assert answer.json["error"]
-    assert api.request("POST", path, b"x" * 1024 * 1024).status in (400, 404)
+    assert api.request("POST", path, b"x" * 1024 * 1024).status == 400
+
+
+def large_push(size: int) -> bytes:
+    """A push of so many bytes, of many commits with many files as a merge of branches has."""
+    commit = {"id": "1" * 40, "added": [f"web/modules/contrib/file-{number}.php" for number in range(200)]}
+    one = json.dumps(commit).encode()
+    commits = b",".join([one] * ((size - 200) // (len(one) + 1)))
+    body = b'{"ref": "refs/heads/main", "commits": [' + commits + b'], "after": "' + b"2" * 40 + b'"}'
+    return body + b" " * (size - len(body))
+
+
+def test_a_delivery_may_be_as_large_as_git_hosts_send_them(api: Any, main_hash: str) -> None:
+    assert api.request("POST", f"/webhook/{main_hash}", large_push(25 * 1024 * 1024)).status == 202
+    answer = api.request("POST", f"/webhook/{main_hash}", large_push(25 * 1024 * 1024 + 1))
+    assert answer.status == 413
+    assert "26214400" in answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "size"),
+    [("application/json", 6_000_000), ("application/x-www-form-urlencoded", 2_000_000)],
+)
+def test_many_large_deliveries_at_once_take_the_memory_of_a_few(
+    api: Any, main_hash: str, content_type: str, size: int
+) -> None:
+    body = large_push(size)
+    if content_type != "application/json":
+        body = b"payload=" + quote_plus(body).encode()
+    secret = webhook_secrets.create(api.config, "demo__drupal")
+    signature = "sha256=" + hmac.new(secret.encode(), body, "sha256").hexdigest()
+    headers = {"Content-Type": content_type, "X-Hub-Signature-256": signature}
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak()
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(
+            pool.map(lambda _: api.request("POST", f"/webhook/{main_hash}", body, headers), range(24))
+        )
+    assert {answer.status for answer in answers} == {202}
+    assert _peak() - before < 24 * len(body) / 2
+
+
+def _peak() -> int:
+    """The most memory, in bytes, that this process has had since the mark was reset."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def test_a_large_body_that_nobody_wants_is_not_kept(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "hostenv_provider.server._Handler._read_body", lambda _: pytest.fail("read into memory")
+    )
+    body = large_push(5_000_000)
+    for headers in ({}, {"X-Hub-Signature-256": "sha256=00"}):
+        assert api.request("POST", f"/webhook/{'0' * 64}", body, headers).status == 401

@@ -186,9 +186,18 @@ def test_a_nodes_api_comes_through(front: Front) -> None:
 
 
 def test_a_large_body_is_refused_in_json(front: Front) -> None:
-    status, body = front.request("POST", f"/webhook/{'0' * 64}", b"x" * (1024 * 1024 + 1))
-    assert status == 413
-    assert json.loads(body)["error"]
+    for path, size in (("/api/deploy-jobs/x/events", 1), (f"/webhook/{'0' * 64}", 25)):
+        status, body = front.request("POST", path, b"x" * (size * 1024 * 1024 + 1))
+        assert status == 413
+        assert json.loads(body)["error"]
+
+
+def test_a_delivery_of_25_mebibytes_comes_through(front: Front, environment: Any) -> None:
+    body = b'{"ref": "refs/heads/main"}'.ljust(25 * 1024 * 1024)
+    status, answer = front.request("POST", f"/webhook/{environment().project_name_hash}", body)
+    assert (status, json.loads(answer)["accepted"]) == (202, True)
+    # Whoever may not start jobs is told so, however much was sent.
+    assert front.request("POST", f"/webhook/{'0' * 64}", body)[0] == 401
 
 
 def test_a_service_that_is_down_is_told_in_json(front: Front) -> None:

@@ -44,7 +44,8 @@ def raw(api: Any, sent: bytes) -> bytes:
         (b"POST /health HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 2\r\n\r\n{}", 400),
         (b"POST /api/jobs HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 413),
         (b"POST /api/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
-        (b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1073741824\r\n\r\n", 413),
+        (b"POST /api/jobs HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1073741824\r\n\r\n", 413),
+        (b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", 404),
         (b"GET /health?" + b"a=1&" * 200 + b" HTTP/1.1\r\n\r\n", 400),
     ],
 )
@@ -52,6 +53,16 @@ def test_strange_requests_get_an_answer(api: Any, sent: bytes, status: int) -> N
     received = raw(api, sent)
     assert received.split(b" ", 2)[1] == str(status).encode()
     assert b"Traceback" not in received
+
+
+def test_a_body_is_asked_for_when_it_is_wanted(api: Any) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(api.config.socket))
+        connection.sendall(b"POST /api/jobs HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_connection_serves_several_requests(api: Any) -> None:

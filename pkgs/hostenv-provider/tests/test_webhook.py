@@ -93,6 +93,16 @@ def test_github_can_send_forms() -> None:
     assert webhook.parse(headers, form) == Push("main")
 
 
+@pytest.mark.parametrize("length", range(65_530, 65_540))
+def test_a_form_is_taken_apart_wherever_its_escapes_stand(length: int) -> None:
+    headers, body = github(head_commit={"message": "é" * 9_000}, filler="x" * (length % 7))
+    form = urlencode({"before": "b=1", "payload": body.decode(), "after": "payload={}"}).encode()
+    cut = b"payload=" + form.partition(b"payload=")[2][:length]
+    headers["content-type"] = "application/x-www-form-urlencoded"
+    assert webhook.parse(headers, form) == Push("main")
+    assert isinstance(webhook.parse(headers, cut), Ignored)
+
+
 @pytest.mark.parametrize("body", [b"", b" \n", b'{"checkout_sha": "abc"}', b'{"ref": null}', b"{}"])
 def test_a_push_may_leave_its_branch_unsaid(body: bytes) -> None:
     assert webhook.parse({"content-type": "application/octet-stream"}, body) == Push(None)
@@ -137,8 +147,8 @@ def test_githubs_documented_signature_is_valid() -> None:
     secret = Secret("It's a Secret to Everybody")
     signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     headers = {"x-hub-signature-256": signature}
-    assert webhook.check_signature(secret, headers, b"Hello, World!") is Signature.VALID
-    assert webhook.check_signature(secret, headers, b"Hello, World?") is Signature.WRONG
+    assert webhook.check_signature(secret, headers, lambda: b"Hello, World!") is Signature.VALID
+    assert webhook.check_signature(secret, headers, lambda: b"Hello, World?") is Signature.WRONG
 
 
 @pytest.mark.parametrize(
@@ -157,7 +167,7 @@ def test_githubs_documented_signature_is_valid() -> None:
     ],
 )
 def test_signatures(headers: dict[str, str], result: Signature) -> None:
-    assert webhook.check_signature(Secret("s3cret"), headers, b"{}") is result
+    assert webhook.check_signature(Secret("s3cret"), headers, lambda: b"{}") is result
 
 
 @pytest.mark.parametrize(
@@ -177,13 +187,30 @@ def test_signatures_are_compared_in_constant_time(
         return False
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    assert webhook.check_signature(Secret("s3cret"), headers, b"{}") is Signature.WRONG
+    assert webhook.check_signature(Secret("s3cret"), headers, lambda: b"{}") is Signature.WRONG
     assert compared == [(expected, expected)]
 
 
 def test_only_a_deliberately_open_webhook_lets_everybody_in() -> None:
-    assert webhook.check_signature(Secret(None), {}, b"{}") is Signature.VALID
-    assert webhook.check_signature(None, {"x-gitlab-token": "x"}, b"{}") is Signature.NOT_CONFIGURED
+    assert webhook.check_signature(Secret(None), {}, lambda: b"{}") is Signature.VALID
+
+
+@pytest.mark.parametrize("name", ["x-gitlab-token", "x-hub-signature-256", "x-other"])
+def test_without_a_secret_nobody_passes_and_the_answer_is_that_to_a_wrong_one(name: str) -> None:
+    def unread() -> bytes:
+        pytest.fail("nobody may make the service read a body for nothing")
+
+    answer = webhook.check_signature(None, {name: "x"}, unread)
+    assert answer is webhook.check_signature(Secret("s3cret"), {name: "x"}, lambda: b"{}")
+    assert answer is not Signature.VALID
+
+
+def test_the_body_is_read_for_its_own_signature_only() -> None:
+    def unread() -> bytes:
+        pytest.fail("nobody may make the service read a body for nothing")
+
+    for headers in ({}, {"x-gitlab-token": "wrong"}, {"x-gitlab-token": "s3cret"}):
+        webhook.check_signature(Secret("s3cret"), headers, unread)
 
 
 def test_a_secret_is_not_shown_in_logs() -> None:
