@@ -21,7 +21,15 @@ from hostenv_lab.lab import Lab, ending_signals  # noqa: E402
 from hostenv_lab.log import Event, line  # noqa: E402
 from hostenv_scenarios.figures import Figure, from_log, table  # noqa: E402
 
-SCENARIOS = ("moves", "service_killed", "node_crashes", "links_cut", "broken_target", "comin_killed")
+SCENARIOS = (
+    "moves",
+    "service_killed",
+    "node_crashes",
+    "links_cut",
+    "broken_target",
+    "comin_killed",
+    "long_lived",
+)
 
 
 def main() -> int:

@@ -3,7 +3,10 @@
 import copy
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ HOST = f"{USER}.demo.hostenv.test"
 REV = "a" * 40
 NAR_HASH = "sha256-" + "A" * 43 + "="
 SNAPSHOT = "ab" * 32
+FPM = "phpfpm-drupal.service"
 
 TOOLS = {
     "git": ("git",),
@@ -85,6 +89,48 @@ class Machine:
             self.note(name)
             self.arguments.setdefault(name, []).append(arguments)
         return {"backup": {"drupal-migrate": SNAPSHOT}}
+
+
+class Systemctl:
+    """What `systemctl --user` is told; it answers with the files in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("calls", "units", "jobs", "states", "starting", "result", "nginx", "fpm"):
+            (folder / name).write_text("0\n" if name in ("nginx", "fpm") else "")
+        self.program = folder / "systemctl"
+        self.program.write_text(
+            "#!/bin/sh\nshift 2\n"
+            f'cd {folder}; echo "$*" >>calls\n'
+            'case "$*" in\n'
+            "  list-units*) cat units ;;\n"
+            "  list-jobs*) cat jobs ;;\n"
+            "  *ActiveState*) cat states ;;\n"
+            # each look finds one start fewer under way
+            "  *SubState*) echo SubState=$(head -1 starting); sed -i 1d starting ;;\n"
+            "  *Result*) cat result ;;\n"
+            f"  *MainPID*{FPM}) cat fpm ;;\n"
+            "  *MainPID*) cat nginx ;;\n"
+            "esac\n"
+        )
+        self.program.chmod(0o755)
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+    @contextmanager
+    def serving(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A server with one worker that no reload ends; the server ends with its worker."""
+        command = ["sh", "-c", "sleep 3600 & echo; wait"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+        try:
+            assert server.stdout is not None
+            server.stdout.readline()
+            (self.folder / name).write_text(f"{server.pid}\n")
+            yield server
+        finally:
+            subprocess.run(["kill", "--", f"-{server.pid}"], check=False, stderr=subprocess.DEVNULL)
+            server.communicate(timeout=60)
 
 
 def context(job: str = "job-1") -> Context:

@@ -11,6 +11,9 @@ RUN_DIR = Path("/run/hostenv")
 PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
 """For whatever an environment's programs start by name, on NixOS and elsewhere."""
 
+SYSTEM_UNIT_DIRS = (Path("/etc/systemd/user"), Path("/usr/lib/systemd/user"))
+"""User units that come with the node."""
+
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 
 
@@ -141,6 +144,11 @@ class Layout:
         """What restic said of the last backup, one JSON object per line."""
         return self.state_dir / f"backup-{key}.json"
 
+    @property
+    def standing_still(self) -> Path:
+        """What of the customer's own the freeze stopped and the thaw starts again."""
+        return self.state_dir / "standing-still.json"
+
     def set_aside(self, job: str) -> Path:
         """What a restore of that job found and did not overwrite."""
         return self.data_dir / "set-aside" / job_name(job)
@@ -174,6 +182,15 @@ class Layout:
     def units(self) -> tuple[str, ...]:
         """The units that serve, in the order in which they start."""
         return (self.mysql_unit, self.fpm_unit, self.nginx_unit, self.target_unit)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Our own services but the backups'."""
+        return (self.mysql_unit, self.restore_unit, self.fpm_unit, self.nginx_unit)
+
+    def is_own_unit(self, name: str) -> bool:
+        """Whether a unit is ours and not the customer's."""
+        return name in (*self.services, self.target_unit) or name.startswith("restic-backups-")
 
     def backup_unit(self, key: str) -> str:
         return f"restic-backups-{key}.service"

@@ -52,12 +52,13 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
     """
     if environment.application == "drupal" and "drupal" not in config.applications:
         raise OperationFailed("this node has no Drupal; name its folder in applications.drupal of node.json")
+    unit_texts = units(environment, layout, config, PATH)
     files = [
         File(str(layout.config_dir / "nginx.conf"), user_nginx(environment, layout)),
         File(str(layout.config_dir / "php-fpm.conf"), php_fpm(environment, layout)),
         File(str(layout.config_dir / "my.cnf"), my_cnf(layout)),
         File(str(layout.config_dir / "client.cnf"), client_cnf(layout)),
-        *_files(layout.units_dir, units(environment, layout, config, PATH), 0o644),
+        *_files(layout.units_dir, unit_texts, 0o644),
         *(
             File(str(layout.config_dir / f"backup-{key}"), backup_script(layout, config, key), 0o755)
             for key in environment.migrations
@@ -80,7 +81,7 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
                 layout.home / ".ssh",
                 layout.config_dir,
                 layout.units_dir / "default.target.wants",
-                layout.units_dir / "timer.d",
+                *sorted({(layout.units_dir / name).parent for name in unit_texts if "/" in name}),
                 layout.bin_dir,
                 layout.state_dir,
                 layout.app_dir,

@@ -2,7 +2,7 @@
 
 from hostenv_node.config import Config
 from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.layout import SYSTEM_UNIT_DIRS, Layout
 
 
 def units(environment: Environment, layout: Layout, config: Config, path: str) -> dict[str, str]:
@@ -97,8 +97,7 @@ TimeoutStopSec=35
 UMask=0007
 NoNewPrivileges=yes
 """,
-        # While the environment is frozen its timers stand still, also over a reboot.
-        "timer.d/10-hostenv-freeze.conf": f"[Unit]\nConditionPathExists=!{layout.freeze_file}\n",
+        **_freeze(layout),
     }
     for key in environment.migrations:
         rendered[layout.backup_unit(key)] = f"""\
@@ -117,6 +116,21 @@ UMask=0077
 NoNewPrivileges=yes
 """
     return rendered
+
+
+def _freeze(layout: Layout) -> dict[str, str]:
+    """While the environment is frozen nothing of the customer's starts, also over a reboot."""
+    drop_in = "10-hostenv-freeze.conf"
+    # Any of several may hold. Not conditions, of which a customer's unit may have several of its own.
+    asserts = [f"!{layout.freeze_file}", *(f"{folder}/%n" for folder in SYSTEM_UNIT_DIRS)]
+    text = "[Unit]\n" + "".join(f"AssertPathExists=|{path}\n" for path in asserts)
+    # A unit's own drop-in of this name takes the place of its type's.
+    ours = (*layout.services, "restic-backups-.service")
+    return {
+        f"timer.d/{drop_in}": f"[Unit]\nConditionPathExists=!{layout.freeze_file}\n",
+        **{f"{kind}.d/{drop_in}": text for kind in ("service", "path", "socket")},
+        **{f"{unit}.d/{drop_in}": "# It runs while the environment is frozen, too.\n" for unit in ours},
+    }
 
 
 def backup_script(layout: Layout, config: Config, key: str) -> str:

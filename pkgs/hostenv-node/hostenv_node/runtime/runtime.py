@@ -99,6 +99,7 @@ class Runtime:
                 layout,
                 [
                     *steps.write(environment, layout, self.config, secrets),
+                    *steps.hold(),
                     *lay_out,
                     ("restore", {"job": context.job, "key": key, "snapshot": snapshot}),
                 ],
@@ -193,9 +194,7 @@ class Runtime:
             self.freezes.thaw(user, context.job)
             # Without a freeze too: a thaw may have been cut short between the two.
             if record is not None and record.phase is Phase.ACTIVE:
-                layout = self._layout(record)
-                argv = (self.config.tool("systemctl"), "--user", "start", "timers.target")
-                run(as_user(self.config, layout, *argv), timeout=context.deadline.remaining())
+                self._as_user(context, self._layout(record), [("thaw", {})])
 
     def keep(self, context: Context, user: str) -> None:
         """Forget what served before this job's reload."""

@@ -31,9 +31,15 @@ def lay_out(environment: Environment, config: Config, release: str) -> list[Step
     return [("layOut", {"name": release, "docroot": environment.docroot, **operator})]
 
 
+def hold() -> list[Step]:
+    """The customer's units do not move: those that are enabled here start when it thaws, and not before."""
+    return [("hold", {"units": ["default.target"]})]
+
+
 def first_start(environment: Environment, layout: Layout, config: Config, release: str) -> list[Step]:
     """Nobody is served yet: data, then the application, then the units."""
     return [
+        *hold(),
         ("database", _start(environment, layout, config, [layout.mysql_unit])),
         *_application(environment, release, True),
         ("switch", {"name": release, "keep": []}),

@@ -75,7 +75,7 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
         if not (layout.restore_dir / path.name).is_dir():
             raise OperationFailed(f"snapshot {snapshot} holds no folder {path.name}; make a new backup")
     user_database.initialise(process, layout.restore_dir / layout.mysql_dir.name)
-    user_units.start_unit(process, layout.restore_unit)
+    user_units.control(process, "start", [layout.restore_unit])
     user_database.create_database(process, layout.restore_socket)
     user_database.import_dump(process, layout.restore_socket, dump)
     user_database.query(process, layout.restore_socket, "SHUTDOWN")

@@ -12,7 +12,8 @@ from hostenv_node.runtime import runtime as module
 from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.runtime import Runtime
-from runtime_support import TOOLS, USER, Machine, entry, program
+from hostenv_node.runtime.user_process import UserProcess
+from runtime_support import TOOLS, USER, Machine, Systemctl, entry, program
 
 SECRETS = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt"), "x")
 
@@ -117,3 +118,16 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
     )
     monkeypatch.setattr(made, "front_door", Door())
     return made
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Systemctl:
+    folder = tmp_path / "manager"
+    folder.mkdir()
+    return Systemctl(folder)
+
+
+@pytest.fixture
+def process(manager: Systemctl, layout: Layout) -> UserProcess:
+    layout.config_dir.mkdir(parents=True)
+    return UserProcess(layout, {"systemctl": str(manager.program)}, Deadline.after(600))

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hostenv_node.runtime import user_units
+from hostenv_node.runtime import user_freeze
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.user_process import UserProcess
 
@@ -21,9 +21,10 @@ def test_the_servers_of_an_environment_share_one_limit(
 
     monkeypatch.setattr(UserProcess, "wait_until", wait)
     monkeypatch.setattr(UserProcess, "systemctl", lambda *_, **__: SimpleNamespace(text="7"))
-    monkeypatch.setattr(user_units, "_children", lambda _: {8})
-    monkeypatch.setattr(user_units, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(user_units.os, "kill", lambda worker, _: signalled.append(worker))
-    user_units.freeze(UserProcess(layout, {}, SimpleNamespace()), {})  # type: ignore[arg-type]
+    monkeypatch.setattr(user_freeze, "_stand_still", lambda *_: None)
+    monkeypatch.setattr(user_freeze, "_children", lambda _: {8})
+    monkeypatch.setattr(user_freeze, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(user_freeze.os, "kill", lambda worker, _: signalled.append(worker))
+    user_freeze.freeze(UserProcess(layout, {}, SimpleNamespace()), {})  # type: ignore[arg-type]
     assert now == 130.0
     assert signalled == [8]

@@ -164,6 +164,23 @@ def test_no_timer_starts_while_the_environment_is_frozen(
     assert str(Path(drop_in.path).parent) in rendered.directories
 
 
+def test_no_unit_of_the_customers_starts_while_the_environment_is_frozen(
+    environment: Environment, layout: Layout, config: Config
+) -> None:
+    rendered = render(environment, layout, config)
+    texts = {
+        str(Path(file.path).relative_to(layout.units_dir)): file.content
+        for file in rendered.files[3:]
+        if file.path.startswith(f"{layout.units_dir}/")
+    }
+    for kind in ("service", "path", "socket"):
+        assert f"AssertPathExists=|!{layout.freeze_file}\n" in texts[f"{kind}.d/10-hostenv-freeze.conf"]
+    ours = {name for name in texts if name.endswith(".service") and not name.startswith("restic-")}
+    for unit in (*ours, "restic-backups-.service"):
+        assert "Assert" not in texts[f"{unit}.d/10-hostenv-freeze.conf"]
+        assert f"{layout.units_dir}/{unit}.d" in rendered.directories
+
+
 def test_people_with_a_key_may_log_in(layout: Layout, config: Config, changed: Any) -> None:
     key = "ssh-ed25519 AAAAC3Nz demo user"
     rendered = render(parse_environment(changed("authorizedKeys", to=[key])), layout, config)

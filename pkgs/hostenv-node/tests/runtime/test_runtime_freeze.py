@@ -121,14 +121,16 @@ def test_neither_time_nor_a_reboot_lifts_a_freeze(runtime: Runtime, machine: Mac
     assert runtime.freezes.holder(USER) == "job-1"
 
 
-def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, machine: Machine) -> None:
+def test_only_an_active_copy_starts_what_stood_still_when_it_thaws(
+    runtime: Runtime, machine: Machine
+) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
     machine.events.clear()
     runtime.thaw(context("job-2"), USER)
     assert machine.events == []
     runtime.thaw(context(), USER)
-    assert machine.events == ["--user start timers.target"]
+    assert machine.events == ["thaw"]
     runtime.restore(context("job-3"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     runtime.thaw(context("job-3"), USER)
@@ -136,16 +138,16 @@ def test_only_an_active_copy_starts_its_timers_when_it_thaws(runtime: Runtime, m
     assert runtime.freezes.holder(USER) is None
 
 
-def test_a_thaw_that_was_cut_short_starts_the_timers_when_it_is_done_again(
+def test_a_thaw_that_was_cut_short_starts_what_stood_still_when_it_is_done_again(
     runtime: Runtime, machine: Machine
 ) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
-    machine.fails = {"--user start timers.target": OperationFailed("killed")}
+    machine.fails = {"thaw": OperationFailed("killed")}
     with pytest.raises(OperationFailed):
         runtime.thaw(context(), USER)
     assert runtime.freezes.holder(USER) is None
     machine.events.clear()
     machine.fails = {}
     runtime.thaw(context(), USER)
-    assert machine.events == ["--user start timers.target"]
+    assert machine.events == ["thaw"]
