@@ -1,6 +1,6 @@
 # What lives longer than a request: a queue worker, whose every piece of work is a row and then a line in a
-# file, and something started by hand that ignores SIGTERM. A move loses nothing of it, neither node runs a
-# worker while the site is frozen, and after a failed move it works on at the source.
+# file, something started by hand that ignores SIGTERM, and somebody's login session. A move loses nothing of
+# it, neither node runs a worker while the site is frozen, and after a failed move it works on at the source.
 
 from hostenv_scenarios.cluster import Cluster
 from hostenv_scenarios.driver import quote
@@ -26,6 +26,7 @@ WantedBy=default.target
     .replace("$HOME", "%h")
 )
 STUBBORN = f"trap '' TERM; while sleep 0.1; do date >>{BY_HAND}; done"
+SESSION = "<?php session_start(); $_SESSION += $_GET; echo $_SESSION['who'] ?? 'nobody';"
 
 cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
 trials = Trials(cluster)
@@ -69,9 +70,19 @@ def stands_still(node):
     return before
 
 
+def logged_in(node, jar, query=""):
+    """Who the site on that node takes the visitor for."""
+    return provider.succeed(
+        f"curl -fsS -b {jar} -c {jar} -H 'Host: {DRUPAL.host}' http://{node}/session.php{query}"
+    ).strip()
+
+
 with subtest("A provider, two nodes and a site with workers"):
     cluster.set_up()
     cluster.add_site(DRUPAL)
+    provider.succeed(f"printf %s {quote(SESSION)} > {DRUPAL.folder}/web/session.php")
+    cluster.commit(DRUPAL, "A page that knows who asks")
+    cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
     customer("node-a", "mysql -e 'CREATE TABLE shop_work (n INT AUTO_INCREMENT PRIMARY KEY)'")
     customer(
         "node-a",
@@ -80,6 +91,7 @@ with subtest("A provider, two nodes and a site with workers"):
         f" && systemd-run --user --unit shop-by-hand sh -c {quote(STUBBORN)}",
     )
     works_on("node-a")
+    t.assertEqual(logged_in("node-a", "/tmp/jar", "?who=ada"), "ada")
 
 with cluster.short_verification(90), trials.fault("workers: a move that fails", {DRUPAL: "node-a"}) as trial:
     cluster.shut_front_door("node-b")
@@ -102,6 +114,7 @@ with trials.fault("workers: a move to where there are none", {DRUPAL: "node-b"})
     )
     # It may have been stopped between a row and its line.
     t.assertTrue(set(lines) <= set(rows) and len(rows) <= len(lines) + 1, (len(rows), len(lines)))
+    t.assertEqual(logged_in("node-b", "/tmp/jar"), "ada")
 
 with trials.fault("workers: a move to where there is one", {DRUPAL: "node-a"}) as trial:
     cluster.shut_front_door("node-a")

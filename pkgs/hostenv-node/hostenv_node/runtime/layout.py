@@ -136,9 +136,18 @@ class Layout:
     def private_files_dir(self) -> Path:
         return self.data_dir / "private_files"
 
+    @property
+    def sessions_dir(self) -> Path:
+        """PHP's session files."""
+        return self.data_dir / "sessions"
+
     def dump(self, key: str) -> Path:
         """The database as the backup of a migration key holds it."""
         return self.data_dir / "backup" / key / "database.sql"
+
+    def sessions_copy(self, key: str) -> Path:
+        """The session files as the backup of a migration key holds them."""
+        return self.dump(key).with_name(self.sessions_dir.name)
 
     def backup_summary(self, key: str) -> Path:
         """What restic said of the last backup, one JSON object per line."""

@@ -87,7 +87,7 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
                 layout.app_dir,
                 layout.cache_dir / "nginx",
                 layout.cache_dir / "tmp",
-                layout.state_dir / "sessions",
+                layout.sessions_dir,
             )
         ),
         files=tuple(files),
@@ -170,7 +170,11 @@ php_admin_value[upload_max_filesize] = 64M
 php_admin_value[post_max_size] = 64M
 php_admin_value[upload_tmp_dir] = {layout.cache_dir}/tmp
 php_admin_value[sys_temp_dir] = {layout.cache_dir}/tmp
-php_value[session.save_path] = {layout.state_dir}/sessions
+; its age decides when a session goes; Debian's php.ini leaves that to a job of its own
+php_value[session.save_path] = {layout.sessions_dir}
+php_value[session.gc_probability] = 1
+php_value[session.gc_divisor] = 100
+php_value[session.gc_maxlifetime] = 1440
 """
 
 

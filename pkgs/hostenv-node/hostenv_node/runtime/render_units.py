@@ -134,23 +134,29 @@ def _freeze(layout: Layout) -> dict[str, str]:
 
 
 def backup_script(layout: Layout, config: Config, key: str) -> str:
-    """Database and files in one snapshot, its tag the migration key; the first run makes the repository."""
+    """Database, files and sessions in one snapshot, its tag the migration key.
+
+    The first run makes the repository. Sessions are copied first: readers end some while it runs, and restic
+    fails for a file that vanishes.
+    """
     summary = layout.backup_summary(key)
-    dump = layout.dump(key)
+    dump, sessions = layout.dump(key), layout.sessions_copy(key)
     return f"""\
 #!/bin/sh
 set -eu
 exec 2>{summary}.errors
 export RESTIC_PROGRESS_FPS=0.02
-rm -f {summary}
-mkdir -p {dump.parent} {layout.files_dir} {layout.private_files_dir}
-trap 'rm -f {dump}' EXIT
+rm -rf {summary} {sessions}
+mkdir -p {dump.parent} {layout.sessions_dir} {layout.files_dir} {layout.private_files_dir}
+trap 'rm -rf {dump} {sessions}' EXIT
+cp -a {layout.sessions_dir} {sessions} || true
 {config.tool("mariadb-dump")} --defaults-file={layout.config_dir}/client.cnf --single-transaction --quick \\
   --routines --events --default-character-set=utf8mb4 {layout.codebase} >{dump}
 cd {layout.data_dir}
 backup() {{
   {config.tool("restic")} backup --json --tag {key} \\
-    {dump.relative_to(layout.data_dir)} {layout.files_dir.name} {layout.private_files_dir.name} >{summary}.new
+    {dump.relative_to(layout.data_dir)} {sessions.relative_to(layout.data_dir)} \\
+    {layout.files_dir.name} {layout.private_files_dir.name} >{summary}.new
 }}
 if ! backup; then
   {config.tool("restic")} init --quiet || exit 1

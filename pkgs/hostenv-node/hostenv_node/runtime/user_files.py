@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_node.files import replace_file
+from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.user_process import UserProcess
 
 _PROFILE = '# Written by hostenv-node once; it is yours.\nPATH="$HOME/.local/bin:$PATH"\n'
@@ -17,6 +18,7 @@ def write_files(process: UserProcess, arguments: Mapping[str, object]) -> None:
     files = arguments["files"]
     assert isinstance(directories, list)
     assert isinstance(files, list)
+    _adopt_sessions(process.layout)
     for directory in directories:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     manifest = process.layout.state_dir / "rendered.json"
@@ -31,6 +33,15 @@ def write_files(process: UserProcess, arguments: Mapping[str, object]) -> None:
         (process.layout.home / name).exists() for name in (".profile", ".bash_profile", ".bash_login")
     ):
         write_file(process.layout.home / ".profile", _PROFILE.encode(), 0o644)
+
+
+def _adopt_sessions(layout: Layout) -> None:
+    """Earlier versions kept PHP's sessions elsewhere, and a PHP-FPM that they started still does."""
+    before = layout.state_dir / "sessions"
+    if before.is_dir() and not before.is_symlink() and not layout.sessions_dir.exists():
+        layout.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.rename(before, layout.sessions_dir)
+        make_link(before, str(layout.sessions_dir))
 
 
 def write_secrets(_process: UserProcess, arguments: Mapping[str, object]) -> None:

@@ -46,7 +46,7 @@ def swap(layout: Layout, job: str) -> None:
     """Move the live data aside, unless this job did already, and the restored ones in their place."""
     aside = layout.set_aside(job)
     marker = aside / "complete"
-    live = (layout.mysql_dir, layout.files_dir, layout.private_files_dir)
+    live = (layout.mysql_dir, layout.files_dir, layout.private_files_dir, layout.sessions_dir)
     if not marker.exists():
         aside.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in live:
@@ -74,6 +74,7 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     for path in (layout.files_dir, layout.private_files_dir):
         if not (layout.restore_dir / path.name).is_dir():
             raise OperationFailed(f"snapshot {snapshot} holds no folder {path.name}; make a new backup")
+    _sessions(layout, key)
     user_database.initialise(process, layout.restore_dir / layout.mysql_dir.name)
     user_units.control(process, "start", [layout.restore_unit])
     user_database.create_database(process, layout.restore_socket)
@@ -82,6 +83,16 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     # Killed, it would lack its last second, for it flushes nothing on the way.
     user_units.await_end(process, layout.restore_unit)
     dump.unlink()
+
+
+def _sessions(layout: Layout, key: str) -> None:
+    """Put the sessions in their place; snapshots of earlier versions have none."""
+    place = layout.restore_dir / layout.sessions_dir.name
+    copy = layout.restore_dir / layout.sessions_copy(key).relative_to(layout.data_dir)
+    if copy.is_dir() and not copy.is_symlink():
+        os.replace(copy, place)
+    else:
+        place.mkdir(mode=0o700)
 
 
 def _is_whole(dump: Path) -> bool:

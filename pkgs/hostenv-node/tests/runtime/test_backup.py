@@ -36,7 +36,7 @@ def script(config: Config, layout: Layout, tmp_path: Path) -> Path:
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     tools = {**config.tools, **{name: str(tmp_path / name) for name in programs}}
-    for folder in (layout.files_dir, layout.private_files_dir, layout.state_dir):
+    for folder in (layout.files_dir, layout.private_files_dir, layout.sessions_dir, layout.state_dir):
         folder.mkdir(parents=True)
         (folder / "one").touch()
     made = tmp_path / "backup"
@@ -57,11 +57,14 @@ def test_a_snapshot_holds_database_and_files_and_its_tag_is_the_key(
     assert words[words.index("--tag") + 1] == KEY
     assert (tmp_path / "contents").read_text().splitlines() == [
         f"backup/{KEY}/database.sql",
+        f"backup/{KEY}/sessions/one",
         "files/one",
         "private_files/one",
         "the dump",
     ]
     assert not layout.dump(KEY).exists()
+    assert not layout.sessions_copy(KEY).exists()
+    assert (layout.sessions_dir / "one").exists()
 
 
 def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:

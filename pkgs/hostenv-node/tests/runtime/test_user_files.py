@@ -42,3 +42,16 @@ def test_a_profile_that_is_there_stays(layout: Layout) -> None:
     (layout.home / ".bash_profile").write_text("mine")
     write(layout, {})
     assert not (layout.home / ".profile").exists()
+
+
+def test_sessions_of_an_earlier_version_are_where_they_are_kept_now_and_where_they_were(
+    layout: Layout,
+) -> None:
+    before = layout.state_dir / "sessions"
+    before.mkdir(parents=True)
+    (before / "sess_1").write_text("ada")
+    for _ in range(2):
+        write(layout, {})
+        assert (layout.sessions_dir / "sess_1").read_text() == "ada"
+        # a PHP-FPM that runs since before looks there
+        assert (before / "sess_1").read_text() == "ada"

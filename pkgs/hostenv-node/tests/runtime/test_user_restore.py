@@ -10,7 +10,7 @@ from hostenv_node.runtime import user_database, user_restore
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.user_process import UserProcess
 
-FOLDERS = ("mysql", "files", "private_files")
+FOLDERS = ("mysql", "files", "private_files", "sessions")
 FIRST, SECOND = "ab" * 32, "cd" * 32
 
 
@@ -23,13 +23,16 @@ class Backups:
         self.command.parent.mkdir(parents=True)
         self.whole = "-- Dump completed"
         self.folders = "files private_files"
+        self.sessions = (
+            "mkdir $4/backup/drupal-migrate/sessions; echo $5 >$4/backup/drupal-migrate/sessions/data"
+        )
         self.write()
 
     def write(self) -> None:
         self.command.write_text(
             f'#!/bin/sh\nset -e\necho "$*" >>{self.calls_file}\n'
             f'for folder in {self.folders}; do mkdir -p "$4/$folder"; echo $5 >"$4/$folder/data"; done\n'
-            f'mkdir -p "$4/backup/drupal-migrate"\n'
+            f'mkdir -p "$4/backup/drupal-migrate"\n{self.sessions}\n'
             f'printf "%s\\n%s\\n" $5 "{self.whole}" >"$4/backup/drupal-migrate/database.sql"\n'
         )
         self.command.chmod(0o755)
@@ -143,6 +146,17 @@ def test_what_was_prepared_is_not_prepared_again(
     restore()
     assert len(backups.calls()) == 1
     assert content(layout.data_dir) == {FIRST}
+    assert content(layout.set_aside("job-1")) == {"old"}
+
+
+def test_a_snapshot_of_an_earlier_version_has_no_sessions(
+    restore: Callable[..., None], layout: Layout, backups: Backups
+) -> None:
+    backups.sessions = ""
+    backups.write()
+    restore()
+    assert list(layout.sessions_dir.iterdir()) == []
+    assert layout.sessions_dir.stat().st_mode & 0o777 == 0o700
     assert content(layout.set_aside("job-1")) == {"old"}
 
 
