@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +77,24 @@ def test_php_fpm_takes_its_pool(environment: Environment, layout: Layout, config
     assert completed.returncode == 0 or (os.geteuid() == 0 and complaint in completed.stderr), (
         completed.stderr
     )
+
+
+@needs("php")
+def test_sessions_go_with_their_age_and_php_sees_to_it(
+    environment: Environment, layout: Layout, config: Config
+) -> None:
+    written(environment, layout, config)
+    pool = (layout.config_dir / "php-fpm.conf").read_text()
+    settings = re.findall(r"php_value\[(session\.\w+)\] = (.+)", pool)
+    old, young = layout.sessions_dir / "sess_old", layout.sessions_dir / "sess_young"
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    show = "session_start(); session_gc(); echo ini_get('session.gc_probability');"
+    options = [word for name, value in settings for word in ("-d", f"{name}={value}")]
+    chance = checked(config.tool("php"), "-d", "session.gc_probability=0", *options, "-r", show)
+    assert int(chance) > 0
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 @needs("mariadbd")
