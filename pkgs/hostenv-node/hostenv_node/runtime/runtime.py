@@ -194,7 +194,9 @@ class Runtime:
             self.freezes.thaw(user, context.job)
             # Without a freeze too: a thaw may have been cut short between the two.
             if record is not None and record.phase is Phase.ACTIVE:
-                self._as_user(context, self._layout(record), [("thaw", {})])
+                layout = self._layout(record)
+                self._prepare(context, layout)
+                self._as_user(context, layout, [("thaw", {})])
 
     def keep(self, context: Context, user: str) -> None:
         """Forget what served before this job's reload."""

@@ -130,7 +130,7 @@ def test_only_an_active_copy_starts_what_stood_still_when_it_thaws(
     runtime.thaw(context("job-2"), USER)
     assert machine.events == []
     runtime.thaw(context(), USER)
-    assert machine.events == ["thaw"]
+    assert machine.events == ["run dirs", "manager", "thaw"]
     runtime.restore(context("job-3"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     runtime.thaw(context("job-3"), USER)
@@ -150,4 +150,4 @@ def test_a_thaw_that_was_cut_short_starts_what_stood_still_when_it_is_done_again
     machine.events.clear()
     machine.fails = {}
     runtime.thaw(context(), USER)
-    assert machine.events == ["thaw"]
+    assert machine.events == ["run dirs", "manager", "thaw"]
