@@ -97,7 +97,7 @@ def _customers(process: UserProcess) -> list[str]:
     queued = [
         line.split() for line in process.systemctl("list-jobs", "--full", "--no-legend").text.splitlines()
     ]
-    names |= {job[1] for job in queued if len(job) == 4 and job[2] == "start"}
+    names |= {job[1] for job in queued if len(job) == 4 and job[2] in ("start", "restart")}
     return sorted(name for name in names if _is_customers(layout, name))
 
 

@@ -43,9 +43,11 @@ def test_the_customers_units_stand_still_and_start_again_and_no_others(
 ) -> None:
     customers = ["feeds.timer", "inbox.path", "queue.service", "relay.socket", "tidy.timer"]
     runs(manager, *OURS, "dbus.service", *customers)
-    (manager.folder / "jobs").write_text("7 late.service start waiting\n8 gone.service stop running\n")
+    (manager.folder / "jobs").write_text(
+        "7 late.service start waiting\n8 again.service restart waiting\n9 gone.service stop running\n"
+    )
     user_freeze.freeze(process, {})
-    stopped = sorted([*customers, "late.service"])
+    stopped = sorted([*customers, "again.service", "late.service"])
     assert told(manager, "stop") == [stopped]
     user_freeze.thaw(process, {})
     assert told(manager, "start") == [stopped]
