@@ -51,11 +51,12 @@ def thaw(process: UserProcess, _arguments: Mapping[str, object]) -> None:
     """Start again what stood still, and nothing else; whether it starts is its owner's business."""
     # Without a memory an earlier version froze, which stopped timers only.
     memory = _remembered(process.layout) or _Memory(["timers.target"], {})
+    # Whoever made it for the moment, and a reboot removed it or systemd, once it was stopped.
+    folder = _runtime_dir() / "user"
     for name, text in memory.texts.items():
-        # Whoever made it for the moment, and a reboot removed it or systemd, once it was stopped.
-        path = _runtime_dir() / "user" / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_file(path, text.encode(), 0o600)
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_file(folder / name, text.encode(errors="surrogateescape"), 0o600)
     process.systemctl("daemon-reload")
     if memory.units:
         process.systemctl("start", "--no-block", "--", *memory.units, check=False)
@@ -79,10 +80,11 @@ def _stand_still(process: UserProcess, others: list[str]) -> None:
 def _remembered(layout: Layout) -> _Memory | None:
     try:
         values = json.loads(layout.standing_still.read_text())
-        return _Memory([str(unit) for unit in values["units"]], dict(values["texts"]))
+        texts = {str(name): str(text) for name, text in values["texts"].items()}
+        return _Memory([str(unit) for unit in values["units"]], texts)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         # It is the customer's own to spoil.
         return _Memory(["default.target"], {})
 
@@ -116,7 +118,7 @@ def _transient(units: Sequence[str]) -> dict[str, str]:
         if path.stem in stems and path.suffix[1:] in _TYPES:
             # One that ends meanwhile takes its file along.
             with suppress(FileNotFoundError):
-                texts[path.name] = path.read_text()
+                texts[path.name] = path.read_text(errors="surrogateescape")
     return texts
 
 

@@ -121,6 +121,22 @@ def test_what_cannot_be_stopped_fails_the_freeze(
     assert told(manager, "kill") == [["queue.service"]]
 
 
+def test_no_text_keeps_it_frozen(process: UserProcess, manager: Systemctl, tmp_path: Path) -> None:
+    transient = tmp_path / "run/systemd/transient"
+    transient.mkdir(parents=True)
+    (transient / "run-1.service").write_bytes(b"# \xff")
+    runs(manager, "run-1.service")
+    user_freeze.freeze(process, {})
+    user_freeze.thaw(process, {})
+    assert (tmp_path / "run/systemd/user/run-1.service").read_bytes() == b"# \xff"
+    user_freeze.freeze(process, {})
+    (tmp_path / "run/systemd/user/run-1.service").unlink()
+    (tmp_path / "run/systemd/user").rmdir()
+    (tmp_path / "run/systemd/user").touch()
+    user_freeze.thaw(process, {})
+    assert told(manager, "start") == [["run-1.service"]] * 2
+
+
 @pytest.mark.parametrize("spoilt", ["", "[]", '{"units": 1}', json.dumps({"units": [], "texts": "x"})])
 def test_a_memory_that_its_owner_spoilt_keeps_nothing_frozen(
     process: UserProcess, manager: Systemctl, layout: Layout, spoilt: str
