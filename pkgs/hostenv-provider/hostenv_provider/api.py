@@ -35,6 +35,9 @@ MAX_MESSAGE = 2000
 MAX_DELIVERY = 25 * 1024 * 1024
 """So many bytes of a webhook are taken: Git hosts send up to 25 MB (contract 4)."""
 
+MAX_EVENT = 64 * 1024
+"""So many bytes of a node's event are taken: a message, and of a backup its snapshots."""
+
 _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
 
@@ -97,7 +100,7 @@ class Api:
             Route("GET", f"{job}/statuses", self._statuses),
             Route("GET", f"{job}/actions", self._actions),
             Route("GET", f"{job}/backup-snapshot", self._backup_snapshot),
-            Route("POST", f"{job}/events", self._event),
+            Route("POST", f"{job}/events", self._event, max_body=MAX_EVENT),
             Route("GET", "/api/environments/{user}/secrets", self._environment_secrets),
             Route("GET", "/health", self._health),
             Route("GET", "/api/jobs", self._jobs, socket_only=True),

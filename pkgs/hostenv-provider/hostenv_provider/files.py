@@ -10,6 +10,9 @@ from pathlib import Path
 
 from hostenv_provider.errors import HostenvError
 
+Stamp = tuple[int, int, int]
+"""Differs when a file has been replaced or written."""
+
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:
     """Replace a file durably: a crash leaves the old or the new text.
@@ -38,6 +41,15 @@ def write_private(path: Path, text: str, mode: int = 0o600) -> None:
         raise HostenvError(
             f"{path}: cannot be written ({error.strerror}): free space or correct its owner"
         ) from error
+
+
+def stamp(path: Path) -> Stamp | None:
+    """The file's stamp; None if it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def read_object(path: Path) -> dict[str, object]:

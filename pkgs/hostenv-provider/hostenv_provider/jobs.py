@@ -299,6 +299,15 @@ def _on_success(view: View, row: Row, event: Event) -> Outcome:
     return Accepted(_state_when_done(_replaced(view, changed)), rows=(changed,), placements=placements)
 
 
+def recorded(event: Event, index: int | None) -> Event:
+    """What is kept of an accepted event: the action that it is about, and only a backup's payload.
+
+    Nobody asks for any other payload, and a node must not be able to fill the database.
+    """
+    means_something = event.phase == "backup" and event.status is Status.SUCCESS
+    return replace(event, action_index=index, payload=event.payload if means_something else None)
+
+
 def _snapshot_error(action: Action, payload: Mapping[str, object] | None) -> str | None:
     snapshots = payload.get("snapshots") if payload is not None else None
     if payload is None or payload.get("user") != action.user or not isinstance(snapshots, Mapping):

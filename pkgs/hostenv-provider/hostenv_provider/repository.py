@@ -14,7 +14,7 @@ from pathlib import Path
 from hostenv_provider import generated
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.files import exclusive
+from hostenv_provider.files import Stamp, exclusive, stamp
 from hostenv_provider.flake_template import provider_flake
 from hostenv_provider.plan import Plan, State
 from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
@@ -40,6 +40,7 @@ _BARE_CONFIGURATION = {
     "core.logAllRefUpdates": "true",
     "transfer.hideRefs": "refs/hostenv",
 }
+_Stamps = tuple[Stamp | None, ...]
 _WORK_TREE_CONFIGURATION = {"core.fsync": "added,reference"}
 
 
@@ -62,7 +63,7 @@ class Repository:
         self.config = config
         self.work_tree = config.repo_dir
         self.bare = config.git_dir / "provider.git"
-        self._published: tuple[str, Plan] | None = None
+        self._published: tuple[_Stamps, str, Plan] | None = None
         self._ancestry: dict[tuple[str, str], bool] = {}
 
     @contextmanager
@@ -182,17 +183,28 @@ class Repository:
     def published_plan(self) -> Plan:
         """The plan that the nodes can see.
 
+        Strangers' requests ask for it: no process is started while the files of the reference are the same.
         Raises NotBootstrapped if there is no repository, InvalidData if the plan cannot be read.
         """
-        head = self.published_head()
+        stamps = self._reference_stamps()
         published = self._published
-        if published is None or published[0] != head:
+        if published is not None and published[0] == stamps and any(stamps):
+            return published[2]
+        head = self.published_head()
+        if published is not None and published[1] == head:
+            plan = published[2]
+        else:
             answer = self._bare_git("show", f"{head}:{generated.PLAN}", check=False)
             if answer.returncode:
                 raise InvalidData(f"{generated.PLAN}: is not in commit {head}: run `hostenv-provider plan`")
             plan = Plan.from_json(_parse_json(answer.stdout, generated.PLAN), generated.PLAN)
-            self._published = published = (head, plan)
-        return published[1]
+        self._published = (stamps, head, plan)
+        return plan
+
+    def _reference_stamps(self) -> _Stamps:
+        """What changes with the main branch, in whichever form Git keeps its references."""
+        files = (f"refs/heads/{BRANCH}", "packed-refs", "reftable/tables.list")
+        return tuple(stamp(self.bare / file) for file in files)
 
     def published_settings(self) -> ProviderSettings:
         """`provider.json` as operators have pushed it. Raises NotBootstrapped or InvalidData."""

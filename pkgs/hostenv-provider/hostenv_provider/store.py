@@ -253,18 +253,14 @@ class Store(Queries):
             if isinstance(outcome, Noted):
                 if load_note(db, job_id, event.node) == event.message:
                     return Repeated()
-                db.execute(
-                    "DELETE FROM events WHERE job = ? AND node = ? AND phase = ? AND status = ?",
-                    (job_id, event.node, INTENT_PHASE, Status.WAITING),
-                )
-                _insert_event(db, job_id, replace(event, payload=None, action_index=None), self._now())
+                _replace_event(db, job_id, jobs.recorded(event, None), self._now())
             if isinstance(outcome, Accepted):
                 # As it was understood: with the index of the action that it is about, or with none.
                 about_intent = event.phase == INTENT_PHASE
-                event = replace(event, action_index=None if about_intent else outcome.rows[0].index)
+                event = jobs.recorded(event, None if about_intent else outcome.rows[0].index)
                 if about_intent and event.status not in FINAL and load_is_last_event(db, job_id, event):
                     return Repeated()
-                _insert_event(db, job_id, event, self._now())
+                _replace_event(db, job_id, event, self._now())
                 self._apply(db, job_id, outcome, progress=bool(outcome.rows) or event.status in FINAL)
         if isinstance(outcome, Accepted | Noted):
             self._notify([job_id])
@@ -429,6 +425,15 @@ def _insert_actions(
             for index, action in enumerate(actions)
         ],
     )
+
+
+def _replace_event(db: sqlite3.Connection, job_id: str, event: Event, now: str) -> None:
+    """Keep an event instead of the one of its kind before: a node may say the same again and again."""
+    db.execute(
+        "DELETE FROM events WHERE job = ? AND node = ? AND phase = ? AND status = ? AND action_index IS ?",
+        (job_id, event.node, event.phase, event.status, event.action_index),
+    )
+    _insert_event(db, job_id, event, now)
 
 
 def _insert_event(db: sqlite3.Connection, job_id: str, event: Event, now: str) -> None:

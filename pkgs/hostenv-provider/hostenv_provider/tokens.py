@@ -2,7 +2,6 @@
 
 import hmac
 import json
-import os
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Mapping
@@ -11,9 +10,7 @@ from pathlib import Path
 
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.files import exclusive, read_object, read_texts, write_private
-
-_Stamp = tuple[int, int, int] | None
+from hostenv_provider.files import Stamp, exclusive, read_object, read_texts, stamp, write_private
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class TokenFile:
         self._previous_path = config.previous_tokens_file
         self._lock_path = config.tokens_file.with_suffix(".lock")
         self._lock = threading.Lock()
-        self._stamps: tuple[_Stamp, _Stamp] | None = None
+        self._stamps: tuple[Stamp | None, Stamp | None] | None = None
         self._tokens = Tokens({}, {})
 
     def is_valid(self, node: str, given: str) -> bool:
@@ -124,7 +121,7 @@ class TokenFile:
 
     def _load(self) -> Tokens:
         with self._lock:
-            stamps = _stamp(self._path), _stamp(self._previous_path)
+            stamps = stamp(self._path), stamp(self._previous_path)
             if stamps != self._stamps:
                 self._tokens = Tokens(read_texts(self._path), _read_previous(self._previous_path))
                 self._stamps = stamps
@@ -142,11 +139,3 @@ def _read_previous(path: Path) -> dict[str, tuple[str, ...]]:
             raise HostenvError(f"{path}: {node!r} must be a list of texts: restore it")
         found[node] = tuple(tokens)
     return found
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -96,6 +96,28 @@ def test_a_new_repository_holds_what_the_contract_names(repository: Repository) 
     assert repository.read_state() == State.empty()
 
 
+def test_the_published_plan_is_looked_at_without_git_until_it_changes(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("a stranger's request would start a process")
+
+    before = repository.published_plan()
+    with monkeypatch.context() as strangers:
+        strangers.setattr(repository, "git", refuse)
+        assert repository.published_plan() is before
+    operator_pushes(repository, tmp_path)
+    assert repository.published_plan() == before
+    with repository.locked():
+        repository.sync()
+        settings = replace(repository.read_settings(), hostenv_hostname="other.hostenv.test")
+        repository.write_generated(Plan.empty(settings), State.empty())
+        repository.push(repository.commit("Another domain"))
+    assert repository.published_plan().hostenv_hostname == "other.hostenv.test"
+    repository.git("pack-refs", "--all", cwd=repository.bare)
+    assert repository.published_plan().hostenv_hostname == "other.hostenv.test"
+
+
 @pytest.mark.parametrize(("service", "status"), [("git-upload-pack", None), ("git-receive-pack", b"403")])
 def test_git_itself_gives_over_http_and_takes_nothing(
     repository: Repository, service: str, status: bytes | None
