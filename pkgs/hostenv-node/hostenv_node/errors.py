@@ -13,3 +13,16 @@ def one_line(text: str, most: int) -> str:
     # Cut before it is looked at, for it may be of any length.
     line = " ".join(text.rstrip()[-4 * most :].split())[-most:]
     return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def last_lines(output: bytes, most: int) -> str:
+    """The end of a program's output in one line of at most `most` characters: its last lines that fit whole.
+
+    A statement or a path of any length may stand before the reason.
+    """
+    text = output[-4 * most :].decode("utf-8", "replace").rstrip()
+    end = text[-most:]
+    if len(end) < len(text) or len(output) > 4 * most:
+        # The first of these lines is cut.
+        end = end.partition("\n")[2] or end
+    return one_line(end, most)

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hostenv_node.errors import HostenvError, one_line
+from hostenv_node.errors import HostenvError, last_lines
 
-_ERROR_CHARACTERS = 4000
+# So that a message that begins with the program's name is not cut where it is handed on.
+_ERROR_CHARACTERS = 3000
 _MAX_OUTPUT = 16 << 20
+_KEPT_END = 1 << 16
 _CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Completed:
-    """What a finished process left."""
+    """What a finished process left; of `stderr` the end, 64 KiB at most."""
 
     returncode: int
     stdout: bytes
@@ -42,7 +44,7 @@ class CommandTimedOut(CommandFailed):
 
 
 class OutputTooLong(CommandFailed):
-    """A program was killed because it wrote more than anything here has to say."""
+    """A program was killed because it wrote more on standard output than anybody reads here."""
 
 
 def run(
@@ -53,16 +55,18 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    whole: bool = True,
 ) -> Completed:
     """Run a program to its end; `env` is added to this process's environment.
 
+    Without `whole` only the end of standard output is kept too, however much the program writes.
     At `timeout` seconds the program and all that it started are killed.
     Raises CommandTimedOut, OutputTooLong, and with `check` CommandFailed on an exit status other than 0.
     """
     deadline = time.monotonic() + timeout
     process = _start(argv, subprocess.PIPE, subprocess.PIPE, cwd, env)
     try:
-        stdout, stderr = _communicate(process, argv, stdin, deadline)
+        stdout, stderr = _communicate(process, argv, stdin, deadline, whole)
         process.wait(max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s") from None
@@ -94,7 +98,7 @@ def pipe(
             try:
                 assert source.stdout is not None
                 source.stdout.close()
-                stdout, stderr = _communicate(sink, consumer, b"", deadline)
+                stdout, stderr = _communicate(sink, consumer, b"", deadline, True)
                 for process in (sink, source):
                     process.wait(max(0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -106,7 +110,7 @@ def pipe(
         if sink.returncode:
             raise CommandFailed(_failure(consumer, sink.returncode, stderr or stdout))
         if source.returncode:
-            complaints.seek(0)
+            complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - _KEPT_END))
             raise CommandFailed(_failure(producer, source.returncode, complaints.read()))
     return Completed(0, stdout, stderr)
 
@@ -133,9 +137,11 @@ def _start(
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], argv: Sequence[str], stdin: bytes, deadline: float
+    process: subprocess.Popen[bytes], argv: Sequence[str], stdin: bytes, deadline: float, whole: bool
 ) -> tuple[bytes, bytes]:
-    """Feed `stdin` and collect standard output and, if it is a pipe, standard error until they are closed.
+    """Feed `stdin` and collect standard output and, if it is a pipe, the end of standard error.
+
+    Returns when they are closed; without `whole` standard output is its end, too.
 
     Not `Popen.communicate`, which keeps in memory whatever a stranger's program writes.
     Raises TimeoutExpired at `deadline` (`time.monotonic`), also while a child that left the program's group
@@ -160,8 +166,11 @@ def _communicate(
                     done = not unsent
                 else:
                     done = not _receive(key.fd, key.data)
-                    if len(key.data) > _MAX_OUTPUT:
-                        raise OutputTooLong(f"{_name(argv)} wrote more than {_MAX_OUTPUT >> 20} MiB")
+                    if key.data is stdout and whole:
+                        if len(stdout) > _MAX_OUTPUT:
+                            raise OutputTooLong(f"{_name(argv)} wrote more than {_MAX_OUTPUT >> 20} MiB")
+                    else:
+                        del key.data[:-_KEPT_END]
                 if done:
                     selector.unregister(key.fileobj)
                     if process.stdin is not None and key.data is None:
@@ -199,5 +208,5 @@ def _name(argv: Sequence[str]) -> str:
 
 
 def _failure(argv: Sequence[str], returncode: int, output: bytes) -> str:
-    detail = one_line(output.decode("utf-8", "replace"), _ERROR_CHARACTERS)
+    detail = last_lines(output, _ERROR_CHARACTERS)
     return f"{_name(argv)} ended with status {returncode}: {detail or 'no output'}"

@@ -22,21 +22,21 @@ def escaping(tmp_path: Path) -> Iterator[Sequence[str]]:
         os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
-def test_input_and_both_outputs_of_any_size_get_through() -> None:
+def test_input_output_and_the_end_of_complaints_of_any_size_get_through() -> None:
     content = os.urandom(1 << 20)
     done = run(["/bin/sh", "-c", "tee /dev/stderr"], timeout=60, stdin=content)
-    assert done.stdout == done.stderr == content
+    assert done.stdout == content
+    assert done.stderr == content[-(1 << 16) :]
 
 
 def test_a_program_that_reads_nothing_is_judged_by_how_it_ends() -> None:
     assert run(["true"], timeout=60, stdin=bytes(1 << 20)).returncode == 0
 
 
-@pytest.mark.parametrize("redirection", ["", ">&2"])
-def test_output_without_end_is_not_collected(monkeypatch: pytest.MonkeyPatch, redirection: str) -> None:
+def test_output_without_end_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_OUTPUT", 1 << 20)
     with pytest.raises(OutputTooLong, match="1 MiB"):
-        run(["/bin/sh", "-c", f"exec yes {redirection}"], timeout=60)
+        run(ENDLESS, timeout=60)
 
 
 def test_a_consumers_output_without_end_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,30 @@ def test_failure_says_which_program_and_why() -> None:
         run(["/nonexistent"], timeout=30)
 
 
+def test_a_failure_is_told_by_its_last_lines_however_much_was_said_before() -> None:
+    statement = "echo context >&2; head -c 20000000 /dev/zero | tr '\\0' x >&2; echo >&2"
+    script = f"{statement}; echo ERROR 1153 at line 7 >&2; echo packet too large >&2; exit 1"
+    with pytest.raises(CommandFailed, match=r"ended with status 1: ERROR 1153 at line 7 packet too large$"):
+        run([*SHELL, script], timeout=60)
+    with pytest.raises(CommandFailed, match=r"ended with status 1: ERROR 1153 at line 7 packet too large$"):
+        pipe([*SHELL, script], [*SHELL, "cat"], timeout=60)
+    with pytest.raises(CommandFailed, match=r"ended with status 1: ERROR 1153 at line 7 packet too large$"):
+        pipe(["true"], [*SHELL, script], timeout=60)
+
+
+def test_a_program_may_complain_at_length_and_succeed() -> None:
+    completed = run([*SHELL, "seq 3000000 >&2; echo done"], timeout=60)
+    assert completed.text == "done\n"
+    assert completed.stderr.endswith(b"\n3000000\n")
+    assert len(completed.stderr) <= 1 << 16
+
+
+def test_of_output_that_nobody_reads_the_end_is_kept() -> None:
+    completed = run([*SHELL, "seq 3000000"], timeout=60, whole=False)
+    assert completed.stdout.endswith(b"\n3000000\n")
+    assert len(completed.stdout) <= 1 << 16
+
+
 def test_at_the_time_limit_all_that_was_started_ends(tmp_path: Path) -> None:
     with pytest.raises(CommandTimedOut, match="did not end within 1 s"):
         run([*SHELL, f"sleep 600 & echo $! >{tmp_path}/child; wait"], timeout=1)

@@ -16,6 +16,8 @@ from hostenv_provider.texts import one_line
 
 _ERROR_CHARACTERS = 2000
 _MAX_OUTPUT = 64 << 20
+_KEPT_END = 1 << 16
+_CHUNK_BYTES = 1 << 16
 _LAST_WORDS = 1.0
 
 
@@ -23,7 +25,7 @@ _LAST_WORDS = 1.0
 class Limits:
     """What a process that is not trusted may use.
 
-    Bytes of address space, seconds of processor time, bytes of standard output and of standard error.
+    Bytes of address space, seconds of processor time, bytes of standard output.
     """
 
     memory: int
@@ -33,7 +35,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Completed:
-    """What a finished process left, as text; bytes that are not UTF-8 are replaced."""
+    """What a finished process left, as text; bytes that are not UTF-8 are replaced.
+
+    Of `stderr` it is the end, 64 KiB at most.
+    """
 
     returncode: int
     stdout: str
@@ -49,7 +54,7 @@ class CommandTimedOut(CommandFailed):
 
 
 class OutputTooLong(CommandFailed):
-    """A program was killed because it wrote more than it may."""
+    """A program was killed because it wrote more on standard output than it may."""
 
 
 def run(
@@ -70,7 +75,7 @@ def run(
     process = _start(argv, cwd, env, limits)
     try:
         most = limits.output if limits else _MAX_OUTPUT
-        readers = [_Reader(process, stream, most) for stream in (process.stdout, process.stderr)]
+        readers = [_Reader(process, process.stdout, most), _Reader(process, process.stderr, None)]
         for reader in readers:
             reader.join(max(0, deadline - time.monotonic()))
         if any(reader.too_long for reader in readers):
@@ -94,24 +99,31 @@ def run(
 
 
 class _Reader(threading.Thread):
-    """Reads one stream of a process to its end; a process that writes too much is killed."""
+    """Reads one stream of a process to its end.
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: IO[bytes] | None, most: int) -> None:
+    A process that writes more than `most` bytes is killed; with None it may, and the last ones are kept.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], stream: IO[bytes] | None, most: int | None) -> None:
         super().__init__(daemon=True)
         assert stream is not None
         self._process = process
         self._stream = stream
         self._most = most
-        self.content = b""
+        self.content = bytearray()
         self.too_long = False
         self.start()
 
     def run(self) -> None:
         with self._stream:
-            self.content = self._stream.read(self._most + 1)
-            if len(self.content) > self._most:
-                self.too_long = True
-                _kill_group(self._process)
+            while chunk := os.read(self._stream.fileno(), _CHUNK_BYTES):
+                self.content += chunk
+                if self._most is None:
+                    del self.content[:-_KEPT_END]
+                elif len(self.content) > self._most:
+                    self.too_long = True
+                    _kill_group(self._process)
+                    return
 
 
 def _start(

@@ -1,8 +1,10 @@
 """The final backup, as the environment's user."""
 
 import json
+import os
 from collections.abc import Mapping
 
+from hostenv_node.errors import last_lines
 from hostenv_node.operations import OperationFailed
 from hostenv_node.run import CommandFailed
 from hostenv_node.runtime.user_process import UserProcess, texts_of
@@ -37,7 +39,8 @@ def _snapshot(process: UserProcess, key: str) -> str:
 def _complaint(process: UserProcess, key: str) -> str:
     path = process.layout.backup_summary(key)
     try:
-        text = path.with_name(f"{path.name}.errors").read_text(errors="replace")
+        with path.with_name(f"{path.name}.errors").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8 * _ERROR_CHARACTERS))
+            return last_lines(file.read(), _ERROR_CHARACTERS)
     except FileNotFoundError:
         return ""
-    return text.strip()[-_ERROR_CHARACTERS:]

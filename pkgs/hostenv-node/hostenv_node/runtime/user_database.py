@@ -56,6 +56,7 @@ def query(process: UserProcess, socket: Path, statement: str) -> str:
         "--batch",
         "--skip-column-names",
         f"--execute={statement}",
+        whole=True,
     ).text
 
 

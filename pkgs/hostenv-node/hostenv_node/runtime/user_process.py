@@ -27,9 +27,14 @@ class UserProcess:
         stdin: Path | None = None,
         check: bool = True,
         cwd: Path | None = None,
+        whole: bool = False,
     ) -> Completed:
-        """Run one of the node's tools to its end; raises CommandFailed."""
-        return self.run_program([self.tools[tool], *map(str, arguments)], check=check, cwd=cwd, stdin=stdin)
+        """Run one of the node's tools to its end; raises CommandFailed.
+
+        Only with `whole` is more than the end of its output kept.
+        """
+        argv = [self.tools[tool], *map(str, arguments)]
+        return self.run_program(argv, check=check, cwd=cwd, stdin=stdin, whole=whole)
 
     def run_program(
         self,
@@ -38,16 +43,17 @@ class UserProcess:
         check: bool = True,
         cwd: Path | None = None,
         stdin: Path | None = None,
+        whole: bool = False,
     ) -> Completed:
         """Run a program to its end; raises CommandFailed."""
         if stdin is not None:
             # Files can be larger than memory, so the shell opens them.
             argv = ["/bin/sh", "-c", 'input=$1; shift; exec "$@" <"$input"', "sh", str(stdin), *argv]
-        return run(argv, timeout=self.deadline.remaining(), check=check, cwd=cwd)
+        return run(argv, timeout=self.deadline.remaining(), check=check, cwd=cwd, whole=whole)
 
     def systemctl(self, *arguments: str, check: bool = True) -> Completed:
         """Talk to the user's own manager."""
-        return self.run("systemctl", "--user", "--no-pager", *arguments, check=check)
+        return self.run("systemctl", "--user", "--no-pager", *arguments, check=check, whole=True)
 
     def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Look at `condition` until it holds or `seconds` have passed; whether it holds."""
