@@ -4,7 +4,7 @@ import hashlib
 import re
 from ipaddress import ip_address
 
-from hostenv_provider.errors import HostenvError
+from hostenv_provider.errors import HostenvError, InvalidData
 
 PROVIDER_NODE = "provider"
 """Stands for the service itself among the nodes of a job's actions (contract 7)."""
@@ -26,6 +26,7 @@ _PROFILE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _INPUT_NAME = re.compile(
     r"(?P<organisation>[A-Za-z][A-Za-z0-9-]{0,62})__(?P<project>[A-Za-z][A-Za-z0-9-]{0,62})"
 )
+_MARIADB_OWN = re.compile(r"mysql|sys|ibdata[0-9]+|ibtmp[0-9]+|undo[0-9]{3}")
 _USER_NAME = re.compile(r"[a-z][a-z0-9-]{0,10}-[a-z0-9-]{1,11}-[0-9a-f]{7}")
 _GIT_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
 
@@ -84,6 +85,15 @@ def parse_input_name(name: str) -> tuple[str, str]:
             " at most each: choose another"
         )
     return organisation, project
+
+
+def demand_database_name(key: str, project: str) -> None:
+    """Raises InvalidData if a database named after `project` would be MariaDB's own or stand for its file."""
+    if _MARIADB_OWN.fullmatch(project):
+        raise InvalidData(
+            f"{key}: its database would be called {project}, a name that MariaDB keeps for itself: give the"
+            " project's input in flake.nix another name"
+        )
 
 
 def is_host_name(text: str) -> bool:

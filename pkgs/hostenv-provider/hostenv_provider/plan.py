@@ -294,9 +294,11 @@ def make_plan(
 
     `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
     disabled environment that never had one is left out.
-    Raises InvalidData if an environment has no source, clashes with another, or claims another's name.
+    Raises InvalidData if an environment has no source, clashes with another, or claims another's name, or if
+    the project's name can be no database's.
     """
     key = names.project_key(organisation, project)
+    names.demand_database_name(key, project)
     environments = {user: each for user, each in previous.environments.items() if each.project_key != key}
     reservations = dict(state.reservations)
     for name in sorted(definitions):

@@ -1,6 +1,6 @@
 import pytest
 from hostenv_provider import names
-from hostenv_provider.errors import HostenvError
+from hostenv_provider.errors import HostenvError, InvalidData
 
 HOSTILE = ["", "../x", "a b", "a\nb", 'a"b', "a'b", "a;b", "a{b", "a${b}", "ä", "a" * 300, "-a", "a\x00b"]
 
@@ -55,6 +55,19 @@ def test_input_name_is_refused_in_one_line(name: str) -> None:
 
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("project", ["mysql", "sys", "ibdata1", "ibtmp1", "undo001"])
+def test_names_that_mariadb_keeps_for_itself(project: str) -> None:
+    with pytest.raises(InvalidData, match=f"^demo__{project}: .* called {project}, .* another name$"):
+        names.demand_database_name(f"demo__{project}", project)
+
+
+@pytest.mark.parametrize(
+    "project", ["mysql2", "sysadmin", "ibdata", "undo", "undo1", "global", "restore", "nginx", "current"]
+)
+def test_names_that_are_as_good_as_others(project: str) -> None:
+    names.demand_database_name(f"demo__{project}", project)
 
 
 @pytest.mark.parametrize(

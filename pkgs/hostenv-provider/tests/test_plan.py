@@ -214,6 +214,12 @@ def test_environments_that_do_not_move_keep_their_revision() -> None:
     assert revisions == {"a": "b" * 40, "b": "a" * 40}
 
 
+def test_a_project_whose_database_would_be_mariadbs_own_is_refused_and_no_other() -> None:
+    with pytest.raises(InvalidData, match=r"^demo__mysql: .* called mysql"):
+        plan(define(main={}), project="mysql")
+    assert plan(define(main={}), project="mysqlold")
+
+
 def test_an_environment_without_revision_is_refused_unless_disabled() -> None:
     with pytest.raises(InvalidData, match=r"demo__drupal: environments\.main: no revision of main"):
         plan(define(main={}), moved={})

@@ -9,7 +9,7 @@ from hostenv_node.names import is_environment_user, is_uid
 from hostenv_node.operations import Entry, OperationFailed
 
 CODEBASE = re.compile(r"[a-z0-9]{1,48}")
-"""What can name a project: a database, a PHP-FPM pool and a repository."""
+"""What can name a project: a database, a unit and a repository."""
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PROFILE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -30,7 +30,7 @@ class Environment:
     uid: int
     organisation: str
     codebase: str
-    """The project's name: of its PHP-FPM pool, its database and its unit."""
+    """The project's name: of its database and of its PHP-FPM's unit."""
     application: str
     docroot: str
     """Below the project's source; `.` is its top."""

@@ -61,7 +61,8 @@ class Layout:
 
     @property
     def fpm_socket(self) -> Path:
-        return self.runtime_dir / f"{self.codebase}.sock"
+        # Not named after the project, which may be called like any other socket here.
+        return self.runtime_dir / "php-fpm.sock"
 
     @property
     def mysql_socket(self) -> Path:

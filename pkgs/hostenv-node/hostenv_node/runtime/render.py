@@ -143,7 +143,7 @@ def render_secrets(layout: Layout, secrets: Mapping[str, str]) -> tuple[File, ..
 
 
 def php_fpm(environment: Environment, layout: Layout) -> str:
-    """The pool of the environment's one codebase."""
+    """The environment's one pool."""
     return f"""\
 [global]
 error_log = syslog
@@ -151,7 +151,8 @@ daemonize = no
 ; how long a reload lets a request go on
 process_control_timeout = 10s
 
-[{environment.codebase}]
+; not the project's name, which may be `global`
+[{environment.user}]
 listen = {layout.fpm_socket}
 listen.mode = 0600
 pm = dynamic

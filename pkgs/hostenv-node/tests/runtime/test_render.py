@@ -10,11 +10,14 @@ import pytest
 from hostenv_node.config import Config
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.environment import Environment, parse_environment
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.layout import RUN_DIR, Layout
 from hostenv_node.runtime.quoting import environment_file, php_string
 from hostenv_node.runtime.render import release_name, render, render_secrets
 from hostenv_node.runtime.render_nginx import default_server, front_door
 from runtime_support import needs, program
+
+MAX_SOCKET_PATH = 107
+"""`sockaddr_un` of Linux, without the byte that ends it."""
 
 SECRETS = {
     "backupUrl": "rest:http://provider/backups/u/",
@@ -66,7 +69,11 @@ def test_nginx_takes_the_front_door_of_many_environments(
 
 
 @needs("php-fpm", "php-fpm8.2", "php-fpm8.4")
-def test_php_fpm_takes_its_pool(environment: Environment, layout: Layout, config: Config) -> None:
+@pytest.mark.parametrize("codebase", ["drupal", "global"])
+def test_php_fpm_takes_its_pool(
+    environment: Environment, layout: Layout, config: Config, codebase: str
+) -> None:
+    environment, layout = replace(environment, codebase=codebase), replace(layout, codebase=codebase)
     written(environment, layout, config)
     argv = [config.tool("php-fpm"), "--test", "--fpm-config", str(layout.config_dir / "php-fpm.conf")]
     if os.geteuid() == 0:
@@ -95,6 +102,14 @@ def test_sessions_go_with_their_age_and_php_sees_to_it(
     chance = checked(config.tool("php"), "-d", "session.gc_probability=0", *options, "-r", show)
     assert int(chance) > 0
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("codebase", ["mysql", "restore", "nginx", "in", "a" * 48])
+def test_no_projects_name_makes_two_sockets_one_or_one_too_long(layout: Layout, codebase: str) -> None:
+    layout = replace(layout, user="elevenchars-elevenchars-0123456", codebase=codebase, run_dir=RUN_DIR)
+    sockets = [layout.fpm_socket, layout.mysql_socket, layout.restore_socket, layout.upstream_socket]
+    assert len(set(sockets)) == len(sockets)
+    assert all(len(str(path)) <= MAX_SOCKET_PATH for path in sockets)
 
 
 @needs("mariadbd")
