@@ -270,6 +270,7 @@ class Api:
         node = optional_text(document, "node")
         source = optional_text(document, "migrationSource")
         skip_migrations = optional_flag(document, "skipMigrations")
+        accept_loss = optional_flag(document, "acceptLoss")
         rollback = optional_flag(document, "rollback")
         plan = self._plan()
         try:
@@ -281,7 +282,7 @@ class Api:
                 raise HttpError(400, f"{key} {value[:80]!r} is no node; there are: {', '.join(plan.nodes)}")
         user, git_ref = environment.user_name, names.branch(environment.source.ref)
         if rollback:
-            if node is not None or source is not None or skip_migrations:
+            if node is not None or source is not None or skip_migrations or accept_loss:
                 raise HttpError(400, "rollback changes the code only: give it alone")
             deployment = self._store.deployment(user)
             if deployment is None or deployment.previous_source is None:
@@ -293,6 +294,7 @@ class Api:
                 placements={} if node is None else {user: node},
                 migration_sources={} if source is None else {user: source},
                 skip_migrations=frozenset({user}) if skip_migrations else frozenset(),
+                accept_loss=frozenset({user}) if accept_loss else frozenset(),
                 rollbacks={user: git_ref} if rollback else {},
             )
         )

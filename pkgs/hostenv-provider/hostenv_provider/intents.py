@@ -19,7 +19,7 @@ class Action:
     """One thing that one node, or with `op` = verify the service, does to the environment of `user`.
 
     `from_node` is where the environment is deployed, or where its data come from; None when a stale copy,
-    which is neither, is deactivated.
+    which is neither, is deactivated. With `accept_loss` a backup may leave behind what it cannot hold.
     """
 
     op: str
@@ -27,6 +27,7 @@ class Action:
     from_node: str | None
     to_node: str | None
     migrations: tuple[str, ...] = ()
+    accept_loss: bool = False
 
     def to_json(self) -> dict[str, object]:
         """The form of an intent's action (contract 7)."""
@@ -36,13 +37,15 @@ class Action:
             "fromNode": self.from_node,
             "toNode": self.to_node,
             "migrations": list(self.migrations),
+            # Only where it says something, so that other documents are what they were before there was such.
+            **({"acceptLoss": True} if self.accept_loss else {}),
         }
 
     @classmethod
     def from_json(cls, document: object) -> "Action":
         """Raises InvalidData if `document` is not what `to_json` makes."""
         members = Value(document, "deploy intent", "action").members(
-            ["op", "user", "fromNode", "toNode", "migrations"]
+            ["op", "user", "fromNode", "toNode", "migrations"], ["acceptLoss"]
         )
         return cls(
             op=members["op"].choice((*OPERATIONS, VERIFY)),
@@ -50,6 +53,7 @@ class Action:
             from_node=_node(members["fromNode"]),
             to_node=_node(members["toNode"]),
             migrations=tuple(item.text() for item in members["migrations"].items()),
+            accept_loss="acceptLoss" in members and members["acceptLoss"].boolean(),
         )
 
 
@@ -73,6 +77,7 @@ def derive_actions(
     stale: Mapping[str, AbstractSet[str]],
     migration_sources: Mapping[str, str],
     skip_migrations: AbstractSet[str],
+    accept_loss: AbstractSet[str] = frozenset(),
 ) -> dict[str, list[Action]]:
     """Every node's actions, in the order in which the node performs them; a node without any is absent.
 
@@ -91,6 +96,7 @@ def derive_actions(
             stale.get(user, frozenset()),
             migration_sources.get(user),
             user in skip_migrations,
+            user in accept_loss,
         ):
             actions.setdefault(node, []).append(action)
     return {
@@ -124,6 +130,7 @@ def _user_actions(
     stale: AbstractSet[str],
     migration_source: str | None,
     skip_migrations: bool,
+    accept_loss: bool,
 ) -> list[tuple[str, Action]]:
     last = deployed.node if deployed else None
     target = planned.node if planned is not None and planned.enable else None
@@ -156,7 +163,7 @@ def _user_actions(
                 f" back to that copy, place it there: --to {source} --migration-source {user}={source}"
             )
         if migrations:
-            result.append((source, Action("backup", user, source, target, migrations)))
+            result.append((source, Action("backup", user, source, target, migrations, accept_loss)))
             result.append((target, Action("restore", user, source, target, migrations)))
         result.append((source, Action("deactivate", user, source, target)))
         result.append((target, Action("activate", user, source, target)))

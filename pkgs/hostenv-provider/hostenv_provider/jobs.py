@@ -48,8 +48,9 @@ class Request:
     """What a job was asked to do; it is kept with the job, and a job that supersedes another inherits it.
 
     `refs` are the Git references whose environments move to the head, None means all of them. `placements`
-    and `migration_sources` map users to nodes. `rollbacks` maps users to the `gitRef` of their environment,
-    so that a later push of that reference can undo the roll-back.
+    and `migration_sources` map users to nodes. `accept_loss` are the users whose move may leave behind what
+    it cannot bring along. `rollbacks` maps users to the `gitRef` of their environment, so that a later push
+    of that reference can undo the roll-back.
     """
 
     project: str
@@ -57,6 +58,7 @@ class Request:
     placements: Mapping[str, str] = field(default_factory=dict)
     migration_sources: Mapping[str, str] = field(default_factory=dict)
     skip_migrations: frozenset[str] = frozenset()
+    accept_loss: frozenset[str] = frozenset()
     rollbacks: Mapping[str, str] = field(default_factory=dict)
 
     def moves(self, git_ref: str) -> bool:
@@ -71,12 +73,13 @@ class Request:
             "placements": dict(self.placements),
             "migrationSources": dict(self.migration_sources),
             "skipMigrations": sorted(self.skip_migrations),
+            "acceptLoss": sorted(self.accept_loss),
             "rollbacks": dict(self.rollbacks),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> "Request":
-        """The request that `to_json` wrote."""
+        """The request that `to_json` wrote, also before there was `acceptLoss`."""
         refs = document["refs"]
         return cls(
             project=str(document["project"]),
@@ -84,6 +87,7 @@ class Request:
             placements=_text_map(document["placements"]),
             migration_sources=_text_map(document["migrationSources"]),
             skip_migrations=frozenset(_texts(document["skipMigrations"])),
+            accept_loss=frozenset(_texts(document.get("acceptLoss", []))),
             rollbacks=_text_map(document["rollbacks"]),
         )
 
@@ -256,7 +260,8 @@ def on_event(view: View, event: Event) -> Outcome:
         return _on_success(view, row, event)
     if event.status in FINAL:
         return fail(view, _reason(row, event.status, event.message), changed=_with(row, event))
-    if event.status is Status.QUEUED or row.status is event.status:
+    told = event.message is not None and event.message != row.message
+    if event.status is Status.QUEUED or (row.status is event.status and not told):
         return Repeated()
     return Accepted(view.state, rows=(_with(row, event),))
 

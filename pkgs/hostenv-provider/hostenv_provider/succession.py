@@ -25,6 +25,7 @@ def merge(older: Request, newer: Request) -> Request:
             **newer.migration_sources,
         },
         skip_migrations=(older.skip_migrations - replaced) | newer.skip_migrations,
+        accept_loss=(older.accept_loss - replaced) | newer.accept_loss,
         rollbacks={
             **{user: git_ref for user, git_ref in older.rollbacks.items() if not newer.moves(git_ref)},
             **newer.rollbacks,

@@ -195,7 +195,14 @@ class Worker:
         )
 
         self._stage(job, "derive_intents")
-        actions = derive_actions(deployed, planned, stale, request.migration_sources, request.skip_migrations)
+        actions = derive_actions(
+            deployed,
+            planned,
+            stale,
+            request.migration_sources,
+            request.skip_migrations,
+            request.accept_loss,
+        )
         verifications = verify_actions(actions)
 
         self._stage(job, "write_deploy_intent")

@@ -52,6 +52,9 @@ def test_commands_start_jobs(api: Any, environment: MakeEnvironment) -> None:
     assert start(environment=user, node="node-b", skipMigrations=True) == Request(
         "demo__drupal", placements={user: "node-b"}, skip_migrations=frozenset({user})
     )
+    assert start(environment=user, node="node-b", acceptLoss=True) == Request(
+        "demo__drupal", placements={user: "node-b"}, accept_loss=frozenset({user})
+    )
     assert start(environment=user, node="node-b", migrationSource="node-a").migration_sources == {
         user: "node-a"
     }
@@ -72,7 +75,9 @@ def test_commands_start_jobs(api: Any, environment: MakeEnvironment) -> None:
         ({"environment": "demo__drupal/main", "migrationSource": "node-z"}, 400),
         ({"environment": "demo__drupal/main", "skipMigrations": "yes"}, 400),
         ({"environment": "demo__drupal/main", "rollback": True}, 400),
+        ({"environment": "demo__drupal/main", "acceptLoss": "yes"}, 400),
         ({"environment": "demo__drupal/main", "rollback": True, "node": "node-b"}, 400),
+        ({"environment": "demo__drupal/main", "rollback": True, "acceptLoss": True}, 400),
         ([], 400),
     ],
 )

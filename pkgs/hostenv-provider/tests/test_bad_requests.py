@@ -231,6 +231,7 @@ _MESSAGE = st.fixed_dictionaries(
         "environment": _INTERESTING | _JSON,
         "migrationSource": _INTERESTING | _JSON,
         "skipMigrations": _JSON,
+        "acceptLoss": _JSON,
         "rollback": _JSON,
         "ref": st.sampled_from(["refs/heads/main", "refs/tags/main", "main"]) | _JSON,
         "after": st.just("0" * 40) | _JSON,

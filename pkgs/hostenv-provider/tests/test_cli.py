@@ -301,6 +301,7 @@ def complete(*words: str) -> list[str]:
 def test_bash_completes_commands_and_their_options() -> None:
     assert complete("m") == ["migrate"]
     assert complete("migrate", "demo__drupal/main", "--s") == ["--skip-migrations"]
+    assert complete("migrate", "demo__drupal/main", "--a") == ["--accept-loss"]
     assert complete("project", "a") == ["add"]
     assert complete("jobs", "--f") == ["--follow"]
 

@@ -41,6 +41,7 @@ def derive(
     stale: frozenset[str] = frozenset(),
     source: str | None = None,
     skip: bool = False,
+    accepted: bool = False,
 ) -> Short:
     actions = derive_actions(
         {USER: Deployed(USER, deployed.node, deployed.comparable())} if deployed else {},
@@ -48,6 +49,10 @@ def derive(
         {USER: stale} if stale else {},
         {USER: source} if source else {},
         {USER} if skip else set(),
+        {USER} if accepted else set(),
+    )
+    assert {action.op for each in actions.values() for action in each if action.accept_loss} == (
+        {"backup"} if accepted else set()
     )
     assert all(action.user == USER for each in actions.values() for action in each)
     return {
@@ -90,6 +95,11 @@ def test_moved_with_migrations() -> None:
         "a": [("backup", "a", "b", MIGRATIONS), ("deactivate", "a", "b", ())],
         "b": [("restore", "a", "b", MIGRATIONS), ("activate", "a", "b", ())],
     }
+
+
+def test_moved_with_its_losses_accepted() -> None:
+    before, after = environment("a"), environment("b")
+    assert derive(before, after, accepted=True) == derive(before, after)
 
 
 def test_moved_and_migrations_skipped() -> None:
@@ -217,6 +227,9 @@ def test_the_document_is_that_of_the_contract() -> None:
         ],
     }
     assert Action.from_json(action.to_json()) == action
+    accepted = replace(action, accept_loss=True)
+    assert accepted.to_json() == {**action.to_json(), "acceptLoss": True}
+    assert Action.from_json(accepted.to_json()) == accepted
     assert Action.from_json(Action("activate", USER, None, "b").to_json()).from_node is None
 
 

@@ -83,6 +83,18 @@ def test_a_row_never_goes_back_once_it_ended(status: Status) -> None:
     assert on_event(up_to("restore"), event("a", "backup", status)) == Repeated()
 
 
+def test_what_a_node_tells_of_its_work_is_shown_once() -> None:
+    view = move(backup=Status.RUNNING)
+    telling = event("a", "backup", Status.RUNNING, message="rounds FLOAT columns")
+    outcome = on_event(view, telling)
+    assert isinstance(outcome, Accepted)
+    (row,) = outcome.rows
+    assert (row.status, row.message) == (Status.RUNNING, "rounds FLOAT columns")
+    after = replace(view, rows=tuple(row if each.key == row.key else each for each in view.rows))
+    assert on_event(after, telling) == Repeated()
+    assert on_event(after, event("a", "backup", Status.RUNNING)) == Repeated()
+
+
 @pytest.mark.parametrize("before", [Status.RUNNING, Status.WAITING])
 def test_what_has_begun_is_not_queued_again(before: Status) -> None:
     assert on_event(move(backup=before), event("a", "backup", Status.QUEUED)) == Repeated()
@@ -306,16 +318,30 @@ def test_an_expired_job_names_what_is_unfinished_and_times_it_out() -> None:
 
 def test_a_request_survives_json() -> None:
     request = Request(
-        "demo__drupal", frozenset({"main"}), {"u": "b"}, {"u": "a"}, frozenset({"v"}), {"w": "main"}
+        "demo__drupal",
+        frozenset({"main"}),
+        {"u": "b"},
+        {"u": "a"},
+        frozenset({"v"}),
+        frozenset({"x"}),
+        {"w": "main"},
     )
     for each in (request, replace(request, refs=None), Request("demo__drupal")):
         assert Request.from_json(each.to_json()) == each
 
 
+def test_a_request_that_was_kept_before_losses_could_be_accepted_accepts_none() -> None:
+    document = Request("p", accept_loss=frozenset({"u"})).to_json()
+    del document["acceptLoss"]
+    assert Request.from_json(document) == Request("p")
+
+
 def test_merged_requests_lose_neither_pushes_nor_placements() -> None:
     older = Request("p", frozenset({"main"}), placements={"u": "b"}, migration_sources={"u": "c"})
+    older = replace(older, accept_loss=frozenset({"u"}))
     newer = Request("p", frozenset({"staging"}), skip_migrations=frozenset({"v"}))
     merged = merge(older, newer)
+    assert merged.accept_loss == {"u"}
     assert merged.refs == frozenset({"main", "staging"})
     assert (merged.placements, merged.migration_sources) == ({"u": "b"}, {"u": "c"})
     assert merged.skip_migrations == {"v"}
@@ -325,7 +351,11 @@ def test_merged_requests_lose_neither_pushes_nor_placements() -> None:
 
 def test_a_newer_placement_brings_its_own_migration_options() -> None:
     older = Request(
-        "p", placements={"u": "b"}, migration_sources={"u": "c"}, skip_migrations=frozenset({"u"})
+        "p",
+        placements={"u": "b"},
+        migration_sources={"u": "c"},
+        skip_migrations=frozenset({"u"}),
+        accept_loss=frozenset({"u"}),
     )
     merged = merge(older, Request("p", placements={"u": "d"}))
     assert merged == Request("p", placements={"u": "d"})

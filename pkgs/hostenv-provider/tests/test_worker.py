@@ -162,6 +162,17 @@ def test_a_move_can_be_told_its_source_or_to_leave_data(machine: Machine) -> Non
     ]
 
 
+def test_a_node_hears_that_losses_are_accepted(machine: Machine) -> None:
+    machine.finish(machine.run())
+    job = machine.run(Request(PROJECT, placements={MAIN: "node-b"}, accept_loss=frozenset({MAIN})))
+    intent = machine.store.intent(job, "node-a")
+    assert intent is not None
+    assert [(action["op"], action.get("acceptLoss")) for action in intent["actions"]] == [  # type: ignore[attr-defined]
+        ("backup", True),
+        ("deactivate", None),
+    ]
+
+
 def test_a_rollback_returns_to_the_release_before(machine: Machine) -> None:
     machine.finish(machine.run())
     machine.projects.heads["main"] = "2" * 40

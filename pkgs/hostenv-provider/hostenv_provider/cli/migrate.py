@@ -23,6 +23,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="take the data from NODE instead of the node where the environment is deployed",
     )
     parser.add_argument("--skip-migrations", action="store_true", help="move without data")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="move although other databases and database accounts are left behind, which the job then names",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -41,5 +46,6 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         "node": arguments.to,
         "migrationSource": source,
         "skipMigrations": arguments.skip_migrations,
+        "acceptLoss": arguments.accept_loss,
     }
     return start(Client(config), request, arguments.json)
