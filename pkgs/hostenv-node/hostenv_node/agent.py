@@ -242,7 +242,15 @@ class Agent:
             return
         journal = journal.started(index)
         self._journals.save(journal)
-        context = Context(journal.job_id, Deadline.after(self._config.action_timeout))
+
+        def tell(message: str) -> None:
+            nonlocal journal
+            journal = journal.told(index, one_line(message, _MESSAGE_CHARACTERS))
+            self._journals.save(journal)
+            told = journal.actions[index].message
+            self._post(journal, Event("running", action.op, told, action_index=index))
+
+        context = Context(journal.job_id, Deadline.after(self._config.action_timeout), tell)
         try:
             payload = self._execute(context, action)
         except Unreachable:
@@ -251,7 +259,7 @@ class Agent:
         except Exception as error:
             journal = journal.ended(index, *self._failure(error))
         else:
-            journal = journal.ended(index, Progress.SUCCESS, payload=payload)
+            journal = journal.ended(index, Progress.SUCCESS, journal.actions[index].message, payload)
         self._journals.save(journal)
 
     def _failure(self, error: Exception) -> tuple[Progress, str]:

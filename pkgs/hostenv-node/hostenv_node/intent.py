@@ -11,13 +11,17 @@ OPS = ("backup", "restore", "activate", "reload", "deactivate")
 
 @dataclass(frozen=True)
 class Action:
-    """One step of an intent: `op` on the environment `user`."""
+    """One step of an intent: `op` on the environment `user`.
+
+    With `accept_loss` a backup may leave behind what it cannot hold.
+    """
 
     op: str
     user: str
     from_node: str | None
     to_node: str | None
     migrations: tuple[str, ...]
+    accept_loss: bool = False
 
     @classmethod
     def from_json(cls, value: object) -> "Action":
@@ -35,7 +39,7 @@ class Action:
             raise HostenvError(f"fromNode and toNode must be names or null in an intent: {value!r}")
         if not isinstance(migrations, list) or not all(isinstance(key, str) for key in migrations):
             raise HostenvError(f"migrations must be a list of names in an intent: {value!r}")
-        return cls(op, user, from_node, to_node, tuple(migrations))
+        return cls(op, user, from_node, to_node, tuple(migrations), value.get("acceptLoss") is True)
 
     def to_json(self) -> dict[str, object]:
         """The form in which the provider sends it."""
@@ -45,6 +49,7 @@ class Action:
             "fromNode": self.from_node,
             "toNode": self.to_node,
             "migrations": list(self.migrations),
+            **({"acceptLoss": True} if self.accept_loss else {}),
         }
 
 

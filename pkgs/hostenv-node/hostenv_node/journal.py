@@ -76,6 +76,10 @@ class JobJournal:
         """Its work is about to begin, or to begin again after a crash."""
         return self._with(index, lambda record: replace(record, progress=Progress.STARTED))
 
+    def told(self, index: int, message: str) -> "JobJournal":
+        """Its work has something to say to people, which stays when it succeeds."""
+        return self._with(index, lambda record: replace(record, message=message))
+
     def ended(
         self,
         index: int,

@@ -5,7 +5,7 @@ Every operation may be repeated for the same job, also after a crash in its midd
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,10 +48,14 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Context:
-    """For which job an operation runs, and until when."""
+    """For which job an operation runs, and until when.
+
+    What it tells, people see in the job at once, and also after it has succeeded.
+    """
 
     job: str
     deadline: Deadline
+    tell: Callable[[str], None] = lambda _message: None
 
 
 class Operations(Protocol):
@@ -62,7 +66,7 @@ class Operations(Protocol):
     """
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
-        """Freeze the environment and back it up.
+        """Freeze the environment and back it up; tells before what this move changes or leaves behind.
 
         Returns the payload of contract 8: `{user, sourceNode, snapshots: {migrationKey: snapshotId}}`.
         """

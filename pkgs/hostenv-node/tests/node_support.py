@@ -156,6 +156,9 @@ class RecordedOperations:
         self.limits: list[float] = []
         """Seconds that each call had left when it began."""
         self.pruned = 0
+        self.warning: str | None = None
+        """What a backup has to say before it freezes."""
+        self.accepted: list[bool] = []
 
     def names(self) -> list[str]:
         return [name for name, _, _ in self.calls]
@@ -168,6 +171,10 @@ class RecordedOperations:
             raise self.failures.pop(name)
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
+        self.accepted.append(action.accept_loss)
+        if self.warning is not None:
+            context.tell(self.warning)
+            self.warning = None
         self._call("backup", context, action.user)
         return {"user": action.user, "sourceNode": "node-a", "snapshots": {"data": "abc123"}}
 

@@ -74,6 +74,8 @@ class Machine:
         self.events: list[str] = []
         self.fails: Mapping[str, Exception] = {}
         self.manager_runs = True
+        self.repository = True
+        self.found: object = {}
         self.arguments: dict[str, list[Mapping[str, object]]] = {}
         """What the user's side was given, by step."""
 
@@ -82,13 +84,17 @@ class Machine:
         if event in self.fails:
             raise self.fails[event]
 
+    def backup_server(self, _secrets: Mapping[str, str]) -> bool:
+        self.note("backup server")
+        return self.repository
+
     def user_apply(
         self, _config: Config, _layout: Layout, _deadline: Deadline, steps: Sequence[tuple[str, Any]]
     ) -> Mapping[str, object]:
         for name, arguments in steps:
             self.note(name)
             self.arguments.setdefault(name, []).append(arguments)
-        return {"backup": {"drupal-migrate": SNAPSHOT}}
+        return {"backup": {"drupal-migrate": SNAPSHOT}, "look": self.found}
 
 
 class Systemctl:

@@ -46,6 +46,24 @@ def test_first_deployment(node: Node, provider: Provider, operations: RecordedOp
     assert operations.names() == ["activate", "thaw"]
 
 
+def test_what_an_operation_tells_is_seen_at_once_and_after_its_success(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    provider.add_job("job", C1, {"node-b": [{**action("backup", to_node="node-a"), "acceptLoss": True}]})
+    operations.warning = "leaves\nbehind"
+    seen: list[dict[str, object]] = []
+    operations.during["backup"] = lambda: seen.append(provider.bodies[-1])
+    node.activate()
+    assert operations.accepted == [True]
+    assert [(body["status"], body["message"]) for body in seen] == [("running", "leaves behind")]
+    assert [(body["status"], body.get("message")) for body in provider.bodies] == [
+        ("running", None),
+        ("running", "leaves behind"),
+        ("success", "leaves behind"),
+        ("success", None),
+    ]
+
+
 def test_nothing_happens_on_a_node_without_a_generation(
     provider: Provider, operations: RecordedOperations, configure: Callable[..., Config]
 ) -> None:

@@ -32,6 +32,21 @@ def test_power_loss_in_the_middle_resumes_at_the_first_unfinished_action(
     assert node.told()[-1] == "success/intent"
 
 
+def test_what_was_told_before_a_power_loss_is_not_forgotten(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    provider.add_job("job", C1, {"node-b": [action("backup", to_node="node-a")]})
+    operations.warning = "rounds"
+    operations.failures["backup"] = Power()
+    with pytest.raises(Power):
+        node.activate()
+    node.activate()
+    (success,) = [
+        body for body in provider.bodies if (body["status"], body["phase"]) == ("success", "backup")
+    ]
+    assert success["message"] == "rounds"
+
+
 def test_what_a_power_loss_left_half_done_is_undone_when_the_job_failed_meanwhile(
     node: Node, provider: Provider, operations: RecordedOperations
 ) -> None:

@@ -12,7 +12,7 @@ from node_support import C1, USER, action
 
 ACTIONS = (
     Action("restore", USER, "node-a", "node-b", ("data",)),
-    Action("activate", USER, "node-a", "node-b", ()),
+    Action("activate", USER, "node-a", "node-b", (), accept_loss=True),
 )
 
 
@@ -25,7 +25,7 @@ def test_every_kind_of_progress_is_read_back(tmp_path: Path) -> None:
     journal = (
         opened().announced(0).started(0).ended(0, Progress.SUCCESS, "why", {"snapshots": {"data": "ab"}})
     )
-    journal = journal.reported(0).settled(USER).started(1).done()
+    journal = journal.reported(0).settled(USER).started(1).told(1, "rounds").done()
     store.save(journal)
     assert JournalStore(tmp_path / "jobs").load() == [journal]
     assert journal.actions[0].settled

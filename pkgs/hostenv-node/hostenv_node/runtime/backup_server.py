@@ -13,8 +13,8 @@ _ANSWER_SECONDS = 10.0
 _PAUSES = (1.0, 2.0, 4.0)
 
 
-def demand_answer(secrets: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Ask for an environment's repository by its own account.
+def demand_answer(secrets: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Ask for an environment's repository by its own account; whether there is one yet.
 
     restic repeats a request that fails for 15 minutes, for all of which a source would be frozen.
 
@@ -22,15 +22,17 @@ def demand_answer(secrets: Mapping[str, str], sleep: Callable[[float], None] = t
     when there is none at all: then the provider is away, and the next run tries again.
     """
     for pause in _PAUSES:
-        if _problem(secrets) is None:
-            return
+        answer = _answer(secrets)
+        if isinstance(answer, bool):
+            return answer
         sleep(pause)
-    problem = _problem(secrets)
-    if problem is not None:
-        raise problem
+    answer = _answer(secrets)
+    if isinstance(answer, bool):
+        return answer
+    raise answer
 
 
-def _problem(secrets: Mapping[str, str]) -> HostenvError | None:
+def _answer(secrets: Mapping[str, str]) -> bool | HostenvError:
     from requests import RequestException, Session
 
     try:
@@ -44,7 +46,7 @@ def _problem(secrets: Mapping[str, str]) -> HostenvError | None:
     except RequestException as error:
         return Unreachable(f"the provider's backup server cannot be reached: {error}")
     if answer.status_code in (200, 404):
-        return None
+        return bool(answer.status_code == 200)
     return OperationFailed(
         f"the backup server answers with status {answer.status_code}; see hostenv-backups.service"
     )

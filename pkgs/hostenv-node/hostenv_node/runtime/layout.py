@@ -10,6 +10,8 @@ from hostenv_node.operations import OperationFailed
 RUN_DIR = Path("/run/hostenv")
 PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
 """For whatever an environment's programs start by name, on NixOS and elsewhere."""
+MAX_PACKET = "1G"
+"""MariaDB's own limit on a row and on a statement, at both ends of a dump and of its import."""
 
 SYSTEM_UNIT_DIRS = (Path("/etc/systemd/user"), Path("/usr/lib/systemd/user"))
 """User units that come with the node."""

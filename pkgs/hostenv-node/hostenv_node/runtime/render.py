@@ -10,7 +10,7 @@ from pathlib import Path
 from hostenv_node.config import Config
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import PATH, Layout
+from hostenv_node.runtime.layout import MAX_PACKET, PATH, Layout
 from hostenv_node.runtime.quoting import environment_file, php_string, variable_name
 from hostenv_node.runtime.render_nginx import user_nginx
 from hostenv_node.runtime.render_units import backup_script, units
@@ -192,10 +192,10 @@ skip-name-resolve
 {SERVER_SIZES}"""
 
 
-SERVER_SIZES = """\
+SERVER_SIZES = f"""\
 innodb_log_file_size = 32M
 innodb_buffer_pool_size = 128M
-max_allowed_packet = 64M
+max_allowed_packet = {MAX_PACKET}
 character-set-server = utf8mb4
 """
 
@@ -206,7 +206,7 @@ def client_cnf(layout: Layout) -> str:
 [client]
 socket = {layout.mysql_socket}
 user = {layout.user}
-max_allowed_packet = 64M
+max_allowed_packet = {MAX_PACKET}
 """
 
 

@@ -2,7 +2,8 @@
 
 from hostenv_node.config import Config
 from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import SYSTEM_UNIT_DIRS, Layout
+from hostenv_node.runtime.layout import MAX_PACKET, SYSTEM_UNIT_DIRS, Layout
+from hostenv_node.runtime.losses import counted_in_transactions
 
 
 def units(environment: Environment, layout: Layout, config: Config, path: str) -> dict[str, str]:
@@ -47,7 +48,7 @@ ExecStart={config.tool("mariadbd")} --no-defaults --datadir={layout.restore_dir}
   --socket={layout.restore_socket} --pid-file={layout.runtime_dir}/restore.pid \\
   --tmpdir={layout.cache_dir}/tmp --skip-networking --skip-name-resolve \\
   --innodb-log-file-size=32M --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=0 \\
-  --innodb-doublewrite=0 --max-allowed-packet=64M --character-set-server=utf8mb4
+  --innodb-doublewrite=0 --max-allowed-packet={MAX_PACKET} --character-set-server=utf8mb4
 TimeoutStartSec=10min
 KillSignal=SIGKILL
 UMask=0077
@@ -136,11 +137,11 @@ def _freeze(layout: Layout) -> dict[str, str]:
 def backup_script(layout: Layout, config: Config, key: str) -> str:
     """Database, files and sessions in one snapshot, its tag the migration key.
 
-    The first run makes the repository. Sessions are copied first: readers end some while it runs, and restic
-    fails for a file that vanishes.
+    Sessions are copied first: readers end some while it runs, and restic fails for a file that vanishes.
     """
     summary = layout.backup_summary(key)
     dump, sessions = layout.dump(key), layout.sessions_copy(key)
+    client = f"--defaults-file={layout.config_dir}/client.cnf"
     return f"""\
 #!/bin/sh
 set -eu
@@ -150,17 +151,17 @@ rm -rf {summary} {sessions}
 mkdir -p {dump.parent} {layout.sessions_dir} {layout.files_dir} {layout.private_files_dir}
 trap 'rm -rf {dump} {sessions}' EXIT
 cp -a {layout.sessions_dir} {sessions} || true
-{config.tool("mariadb-dump")} --defaults-file={layout.config_dir}/client.cnf --single-transaction --quick \\
-  --routines --events --default-character-set=utf8mb4 {layout.codebase} >{dump}
+# mariadb-dump refuses the history of these, and then the whole dump; it has the option since 10.11.
+by_transactions=$({config.tool("mariadb")} {client} --batch --skip-column-names \\
+  --execute="{counted_in_transactions(layout.codebase)}")
+history=--loose-dump-history
+[ -z "$by_transactions" ] || history=
+{config.tool("mariadb-dump")} {client} --single-transaction --quick --skip-add-locks $history \\
+  --routines --events --default-character-set=utf8mb4 --add-drop-database \\
+  --databases {layout.codebase} >{dump}
 cd {layout.data_dir}
-backup() {{
-  {config.tool("restic")} backup --json --tag {key} \\
-    {dump.relative_to(layout.data_dir)} {sessions.relative_to(layout.data_dir)} \\
-    {layout.files_dir.name} {layout.private_files_dir.name} >{summary}.new
-}}
-if ! backup; then
-  {config.tool("restic")} init --quiet || exit 1
-  backup || exit 1
-fi
+{config.tool("restic")} backup --json --tag {key} \\
+  {dump.relative_to(layout.data_dir)} {sessions.relative_to(layout.data_dir)} \\
+  {layout.files_dir.name} {layout.private_files_dir.name} >{summary}.new
 mv {summary}.new {summary}
 """

@@ -19,6 +19,7 @@ from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
 from hostenv_node.runtime.layout import Layout, job_name
+from hostenv_node.runtime.losses import judge
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
 from hostenv_node.runtime.render import release_name
 from hostenv_node.runtime.render_nginx import front_door
@@ -28,8 +29,9 @@ from hostenv_node.runtime.user_manager import UserManager
 
 SecretsOf = Callable[[str], Mapping[str, str]]
 """The secrets of an environment's user, from the provider."""
-BackupServer = Callable[[Mapping[str, str]], None]
-"""Raises OperationFailed unless the backup server answers to these secrets."""
+BackupServer = Callable[[Mapping[str, str]], bool]
+"""Whether the backup server holds a repository of these secrets' account; raises OperationFailed unless it
+answers."""
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 _DAY_SECONDS = 86400.0
@@ -55,7 +57,10 @@ class Runtime:
         self.front_door = FrontDoor(config)
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
-        """Freeze, drain and back up; a repetition for the same job gives the same snapshots."""
+        """Look what is left behind, then freeze, drain and back up.
+
+        A repetition for the same job gives the same snapshots.
+        """
         with _reported():
             record = self.records.get(action.user)
             if record is None:
@@ -295,19 +300,28 @@ class Runtime:
         environment = _environment(action, record.applied.entry)
         layout = self._layout(record)
         secrets = self.secrets_of(record.user)
-        self.backup_server(secrets)
-        if self.freezes.holder(record.user) is None:
-            # A stale copy stays frozen by the job that left it, whatever becomes of this one.
-            self.freezes.freeze(record.user, context.job)
+        repository = self.backup_server(secrets)
         self._prepare(context, layout)
-        results = self._as_user(
+        serves = record.phase is Phase.ACTIVE
+        found = self._as_user(
             context,
             layout,
             [
-                ("freeze", {}),
                 *steps.write(environment, layout, self.config, secrets),
-                ("backup", {"keys": list(action.migrations)}),
+                *(steps.take_up(environment, layout, self.config) if serves else ()),
+                ("look", {}),
             ],
+        )
+        warning = judge(record.user, found.get("look"), action.accept_loss)
+        if warning is not None:
+            context.tell(warning)
+        if self.freezes.holder(record.user) is None:
+            # A stale copy stays frozen by the job that left it, whatever becomes of this one.
+            self.freezes.freeze(record.user, context.job)
+        results = self._as_user(
+            context,
+            layout,
+            [("freeze", {}), ("backup", {"keys": list(action.migrations), "repository": repository})],
         )
         taken = results.get("backup")
         if not isinstance(taken, Mapping):

@@ -62,6 +62,11 @@ def change(
     ]
 
 
+def take_up(environment: Environment, layout: Layout, config: Config) -> list[Step]:
+    """Let what answers visitors agree with files that were written; the database need not start again."""
+    return [("takeUp", _start(environment, layout, config, [layout.fpm_unit, layout.nginx_unit]))]
+
+
 def _application(environment: Environment, release: str, update: bool) -> list[Step]:
     if environment.application != "drupal":
         return []

@@ -15,10 +15,15 @@ _ERROR_CHARACTERS = 1000
 def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, str]:
     """Run the unit of each migration key; the snapshot ids by key.
 
+    The repository is made first when the backup server has none, and only then: after another failure restic
+    would hide why by saying that there is one.
     Raises OperationFailed with the end of what the backup said.
     """
     snapshots = {}
-    for key in texts_of(arguments, "keys"):
+    keys = texts_of(arguments, "keys")
+    if not arguments["repository"]:
+        process.run_program([str(process.layout.bin_dir / f"restic-{keys[0]}"), "init", "--quiet"])
+    for key in keys:
         try:
             # One that an earlier job has left running holds what was there before that job thawed.
             process.systemctl("restart", process.layout.backup_unit(key))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_node.runtime import user_units
+from hostenv_node.runtime.layout import MAX_PACKET
 from hostenv_node.runtime.user_process import UserProcess
 
 
@@ -61,13 +62,15 @@ def query(process: UserProcess, socket: Path, statement: str) -> str:
 
 
 def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:
-    """Read a dump into the environment's database."""
+    """Read a dump into the environment's database, which the dump makes anew as it was."""
     process.run(
         "mariadb",
         "--no-defaults",
         f"--socket={socket}",
         f"--user={process.layout.user}",
-        "--max-allowed-packet=64M",
+        f"--max-allowed-packet={MAX_PACKET}",
+        # Otherwise the client makes LF of CRLF and stops at a NUL.
+        "--binary-mode",
         "--default-character-set=utf8mb4",
         f"--database={process.layout.codebase}",
         stdin=dump,

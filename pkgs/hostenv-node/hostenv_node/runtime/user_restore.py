@@ -70,10 +70,9 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     process.run_program([str(command), "restore", "--quiet", "--target", str(layout.restore_dir), snapshot])
     dump = layout.restore_dir / layout.dump(key).relative_to(layout.data_dir)
     if not _is_whole(dump):
-        raise OperationFailed(f"snapshot {snapshot} holds no whole database dump; make a new backup")
+        raise OperationFailed(f"snapshot {snapshot} holds no whole database dump; migrate again")
     for path in (layout.files_dir, layout.private_files_dir):
-        if not (layout.restore_dir / path.name).is_dir():
-            raise OperationFailed(f"snapshot {snapshot} holds no folder {path.name}; make a new backup")
+        _demand_folder(layout.restore_dir / path.name, f"~/{path.relative_to(layout.home)}", snapshot)
     _sessions(layout, key)
     user_database.initialise(process, layout.restore_dir / layout.mysql_dir.name)
     user_units.control(process, "start", [layout.restore_unit])
@@ -93,6 +92,19 @@ def _sessions(layout: Layout, key: str) -> None:
         os.replace(copy, place)
     else:
         place.mkdir(mode=0o700)
+
+
+def _demand_folder(restored: Path, place: str, snapshot: str) -> None:
+    if restored.is_symlink():
+        raise OperationFailed(
+            f"{place} was a link when snapshot {snapshot} was made, which holds nothing of what it leads to;"
+            " on the source put a folder with the files in its place, then migrate again"
+        )
+    if not restored.is_dir():
+        raise OperationFailed(
+            f"{place} was no folder when snapshot {snapshot} was made; make it one on the source, then"
+            " migrate again"
+        )
 
 
 def _is_whole(dump: Path) -> bool:

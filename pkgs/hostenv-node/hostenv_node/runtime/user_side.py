@@ -18,6 +18,7 @@ from hostenv_node.runtime import (
     user_database,
     user_files,
     user_freeze,
+    user_losses,
     user_release,
     user_restore,
     user_units,
@@ -38,6 +39,8 @@ STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
     "thaw": user_freeze.thaw,
     "database": user_database.ensure,
     "application": user_application.apply,
+    "takeUp": user_units.take_up,
+    "look": user_losses.look,
     "backup": user_backup.backup,
     "restore": user_restore.restore,
 }

@@ -51,6 +51,11 @@ def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
     write_file(stamps, json.dumps({**known, **digests}).encode(), 0o600)
 
 
+def take_up(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Let running units take up changed files, so that one that starts again later agrees with the others."""
+    bring_up(process, unit_files(arguments))
+
+
 def control(process: UserProcess, verb: str, units: Sequence[str]) -> None:
     """Have the manager do something with units; raises UnitFailed when one does not come to it."""
     try:

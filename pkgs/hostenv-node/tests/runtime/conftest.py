@@ -114,7 +114,7 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
         config,
         lambda _user: SECRETS,
         lambda: machine.note("provider"),
-        lambda _secrets: machine.note("backup server"),
+        machine.backup_server,
     )
     monkeypatch.setattr(made, "front_door", Door())
     return made

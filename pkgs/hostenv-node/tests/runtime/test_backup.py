@@ -17,15 +17,18 @@ KEY = "drupal-migrate"
 SNAPSHOT = "ab" * 32
 
 
+def asked(repository: bool = True) -> dict[str, object]:
+    return {"keys": [KEY], "repository": repository}
+
+
 @pytest.fixture
 def script(config: Config, layout: Layout, tmp_path: Path) -> Path:
-    """A restic without a repository, until it is told to make one; what it shall back up, it lists."""
+    """A restic that lists what it shall back up."""
     programs = {
+        "mariadb": "",
         "mariadb-dump": "echo 'the dump'",
         "restic": (
-            f'echo "$*" >>{tmp_path}/calls\n'
-            f'[ "$1" = init ] && {{ touch {tmp_path}/repository; exit; }}\n'
-            f"[ -e {tmp_path}/repository ] || {{ echo no repository >&2; exit 10; }}\n"
+            f'echo "$*" >>{tmp_path}/calls\n[ "$1" = init ] && exit\n'
             'while [ "$1" != --tag ]; do shift; done; shift 2\n'
             f'(find "$@" -type f | sort; cat backup/*/database.sql) >{tmp_path}/contents\n'
             f"""echo '{{"message_type":"status"}}'\n"""
@@ -49,10 +52,7 @@ def test_a_snapshot_holds_database_and_files_and_its_tag_is_the_key(
     script: Path, layout: Layout, tmp_path: Path
 ) -> None:
     subprocess.run([script], check=True, timeout=60)
-    attempt, init, again = (tmp_path / "calls").read_text().splitlines()
-    assert init.startswith("init")
-    assert attempt == again
-    words = again.split()
+    words = (tmp_path / "calls").read_text().split()
     assert words[0] == "backup"
     assert words[words.index("--tag") + 1] == KEY
     assert (tmp_path / "contents").read_text().splitlines() == [
@@ -73,14 +73,26 @@ def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:
         f'#!/bin/sh\n[ "$3 $4" = "restart restic-backups-{KEY}.service" ] && exec {script}\n'
     )
     systemctl.chmod(0o755)
+    command = layout.bin_dir / f"restic-{KEY}"
+    command.parent.mkdir(parents=True)
+    command.symlink_to(tmp_path / "restic")
     return UserProcess(layout, {"systemctl": str(systemctl)}, Deadline.after(60))
 
 
 def test_the_snapshot_is_the_one_that_restic_names(script: Path, layout: Layout, tmp_path: Path) -> None:
-    assert backup(user_process(layout, tmp_path, script), {"keys": [KEY]}) == {KEY: SNAPSHOT}
+    assert backup(user_process(layout, tmp_path, script), asked()) == {KEY: SNAPSHOT}
 
 
-@pytest.mark.parametrize("program", ["mariadb-dump", "restic"])
+@pytest.mark.parametrize("repository", [True, False])
+def test_a_repository_is_made_only_where_the_server_has_none(
+    script: Path, layout: Layout, tmp_path: Path, repository: bool
+) -> None:
+    backup(user_process(layout, tmp_path, script), asked(repository))
+    verbs = [call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()]
+    assert verbs == ["backup"] if repository else ["init", "backup"]
+
+
+@pytest.mark.parametrize("program", ["mariadb", "mariadb-dump", "restic"])
 def test_a_backup_that_fails_says_why_and_names_no_snapshot(
     script: Path, layout: Layout, tmp_path: Path, program: str
 ) -> None:
@@ -88,5 +100,17 @@ def test_a_backup_that_fails_says_why_and_names_no_snapshot(
     layout.backup_summary(KEY).write_text(f"{summary}\n")
     (tmp_path / program).write_text("#!/bin/sh\necho disk full >&2\nexit 1\n")
     with pytest.raises(OperationFailed, match=f"backup {KEY} failed: disk full"):
-        backup(user_process(layout, tmp_path, script), {"keys": [KEY]})
+        backup(user_process(layout, tmp_path, script), asked())
     assert not layout.backup_summary(KEY).exists()
+
+
+def test_what_restic_says_is_what_people_are_told_and_of_much_the_last_lines(
+    script: Path, layout: Layout, tmp_path: Path
+) -> None:
+    (tmp_path / "restic").write_text(
+        "#!/bin/sh\n"
+        "[ $1 = init ] && { echo config file already exists >&2; exit 1; }\n"
+        "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'Fatal: wrong password' >&2; exit 1\n"
+    )
+    with pytest.raises(OperationFailed, match=f"^backup {KEY} failed: Fatal: wrong password$"):
+        backup(user_process(layout, tmp_path, script), asked())

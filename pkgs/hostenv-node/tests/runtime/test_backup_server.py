@@ -56,7 +56,7 @@ def server() -> Iterator[Server]:
 @pytest.mark.parametrize("status", [200, 404])
 def test_a_server_that_knows_about_the_repository_is_enough(server: Server, status: int) -> None:
     server.statuses = [status]
-    demand_answer(server.secrets)
+    assert demand_answer(server.secrets) is (status == 200)
     assert server.asked == [("/backups/u/config", ACCOUNT)]
 
 

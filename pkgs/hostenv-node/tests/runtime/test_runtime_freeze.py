@@ -1,5 +1,7 @@
 """Backups, freezing and thawing, with the user's side, systemd and nginx played by recorders."""
 
+from dataclasses import replace
+
 import pytest
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime import runtime as module
@@ -12,7 +14,7 @@ def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtim
     payload = runtime.backup(context(), action("backup"))
     assert payload == {"user": USER, "sourceNode": "node-b", "snapshots": {"drupal-migrate": SNAPSHOT}}
     assert machine.events.index("freeze") < machine.events.index("backup")
-    assert machine.arguments["backup"] == [{"keys": ["drupal-migrate"]}]
+    assert machine.arguments["backup"] == [{"keys": ["drupal-migrate"], "repository": True}]
     machine.events.clear()
     assert runtime.backup(context(), action("backup")) == payload
     assert machine.events == []
@@ -23,11 +25,48 @@ def test_what_is_no_snapshot_is_refused_in_a_short_line(
     runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch, snapshot: object
 ) -> None:
     active(runtime, machine)
-    monkeypatch.setattr(module, "user_apply", lambda *_: {"backup": {"drupal-migrate": snapshot}})
+    monkeypatch.setattr(module, "user_apply", lambda *_: {"backup": {"drupal-migrate": snapshot}, "look": {}})
     with pytest.raises(OperationFailed, match="drupal-migrate") as caught:
         runtime.backup(context(), action("backup"))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("found", [{"databases": ["shop"]}, None])
+def test_what_would_be_left_behind_is_known_before_anything_is_frozen(
+    runtime: Runtime, machine: Machine, found: object
+) -> None:
+    active(runtime, machine)
+    machine.found = found
+    with pytest.raises(OperationFailed, match="behind"):
+        runtime.backup(context(), action("backup"))
+    assert runtime.freezes.holder(USER) is None
+    assert not {"freeze", "backup"} & set(machine.events)
+
+
+def test_a_loss_that_is_accepted_is_told_before_anything_is_frozen(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    machine.found = {"databases": ["shop"], "floats": ["a.b"]}
+    told: list[tuple[str, str | None]] = []
+    telling = replace(context(), tell=lambda text: told.append((text, runtime.freezes.holder(USER))))
+    runtime.backup(telling, replace(action("backup"), accept_loss=True))
+    ((text, holder),) = told
+    assert "shop" in text
+    assert "a.b" in text
+    assert holder is None
+    assert "backup" in machine.events
+
+
+def test_what_answers_visitors_takes_up_the_files_that_a_backup_writes(
+    runtime: Runtime, machine: Machine
+) -> None:
+    active(runtime, machine)
+    runtime.backup(context(), action("backup"))
+    assert machine.events.index("files") < machine.events.index("takeUp") < machine.events.index("freeze")
+    (arguments,) = machine.arguments["takeUp"]
+    assert list(arguments["unitFiles"]) == ["phpfpm-drupal.service", "nginx.service"]  # type: ignore[call-overload]
 
 
 def test_a_backup_after_a_thaw_is_a_new_one(runtime: Runtime, machine: Machine) -> None:

@@ -164,8 +164,8 @@ def test_a_snapshot_of_an_earlier_version_has_no_sessions(
     ("whole", "folders", "complaint"),
     [
         ("-- cut sh", "files private_files", "no whole database dump"),
-        ("-- Dump completed", "files", "no folder private_files"),
-        ("-- Dump completed", "private_files", "no folder files"),
+        ("-- Dump completed", "files", "~/.local/share/private_files was no folder"),
+        ("-- Dump completed", "private_files", "~/.local/share/files was no folder"),
     ],
 )
 def test_a_snapshot_that_is_not_whole_leaves_the_data_alone(
@@ -190,3 +190,13 @@ def test_data_of_a_server_that_did_not_end_well_are_not_used(
     restore()
     assert len(backups.calls()) == 2
     assert content(layout.data_dir) == {FIRST}
+
+
+def test_a_link_in_a_snapshot_is_called_one_even_if_it_leads_somewhere(
+    restore: Callable[..., None], layout: Layout, backups: Backups, tmp_path: Path
+) -> None:
+    with backups.command.open("a") as script:
+        script.write(f'rm -r "$4/files"; ln -s {tmp_path} "$4/files"\n')
+    with pytest.raises(OperationFailed, match=r"^~/\.local/share/files was a link .* put a folder"):
+        restore()
+    assert content(layout.data_dir) == {"old"}

@@ -1,0 +1,57 @@
+"""What a move by a dump of one database changes or leaves behind, in words for the job. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from hostenv_node.errors import one_line
+from hostenv_node.operations import OperationFailed
+
+_NAMED = 10
+_NAME_CHARACTERS = 130
+
+
+def judge(user: str, found: object, accepted: bool) -> str | None:
+    """What people must know of this move, from what the user's side found; None when nothing is lost.
+
+    `found` is the answer of `user_losses.look`, which the user may have made up.
+    Raises OperationFailed when something is left behind and that was not accepted.
+    """
+    if not isinstance(found, Mapping):
+        raise OperationFailed(f"the user's side of {user} does not say what a move leaves behind")
+    left = [
+        f"{what} {_names(names)}"
+        for what, key in (
+            ("the databases", "databases"),
+            ("the database accounts", "accounts"),
+            ("the history of the tables", "histories"),
+        )
+        if (names := _texts(found.get(key)))
+    ]
+    words = []
+    if left:
+        behind = f"a move leaves behind {', '.join(left)}"
+        if not accepted:
+            raise OperationFailed(
+                f"{behind}: remove them or bring them over by hand, and start it with migrate --accept-loss"
+            )
+        words.append(behind)
+    floats = _texts(found.get("floats"))
+    if floats:
+        words.append(f"a move rounds FLOAT columns to 6 digits, here {_names(floats)}; DOUBLE keeps all")
+    return "; ".join(words) or None
+
+
+def counted_in_transactions(database: str) -> str:
+    """A query for the columns by which tables keep a history of transactions, not of times."""
+    return (
+        f"SELECT 1 FROM information_schema.columns WHERE table_schema = '{database}'"
+        " AND data_type = 'bigint' AND generation_expression = 'ROW START'"
+    )
+
+
+def _texts(value: object) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(one_line(name, _NAME_CHARACTERS) for name in names[:_NAMED]) + more
