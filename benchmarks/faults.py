@@ -25,6 +25,7 @@ SCENARIOS = (
     "moves",
     "service_killed",
     "node_crashes",
+    "more_node_crashes",
     "links_cut",
     "broken_target",
     "comin_killed",

@@ -16,8 +16,7 @@ from hostenv_scenarios.figures import from_log
 FOLDER = Path(__file__).parent
 MACHINES = cast(host.Choice, os.environ.get("HOSTENV_LAB_TEST_MACHINES", "container"))
 COMIN = os.environ.get("HOSTENV_LAB_TEST_COMIN")
-# They need root and the image, which run-tests.sh has.
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+pytestmark = pytest.mark.machine
 
 
 def run(name: str, workdir: Path) -> None:
@@ -37,6 +36,6 @@ def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["service_killed", "links_cut"])
+@pytest.mark.parametrize("name", ["service_killed", "links_cut", "more_node_crashes"])
 def test_nothing_is_lost_however_long_it_takes(name: str, tmp_path: Path) -> None:
     run(name, tmp_path / "work")
