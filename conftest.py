@@ -1,8 +1,15 @@
-"""What the marker `machine` means."""
+"""What the marker `machine` means, and where tests write."""
 
 import os
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pytest's own under a short name: tests put sockets into it, whose paths have 107 bytes at most."""
+    return tmp_path_factory.mktemp("t")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests: lint and types, unit tests, then the scenarios on lab machines. Arguments go to pytest.
+# All tests: lint and types, then unit tests and scenarios on lab machines. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 export PATH=$PATH:/usr/sbin:/sbin
@@ -8,12 +8,22 @@ die() { echo "run-tests.sh: $*" >&2; exit 1; }
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
   cat <<'USAGE'
-usage: ./run-tests.sh [PYTEST ARGUMENT...]
-Installs what is missing (as root, with apt), checks lint and types, then runs every test.
+usage: ./run-tests.sh [--fast] [PYTEST ARGUMENT...]
+Checks lint and types, installs what is missing (as root, with apt), then runs the tests, three files at a time.
+--fast: only the tests that need no machine
 Examples: ./run-tests.sh pkgs/hostenv-provider -k intents
           ./run-tests.sh tests/scenarios -m long
 USAGE
   exit 0
+fi
+
+# files of tests at the same time, for they wait more than they compute; machines first, since they take longest
+pytest=(pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder)
+fast=
+if [[ ${1:-} == --fast ]]; then
+  shift
+  fast=1
+  pytest+=(-m "not machine and not long")
 fi
 
 install() {
@@ -28,6 +38,23 @@ install() {
 
 command -v python3 >/dev/null || install python3
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "needs Python 3.11 or newer, python3 is $(python3 --version)"
+python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/hostenv-tests/$(sha256sum requirements-dev.txt | cut -c1-12)
+if [[ ! -e $venv/complete ]]; then
+  echo "run-tests.sh: installing the development tools into $venv" >&2
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+  touch "$venv/complete"
+fi
+export PATH=$venv/bin:$PATH
+
+echo "== lint"
+ruff check --quiet
+ruff format --check --quiet
+echo "== types"
+mypy {pkgs/*,tests/scenarios}/hostenv_*/
 
 # what unit tests start for real; the lab names what its machines need
 mapfile -t missing < <(
@@ -48,25 +75,9 @@ PROGRAMS
     php -m 2>/dev/null | grep -qiE "^(pdo_)?$extension" || echo "php-$extension"
   done
   compgen -G '/usr/sbin/php-fpm*' >/dev/null || echo php-fpm
-  python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
-  PYTHONPATH=pkgs/hostenv-lab python3 -m hostenv_lab packages --machines container
+  [[ $fast ]] || PYTHONPATH=pkgs/hostenv-lab python3 -m hostenv_lab packages --machines container
 )
 install "${missing[@]}"
 
-venv=${XDG_CACHE_HOME:-$HOME/.cache}/hostenv-tests/$(sha256sum requirements-dev.txt | cut -c1-12)
-if [[ ! -e $venv/complete ]]; then
-  echo "run-tests.sh: installing the development tools into $venv" >&2
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement requirements-dev.txt
-  touch "$venv/complete"
-fi
-export PATH=$venv/bin:$PATH
-
-echo "== lint"
-ruff check --quiet
-ruff format --check --quiet
-echo "== types"
-for package in {pkgs/*,tests/scenarios}/hostenv_*/; do mypy "$package"; done
 echo "== tests"
-exec pytest "$@"
+exec "${pytest[@]}" "$@"

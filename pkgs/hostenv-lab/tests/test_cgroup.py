@@ -31,7 +31,7 @@ def test_a_group_is_emptied_with_what_its_processes_started(tmp_path: Path) -> N
     group = ControlGroup(f"labtest{os.getpid()}")
     files = group.open("one")
     # children of their own sessions, one of them an orphan
-    script = "setsid sleep 600 & (setsid sleep 600 &); echo; wait"
+    script = "setsid sleep 600 & (setsid sleep 600 &); echo; exec sleep 600"
     process = run.start_piped(run.in_groups(files, ["/bin/sh", "-c", script]), stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
