@@ -125,7 +125,10 @@ class SimulatedOperations:
             copy.release, copy.previous = copy.previous, None
         self._step()
 
-    def prune(self, now: float) -> None: ...
+    def left_behind(self, user: str) -> str | None: ...
+
+    def prune(self, now: float) -> list[str]:  # noqa: ARG002
+        return []
 
     def boot(self) -> None: ...
 

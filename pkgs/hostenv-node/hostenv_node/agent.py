@@ -71,7 +71,8 @@ class Agent:
                 self._perform(move)
                 continue
             self._report_broken_commit()
-            self._operations.prune(time.time())
+            for problem in self._operations.prune(time.time()):
+                self._log(problem)
             # What the hook left while this run was under way has started no other run.
             if not spool.entries(self._config):
                 break
@@ -202,7 +203,7 @@ class Agent:
                 if self._post(journal, event):
                     self._journals.save(after(journal, step))
             case Finish():
-                if self._post(journal, Event("success", _INTENT)):
+                if self._post(journal, Event("success", _INTENT, self._left_behind(journal))):
                     self._journals.save(after(journal, step))
             case Thaw() | Keep() | Withdraw() | SwitchBack():
                 self._settle(journal, step)
@@ -298,6 +299,11 @@ class Agent:
                 f"the generation on {self._config.node} has no environment {user}; start a new job"
             )
         return dict(entry)
+
+    def _left_behind(self, journal: JobJournal) -> str | None:
+        users = dict.fromkeys(record.action.user for record in journal.actions)
+        left = [message for user in users if (message := self._operations.left_behind(user)) is not None]
+        return "; ".join(left) or None
 
     def _settle(self, journal: JobJournal, step: Thaw | Keep | Withdraw | SwitchBack) -> None:
         context = Context(journal.job_id, Deadline.after(self._config.action_timeout))

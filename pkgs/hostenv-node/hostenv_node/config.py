@@ -117,6 +117,11 @@ class Config:
         return self.state_dir / "freeze"
 
     @property
+    def leftovers_dir(self) -> Path:
+        """One file per environment in whose home something could not be deleted."""
+        return self.state_dir / "leftovers"
+
+    @property
     def git_dir(self) -> Path:
         """Root's copies of the projects' repositories."""
         return self.state_dir / "git"

@@ -5,7 +5,7 @@ Every operation may be repeated for the same job, also after a crash in its midd
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,8 +98,15 @@ class Operations(Protocol):
     def switch_back(self, context: Context, user: str) -> None:
         """Undo `reload` of this job: the release before it serves again."""
 
-    def prune(self, now: float) -> None:
-        """Delete what was set aside longer ago than the retention; `now` in seconds since the epoch."""
+    def left_behind(self, user: str) -> str | None:
+        """What is to be deleted and cannot be, and why, in one line; `prune` tries it again."""
+
+    def prune(self, now: float) -> Sequence[str]:
+        """Delete what was set aside longer ago than the retention; `now` in seconds since the epoch.
+
+        Returns a line about each environment where it tried and could not. Raises nothing: no home may stop
+        a node's work.
+        """
 
     def boot(self) -> None:
         """Recreate what a reboot loses (`/run`) and the front door's files from the records."""

@@ -159,6 +159,8 @@ class RecordedOperations:
         self.warning: str | None = None
         """What a backup has to say before it freezes."""
         self.accepted: list[bool] = []
+        self.left: dict[str, str] = {}
+        """What cannot be deleted, by user."""
 
     def names(self) -> list[str]:
         return [name for name, _, _ in self.calls]
@@ -209,10 +211,14 @@ class RecordedOperations:
     def switch_back(self, context: Context, user: str) -> None:
         self._call("switch_back", context, user)
 
-    def prune(self, now: float) -> None:
+    def left_behind(self, user: str) -> str | None:
+        return self.left.get(user)
+
+    def prune(self, now: float) -> list[str]:
         assert now > 0
         self.pruned += 1
         self.during.pop("prune", lambda: None)()
+        return list(self.left.values())
 
     def boot(self) -> None:
         raise OperationFailed("not part of an activation")

@@ -88,7 +88,7 @@ def test_the_users_side_answers_without_a_configuration(
     request = {"layout": layout.to_json(), "tools": {}, "timeout": 60, "steps": []}
     monkeypatch.setattr("sys.stdin", StringIO(json.dumps(request)))
     assert main(["user-apply"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"results": {}}
+    assert json.loads(capsys.readouterr().out) == {"results": {}, "left": []}
 
 
 def test_every_command_is_in_the_usage(capsys: pytest.CaptureFixture[str]) -> None:

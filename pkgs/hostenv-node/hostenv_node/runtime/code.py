@@ -13,7 +13,7 @@ from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.nar import nar_hash
-from hostenv_node.runtime.user_call import as_user
+from hostenv_node.runtime.user_call import as_user, user_apply
 
 # The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
@@ -37,6 +37,7 @@ def unpack_source(
     """
     repository = fetch(config, environment, deadline, await_provider)
     check(config, environment, repository, deadline)
+    user_apply(config, layout, deadline, [("begin", {"name": release})])
     pipe(
         _archive(config, repository, environment.rev),
         as_user(
@@ -44,10 +45,10 @@ def unpack_source(
             layout,
             "/bin/sh",
             "-c",
-            'umask 022; rm -rf "$2" && mkdir -p "$2/source" && exec "$1" -x -f - -C "$2/source"',
+            'umask 022; exec "$1" -x -f - -C "$2"',
             "sh",
             config.tool("tar"),
-            str(layout.unfinished_release(release)),
+            str(layout.unfinished_release(release) / "source"),
         ),
         timeout=deadline.remaining(),
     )

@@ -122,9 +122,10 @@ class Layout:
         """A release being laid out; `source` in it is the project's tree."""
         return self.app_dir / f".{name}.new"
 
-    def replaced_release(self, name: str) -> Path:
-        """An earlier copy of a release, for the moment in which the new one takes its place."""
-        return self.app_dir / f".{name}.old"
+    @property
+    def discarded_dir(self) -> Path:
+        """What is to be deleted and has lost its name."""
+        return self.data_dir / ".discarded"
 
     @property
     def mysql_dir(self) -> Path:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +13,19 @@ from hostenv_node.errors import HostenvError
 from hostenv_node.intent import Action
 from hostenv_node.lock import locked
 from hostenv_node.operations import Context, Deadline, Entry, OperationFailed, OperationTimedOut
-from hostenv_node.run import CommandTimedOut, run
+from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import backup_server, code, steps
 from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
 from hostenv_node.runtime.layout import Layout, job_name
+from hostenv_node.runtime.leftovers import Leftovers
 from hostenv_node.runtime.losses import judge
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
 from hostenv_node.runtime.render import release_name
 from hostenv_node.runtime.render_nginx import front_door
 from hostenv_node.runtime.run_dirs import make_run_dirs
-from hostenv_node.runtime.user_call import Step, as_user, layout_of, user_apply
+from hostenv_node.runtime.user_call import Step, layout_of, user_apply
 from hostenv_node.runtime.user_manager import UserManager
 
 SecretsOf = Callable[[str], Mapping[str, str]]
@@ -35,7 +36,7 @@ answers."""
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 _DAY_SECONDS = 86400.0
-_UPKEEP_SECONDS = 600.0
+_UPKEEP_SECONDS = 60.0
 
 
 class Runtime:
@@ -54,6 +55,7 @@ class Runtime:
         self.backup_server = backup_server
         self.records = Records(config.environments_dir)
         self.freezes = Freezes(config.freeze_dir)
+        self.leftovers = Leftovers(config.leftovers_dir)
         self.front_door = FrontDoor(config)
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
@@ -209,10 +211,9 @@ class Runtime:
             record = self.records.get(user)
             if record is None or record.job != context.job or record.previous is None:
                 return
-            old, new = record.previous.release, record.applied.release
-            if old is not None and old != new:
-                self._remove(context.deadline, record, self._layout(record).release(old))
-            self.records.put(replace(record, previous=None))
+            record = replace(record, previous=None)
+            self._tidy(context.deadline, record, [])
+            self.records.put(record)
 
     def withdraw(self, context: Context, user: str) -> None:
         """Serve and run no more what this job restored or activated here; its data stay."""
@@ -247,11 +248,24 @@ class Runtime:
                 self.front_door.serve(environment, layout, context.deadline)
                 self.records.put(replace(record, applied=before, previous=None))
 
-    def prune(self, now: float) -> None:
-        """Delete what was set aside longer ago than the configured retention."""
+    def left_behind(self, user: str) -> str | None:
+        """What could not be deleted in the environment's home."""
+        return self.leftovers.reason(user)
+
+    def prune(self, now: float) -> Sequence[str]:
+        """Delete what was set aside longer ago than the configured retention, and what is left over."""
         oldest = now - self.config.set_aside_retention_days * _DAY_SECONDS
-        with _reported():
-            self._for_each(lambda record: self._prune(record, oldest))
+        problems = []
+        for user in self.records.users():
+            try:
+                if not self.leftovers.rest(user, now):
+                    problem = self._prune(user, oldest)
+                    problems += [f"{user}: {problem}"] if problem else []
+            except (HostenvError, OSError) as error:
+                problem = str(error)
+                self.leftovers.note(user, problem, now)
+                problems.append(f"{user}: {problem}")
+        return problems
 
     def boot(self) -> None:
         """Recreate `/run/hostenv` and the front door's files from the records alone.
@@ -288,13 +302,20 @@ class Runtime:
         if problems:
             raise OperationFailed("; ".join(problems))
 
-    def _prune(self, record: Record, oldest: float) -> None:
+    def _prune(self, user: str, oldest: float) -> str | None:
+        record = self.records.get(user)
+        if record is None:
+            return None
         due = {job for job, at in record.set_aside.items() if at < oldest}
-        for job in due:
-            self._remove(Deadline.after(_UPKEEP_SECONDS), record, self._layout(record).set_aside(job))
-        if due:
+        if not due and self.leftovers.reason(user) is None:
+            return None
+        layout = self._layout(record)
+        self._tidy(Deadline.after(_UPKEEP_SECONDS), record, [layout.set_aside(job) for job in due])
+        problem = self.leftovers.reason(user)
+        if due and problem is None:
             left = {job: at for job, at in record.set_aside.items() if job not in due}
             self.records.put(replace(record, set_aside=left))
+        return problem
 
     def _back_up(self, context: Context, action: Action, record: Record) -> Record:
         environment = _environment(action, record.applied.entry)
@@ -307,6 +328,7 @@ class Runtime:
             context,
             layout,
             [
+                ("check", {}),
                 *steps.write(environment, layout, self.config, secrets),
                 *(steps.take_up(environment, layout, self.config) if serves else ()),
                 ("look", {}),
@@ -401,9 +423,12 @@ class Runtime:
     def _as_user(self, context: Context, layout: Layout, wanted: list[Step]) -> Mapping[str, object]:
         return user_apply(self.config, layout, context.deadline, wanted)
 
-    def _remove(self, deadline: Deadline, record: Record, path: Path) -> None:
-        argv = as_user(self.config, self._layout(record), "rm", "-rf", "--", str(path))
-        run(argv, timeout=deadline.remaining())
+    def _tidy(self, deadline: Deadline, record: Record, paths: Sequence[Path]) -> None:
+        """Remove the paths and what no release of the record needs; what cannot be removed is noted."""
+        applied = [record.applied, *([record.previous] if record.previous else [])]
+        keep = [each.release for each in applied if each.release is not None]
+        arguments = {"paths": list(map(str, paths)), "keep": keep}
+        user_apply(self.config, self._layout(record), deadline, [("tidy", arguments)])
 
 
 def _environment(action: Action, entry: Entry) -> Environment:

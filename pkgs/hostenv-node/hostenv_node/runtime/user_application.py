@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_node.runtime import user_database
+from hostenv_node.runtime.user_files import write_file
+from hostenv_node.runtime.user_paths import clear
 from hostenv_node.runtime.user_process import UserProcess, text_of
 
 
@@ -23,7 +25,7 @@ def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
             _update(process, root)
         _php(process, layout.config_dir / "rebuild_drupal.php", root)
         return
-    begun.touch()
+    write_file(process, begun, b"", 0o600)
     _php(
         process,
         layout.config_dir / "install_drupal.php",
@@ -31,7 +33,7 @@ def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
         text_of(arguments, "profile"),
         text_of(arguments, "hostname"),
     )
-    begun.unlink()
+    clear(process, begun)
 
 
 def _update(process: UserProcess, root: Path) -> None:

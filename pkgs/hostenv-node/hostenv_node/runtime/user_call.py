@@ -2,7 +2,9 @@
 
 import json
 import pwd
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hostenv_node.config import Config
@@ -10,6 +12,7 @@ from hostenv_node.errors import one_line
 from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
 from hostenv_node.run import run
 from hostenv_node.runtime.layout import PATH, Layout
+from hostenv_node.runtime.leftovers import Leftovers
 
 Step = tuple[str, Mapping[str, object]]
 
@@ -27,7 +30,12 @@ def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
         raise OperationFailed(f"there is no account {user} on {config.node}; the switch makes it") from None
     if account.pw_uid != uid:
         raise OperationFailed(f"account {user} has uid {account.pw_uid}, not {uid}; it is not the plan's")
-    return Layout(user, uid, codebase, Path(account.pw_dir), config.freeze_dir / user)
+    home = Path(account.pw_dir)
+    with suppress(FileNotFoundError):
+        # Its user can shut himself out of it, and with him all that is done as him.
+        if home.stat().st_mode & 0o700 != 0o700:
+            home.chmod(0o700)
+    return Layout(user, uid, codebase, home, config.freeze_dir / user)
 
 
 def as_user(config: Config, layout: Layout, *argv: str) -> list[str]:
@@ -53,8 +61,8 @@ def user_apply(
 ) -> Mapping[str, object]:
     """Do the steps as the user, in one process; their results by name, which nobody has looked at yet.
 
-    Raises OperationFailed with the first failing step's message, OperationTimedOut at the deadline. The user
-    may have answered anything.
+    What could not be removed is noted (`Leftovers`). Raises OperationFailed with the first failing step's
+    message, OperationTimedOut at the deadline. The user may have answered anything.
     """
     request = {
         "layout": layout.to_json(),
@@ -72,18 +80,24 @@ def user_apply(
     )
     try:
         answer = json.loads(completed.stdout)
+        Leftovers(config.leftovers_dir).note(layout.user, _lines(answer.get("left")), time.time())
         if completed.returncode == 0:
             return dict(answer["results"])
         message = one_line(str(answer["error"]), _MESSAGE_CHARACTERS)
         timed_out = bool(answer["timedOut"])
         if answer["unitFailed"]:
             message += _journal(config, layout)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         detail = one_line(completed.stderr.decode("utf-8", "replace"), _MESSAGE_CHARACTERS)
         raise OperationFailed(
             f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
         ) from None
     raise OperationTimedOut(message) if timed_out else OperationFailed(message)
+
+
+def _lines(value: object) -> str | None:
+    lines = [line for line in value if isinstance(line, str)] if isinstance(value, list) else []
+    return one_line("; ".join(lines), _MESSAGE_CHARACTERS) or None
 
 
 def _journal(config: Config, layout: Layout) -> str:

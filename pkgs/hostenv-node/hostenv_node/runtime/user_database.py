@@ -1,12 +1,12 @@
 """The environment's MariaDB, as its user."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_node.runtime import user_units
 from hostenv_node.runtime.layout import MAX_PACKET
+from hostenv_node.runtime.user_paths import clear, make_folder
 from hostenv_node.runtime.user_process import UserProcess
 
 
@@ -14,8 +14,8 @@ def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
     """The folders of files and a running server with the environment's database; existing data stay."""
     layout = process.layout
     for directory in (layout.files_dir, layout.private_files_dir / "config_sync"):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not layout.mysql_dir.exists():
+        make_folder(directory)
+    if not os.path.lexists(layout.mysql_dir):
         unfinished = layout.mysql_dir.with_name(".mysql.new")
         initialise(process, unfinished)
         os.rename(unfinished, layout.mysql_dir)
@@ -25,8 +25,8 @@ def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
 
 def initialise(process: UserProcess, directory: Path) -> None:
     """A fresh data folder, whose administrator is the environment's user by socket authentication alone."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
+    clear(process, directory)
+    make_folder(directory)
     process.run(
         "mariadb-install-db",
         "--no-defaults",

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostenv_node.files import sync_directory
+from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime import user_units
 from hostenv_node.runtime.layout import SYSTEM_UNIT_DIRS, Layout
 from hostenv_node.runtime.user_files import write_file
+from hostenv_node.runtime.user_paths import clear, read_file
 from hostenv_node.runtime.user_process import UserProcess, texts_of
 
 DRAIN_SECONDS = 30
@@ -54,13 +56,12 @@ def thaw(process: UserProcess, _arguments: Mapping[str, object]) -> None:
     # Whoever made it for the moment, and a reboot removed it or systemd, once it was stopped.
     folder = _runtime_dir() / "user"
     for name, text in memory.texts.items():
-        with suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_file(folder / name, text.encode(errors="surrogateescape"), 0o600)
+        with suppress(OSError, OperationFailed):
+            write_file(process, folder / name, text.encode(errors="surrogateescape"), 0o600)
     process.systemctl("daemon-reload")
     if memory.units:
         process.systemctl("start", "--no-block", "--", *memory.units, check=False)
-    process.layout.standing_still.unlink(missing_ok=True)
+    clear(process, process.layout.standing_still)
 
 
 def _stand_still(process: UserProcess, others: list[str]) -> None:
@@ -71,20 +72,20 @@ def _stand_still(process: UserProcess, others: list[str]) -> None:
     before = _remembered(layout) or _Memory([], {})
     units = sorted({*before.units, *running, *others})
     memory = {"units": units, "texts": {**before.texts, **_transient(running)}}
-    write_file(layout.standing_still, json.dumps(memory).encode(), 0o600)
+    write_file(process, layout.standing_still, json.dumps(memory).encode(), 0o600)
     sync_directory(layout.state_dir)
     if running:
         user_units.stop_all(process, running, _STAND_STILL_SECONDS)
 
 
 def _remembered(layout: Layout) -> _Memory | None:
+    if not os.path.lexists(layout.standing_still):
+        return None
     try:
-        values = json.loads(layout.standing_still.read_text())
+        values = json.loads(read_file(layout.standing_still) or b"")
         texts = {str(name): str(text) for name, text in values["texts"].items()}
         return _Memory([str(unit) for unit in values["units"]], texts)
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # It is the customer's own to spoil.
         return _Memory(["default.target"], {})
 
@@ -117,8 +118,9 @@ def _transient(units: Sequence[str]) -> dict[str, str]:
     for path in (_runtime_dir() / "transient").glob("*.*"):
         if path.stem in stems and path.suffix[1:] in _TYPES:
             # One that ends meanwhile takes its file along.
-            with suppress(FileNotFoundError):
-                texts[path.name] = path.read_text(errors="surrogateescape")
+            content = read_file(path)
+            if content is not None:
+                texts[path.name] = content.decode("utf-8", "surrogateescape")
     return texts
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostenv_node.operations import Deadline, OperationFailed
@@ -19,6 +19,8 @@ class UserProcess:
     layout: Layout
     tools: Mapping[str, str]
     deadline: Deadline
+    left: list[str] = field(default_factory=list)
+    """What could not be removed, a line about each."""
 
     def run(
         self,
@@ -44,12 +46,14 @@ class UserProcess:
         cwd: Path | None = None,
         stdin: Path | None = None,
         whole: bool = False,
+        at_most: float = float("inf"),
     ) -> Completed:
-        """Run a program to its end; raises CommandFailed."""
+        """Run a program to its end, which has `at_most` seconds; raises CommandFailed."""
         if stdin is not None:
             # Files can be larger than memory, so the shell opens them.
             argv = ["/bin/sh", "-c", 'input=$1; shift; exec "$@" <"$input"', "sh", str(stdin), *argv]
-        return run(argv, timeout=self.deadline.remaining(), check=check, cwd=cwd, whole=whole)
+        timeout = self.deadline.remaining(at_most)
+        return run(argv, timeout=timeout, check=check, cwd=cwd, whole=whole)
 
     def systemctl(self, *arguments: str, check: bool = True) -> Completed:
         """Talk to the user's own manager."""

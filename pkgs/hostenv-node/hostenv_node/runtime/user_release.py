@@ -1,14 +1,21 @@
 """Release folders below `~/.local/share/app`, as the environment's user."""
 
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.user_files import make_link
+from hostenv_node.runtime.user_paths import clear, discard, make_folder
 from hostenv_node.runtime.user_process import UserProcess, text_of, texts_of
+
+
+def begin(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """An empty folder for the source of a release; what an earlier attempt left is cleared away."""
+    unfinished = process.layout.unfinished_release(text_of(arguments, "name"))
+    clear(process, unfinished)
+    make_folder(unfinished / "source")
 
 
 def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
@@ -25,7 +32,7 @@ def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
     public = Path("source") / docroot
     if arguments.get("operatorRoot") is not None:
         site = unfinished / "site"
-        shutil.rmtree(site, ignore_errors=True)
+        clear(process, site)
         operator = text_of(arguments, "operatorRoot")
         process.run_program(["cp", "-r", "--reflink=auto", f"{operator}/.", str(site)])
         # A read-only store's modes come along.
@@ -33,25 +40,34 @@ def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
         public = Path("site") / text_of(arguments, "operatorDocroot")
         process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
         _join_site(process, unfinished / public / "sites/default")
-    make_link(unfinished / "public", str(public))
+    make_link(process, unfinished / "public", str(public))
     # A reload that is done again after a crash may find it there, and served.
-    before = layout.replaced_release(name)
-    shutil.rmtree(before, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        os.rename(layout.release(name), before)
+    clear(process, layout.release(name))
     os.rename(unfinished, layout.release(name))
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def switch(process: UserProcess, arguments: Mapping[str, object]) -> None:
     """Let `current` name the release, and remove all but those to be kept."""
-    layout = process.layout
     name = text_of(arguments, "name")
-    keep = {"current", name, *texts_of(arguments, "keep")}
-    make_link(layout.current, name)
-    for entry in layout.app_dir.iterdir():
-        if entry.name not in keep:
-            shutil.rmtree(entry, ignore_errors=True)
+    make_folder(process.layout.app_dir)
+    make_link(process, process.layout.current, name)
+    discard_but(process, [name, *texts_of(arguments, "keep")])
+
+
+def tidy(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Remove the named paths, and all releases but `current` and those to be kept."""
+    discard(process, map(Path, texts_of(arguments, "paths")))
+    discard_but(process, texts_of(arguments, "keep"))
+
+
+def discard_but(process: UserProcess, keep: Sequence[str]) -> None:
+    """Discard all releases but `current` and those to be kept."""
+    current = process.layout.current
+    kept = {current.name, *keep}
+    if current.is_symlink():
+        kept.add(os.readlink(current))
+    with suppress(FileNotFoundError):
+        discard(process, [entry for entry in process.layout.app_dir.iterdir() if entry.name not in kept])
 
 
 def _join_site(process: UserProcess, site: Path) -> None:
@@ -60,6 +76,6 @@ def _join_site(process: UserProcess, site: Path) -> None:
     if settings.exists() and not settings.is_symlink():
         os.replace(settings, site / "settings.project.php")
     if files.is_dir() and not files.is_symlink():
-        shutil.rmtree(files)
-    make_link(settings, str(process.layout.config_dir / "settings.php"))
-    make_link(files, str(process.layout.files_dir))
+        clear(process, files)
+    make_link(process, settings, str(process.layout.config_dir / "settings.php"))
+    make_link(process, files, str(process.layout.files_dir))

@@ -1,7 +1,7 @@
 """Restoring a snapshot beside the live data, then putting it in their place, as the environment's user."""
 
 import os
-import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +10,15 @@ from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime import user_database, user_units
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.user_files import write_file
+from hostenv_node.runtime.user_paths import (
+    clear,
+    demand_no_mount,
+    discard,
+    make_folder,
+    move,
+    read_file,
+    tidy,
+)
 from hostenv_node.runtime.user_process import UserProcess, text_of
 
 _DUMP_END = b"-- Dump completed"
@@ -25,47 +34,55 @@ def restore(process: UserProcess, arguments: Mapping[str, object]) -> None:
     job, key, snapshot = (text_of(arguments, name) for name in ("job", "key", "snapshot"))
     done = layout.state_dir / "restored"
     identity = f"{job} {snapshot}\n".encode()
-    if done.exists() and done.read_bytes() == identity:
+    if read_file(done) == identity:
         return
+    for path in _live(layout):
+        demand_no_mount(path)
     complete = layout.restore_dir / "complete"
-    if not (complete.exists() and complete.read_bytes() == identity):
+    if read_file(complete) != identity:
         _prepare(process, key, snapshot)
-        write_file(complete, identity, 0o600)
+        write_file(process, complete, identity, 0o600)
         os.sync()
     user_units.disable(process)
     user_units.stop_stale(process, layout.units[::-1])
-    swap(layout, job)
-    write_file(done, identity, 0o600)
+    swap(process, job)
+    write_file(process, done, identity, 0o600)
     # An installation that the old data had begun is not theirs.
-    (layout.state_dir / "installing").unlink(missing_ok=True)
+    clear(process, layout.state_dir / "installing")
     os.sync()
-    shutil.rmtree(layout.restore_dir)
+    discard(process, [layout.restore_dir])
 
 
-def swap(layout: Layout, job: str) -> None:
+def swap(process: UserProcess, job: str) -> None:
     """Move the live data aside, unless this job did already, and the restored ones in their place."""
+    layout = process.layout
     aside = layout.set_aside(job)
     marker = aside / "complete"
-    live = (layout.mysql_dir, layout.files_dir, layout.private_files_dir, layout.sessions_dir)
-    if not marker.exists():
-        aside.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in live:
-            if path.exists():
-                os.rename(path, aside / path.name)
-        write_file(marker, b"", 0o600)
+    make_folder(aside)
+    if not os.path.lexists(marker):
+        for path in _live(layout):
+            if os.path.lexists(path):
+                move(path, aside / path.name)
+        write_file(process, marker, b"", 0o600)
         sync_directory(aside)
-    for path in live:
+    for path in _live(layout):
         restored = layout.restore_dir / path.name
-        if restored.exists():
-            os.rename(restored, path)
+        if os.path.lexists(restored):
+            move(restored, path)
     sync_directory(layout.data_dir)
+
+
+def _live(layout: Layout) -> tuple[Path, ...]:
+    return layout.mysql_dir, layout.files_dir, layout.private_files_dir, layout.sessions_dir
 
 
 def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     layout = process.layout
     process.systemctl("stop", layout.restore_unit, check=False)
-    shutil.rmtree(layout.restore_dir, ignore_errors=True)
-    layout.restore_dir.mkdir(mode=0o700, parents=True)
+    clear(process, layout.restore_dir)
+    # There may be no room for it beside the new data.
+    tidy(process)
+    make_folder(layout.restore_dir)
     command = layout.bin_dir / f"restic-{key}"
     process.run_program([str(command), "restore", "--quiet", "--target", str(layout.restore_dir), snapshot])
     dump = layout.restore_dir / layout.dump(key).relative_to(layout.data_dir)
@@ -73,7 +90,7 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
         raise OperationFailed(f"snapshot {snapshot} holds no whole database dump; migrate again")
     for path in (layout.files_dir, layout.private_files_dir):
         _demand_folder(layout.restore_dir / path.name, f"~/{path.relative_to(layout.home)}", snapshot)
-    _sessions(layout, key)
+    _sessions(process, key)
     user_database.initialise(process, layout.restore_dir / layout.mysql_dir.name)
     user_units.control(process, "start", [layout.restore_unit])
     user_database.create_database(process, layout.restore_socket)
@@ -84,14 +101,15 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     dump.unlink()
 
 
-def _sessions(layout: Layout, key: str) -> None:
+def _sessions(process: UserProcess, key: str) -> None:
     """Put the sessions in their place; snapshots of earlier versions have none."""
+    layout = process.layout
     place = layout.restore_dir / layout.sessions_dir.name
     copy = layout.restore_dir / layout.sessions_copy(key).relative_to(layout.data_dir)
     if copy.is_dir() and not copy.is_symlink():
-        os.replace(copy, place)
+        move(copy, place)
     else:
-        place.mkdir(mode=0o700)
+        make_folder(place)
 
 
 def _demand_folder(restored: Path, place: str, snapshot: str) -> None:
@@ -109,8 +127,11 @@ def _demand_folder(restored: Path, place: str, snapshot: str) -> None:
 
 def _is_whole(dump: Path) -> bool:
     try:
+        # A snapshot may hold anything under this name; a pipe must not be waited for.
+        if not stat.S_ISREG(os.lstat(dump).st_mode):
+            return False
         with dump.open("rb") as file:
-            file.seek(max(0, dump.stat().st_size - 200))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 200))
             return _DUMP_END in file.read()
     except FileNotFoundError:
         return False

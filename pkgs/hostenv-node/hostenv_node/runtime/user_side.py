@@ -1,8 +1,8 @@
 """`hostenv-node user-apply`: the part of an operation that runs as the environment's user.
 
 Root sends one JSON object on standard input, with the steps in order. The answer is one JSON object on
-standard output: `results` by step, or `error`, `timedOut` and `unitFailed`. One process does all steps, for
-starting Python is dear on a small machine.
+standard output: `results` by step, or `error`, `timedOut` and `unitFailed`; `left` says what could not be
+removed, a line about each thing. One process does all steps, for starting Python is dear on a small machine.
 """
 
 import json
@@ -19,6 +19,7 @@ from hostenv_node.runtime import (
     user_files,
     user_freeze,
     user_losses,
+    user_paths,
     user_release,
     user_restore,
     user_units,
@@ -29,8 +30,10 @@ from hostenv_node.runtime.user_process import UserProcess
 STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
     "files": user_files.write_files,
     "secrets": user_files.write_secrets,
+    "begin": user_release.begin,
     "layOut": user_release.lay_out,
     "switch": user_release.switch,
+    "tidy": user_release.tidy,
     "load": user_units.load,
     "start": user_units.start,
     "stop": user_units.stop,
@@ -41,6 +44,7 @@ STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
     "application": user_application.apply,
     "takeUp": user_units.take_up,
     "look": user_losses.look,
+    "check": user_backup.check,
     "backup": user_backup.backup,
     "restore": user_restore.restore,
 }
@@ -51,14 +55,20 @@ def perform(source: IO[str], sink: IO[str]) -> int:
     request = json.load(source)
     layout = Layout.from_json(request["layout"])
     process = UserProcess(layout, request["tools"], Deadline.after(request["timeout"]))
-    results = {}
+    results: dict[str, object] = {}
+    answer: dict[str, object]
     try:
         for name, arguments in request["steps"]:
             results[name] = STEPS[name](process, arguments)
-    except (HostenvError, OSError) as error:
-        timed_out = isinstance(error, OperationTimedOut | CommandTimedOut)
-        unit_failed = isinstance(error, user_units.UnitFailed)
-        json.dump({"error": str(error), "timedOut": timed_out, "unitFailed": unit_failed}, sink)
-        return 1
-    json.dump({"results": results}, sink)
-    return 0
+    except Exception as error:
+        # Whatever a home holds, its job gets a reason.
+        known = isinstance(error, HostenvError | OSError)
+        answer = {
+            "error": str(error) if known else f"internal error: {type(error).__name__} {error}",
+            "timedOut": isinstance(error, OperationTimedOut | CommandTimedOut),
+            "unitFailed": isinstance(error, user_units.UnitFailed),
+        }
+    else:
+        answer = {"results": results}
+    json.dump({**answer, "left": [*process.left, *user_paths.tidy(process)]}, sink)
+    return 1 if "error" in answer else 0

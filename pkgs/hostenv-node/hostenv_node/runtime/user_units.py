@@ -9,6 +9,7 @@ from pathlib import Path
 from hostenv_node.operations import OperationFailed
 from hostenv_node.run import CommandFailed, CommandTimedOut
 from hostenv_node.runtime.user_files import make_link, write_file
+from hostenv_node.runtime.user_paths import clear, read_file
 from hostenv_node.runtime.user_process import UserProcess
 
 _START_SECONDS = 60
@@ -28,14 +29,14 @@ def load(process: UserProcess, _arguments: Mapping[str, object]) -> None:
 def start(process: UserProcess, arguments: Mapping[str, object]) -> None:
     """Start what serves, now and with the user's manager."""
     bring_up(process, unit_files(arguments))
-    make_link(_wanted_link(process), f"../{process.layout.target_unit}")
+    make_link(process, _wanted_link(process), f"../{process.layout.target_unit}")
     control(process, "start", list(process.layout.units))
 
 
 def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
     """Start units (unit → its files); one whose files changed since its last start takes up the change."""
     stamps = process.layout.state_dir / "started.json"
-    known = json.loads(stamps.read_text()) if stamps.exists() else {}
+    known = _stamps(stamps)
     digests = {
         unit: _digest({path: Path(path).read_bytes() for path in files}) for unit, files in wanted.items()
     }
@@ -48,7 +49,7 @@ def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
             verb = "reload-or-restart" if unit == process.layout.nginx_unit else "restart"
             _await_start(process, [unit], math.inf)
         control(process, verb, [unit])
-    write_file(stamps, json.dumps({**known, **digests}).encode(), 0o600)
+    write_file(process, stamps, json.dumps({**known, **digests}).encode(), 0o600)
 
 
 def take_up(process: UserProcess, arguments: Mapping[str, object]) -> None:
@@ -82,7 +83,7 @@ def stop(process: UserProcess, arguments: Mapping[str, object]) -> None:
     disable(process)
     secrets = [layout.config_dir / name for name in ("backup.env", "application.env", "hash-salt")]
     for path in (*secrets, layout.standing_still):
-        path.unlink(missing_ok=True)
+        clear(process, path)
     if not arguments["manager"]:
         return
     stop_stale(process, [*reversed([*layout.units, layout.restore_unit]), "restic-backups-*.service"])
@@ -130,7 +131,7 @@ def await_end(process: UserProcess, unit: str) -> None:
 
 def disable(process: UserProcess) -> None:
     """Nothing of the environment starts with the user's manager."""
-    _wanted_link(process).unlink(missing_ok=True)
+    clear(process, _wanted_link(process))
 
 
 def _await_start(process: UserProcess, units: Sequence[str], seconds: float) -> None:
@@ -150,6 +151,14 @@ def _running(process: UserProcess, units: Sequence[str]) -> list[str]:
         for block in shown.strip().split("\n\n")
         if block and not ("ActiveState=inactive" in block or "ActiveState=failed" in block)
     ]
+
+
+def _stamps(path: Path) -> Mapping[str, object]:
+    try:
+        stamps = json.loads(read_file(path) or b"{}")
+    except (ValueError, RecursionError):
+        stamps = None
+    return stamps if isinstance(stamps, dict) else {}
 
 
 def _wanted_link(process: UserProcess) -> Path:

@@ -109,7 +109,6 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
     monkeypatch.setattr(module, "layout_of", layout_of)
     monkeypatch.setattr(module, "make_run_dirs", lambda *_: machine.note("run dirs"))
     monkeypatch.setattr(module.code, "unpack_source", lambda *_: machine.note("fetch"))
-    monkeypatch.setattr(module, "run", lambda argv, **_: machine.note(" ".join(argv[-3:])))
     made = Runtime(
         config,
         lambda _user: SECRETS,

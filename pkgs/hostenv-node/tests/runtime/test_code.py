@@ -1,9 +1,11 @@
 """Fetching and checking a project's source, with a real Git."""
 
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import hostenv_node
 import pytest
 from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
@@ -129,10 +131,21 @@ def test_what_was_checked_is_unpacked_by_the_user(
     locked: tuple[Config, Environment], layout: Layout, runuser: Path
 ) -> None:
     config, environment = locked
-    config = replace(config, tools={**config.tools, "runuser": str(runuser)})
-    code.unpack_source(config, environment, layout, "r1", SOON, answers)
-    assert (layout.unfinished_release("r1") / "source/hidden").read_text() == "still here\n"
-    assert runuser.with_name("became").read_text() == f"-u {layout.user} --\n"
+    helper = runuser.with_name("hostenv-node")
+    helper.write_text(
+        f"#!/bin/sh\ncd / && PYTHONPATH={Path(hostenv_node.__file__).parent.parent} exec {sys.executable} -c"
+        ' "from hostenv_node.cli import main; raise SystemExit(main())" "$@"\n'
+    )
+    helper.chmod(0o755)
+    tools = {**config.tools, "runuser": str(runuser), "hostenv-node": str(helper)}
+    unfinished = layout.unfinished_release("r1")
+    (unfinished / "left/over").mkdir(parents=True)
+    (unfinished / "left/over/file").touch()
+    (unfinished / "left/over").chmod(0o555)
+    code.unpack_source(replace(config, tools=tools), environment, layout, "r1", SOON, answers)
+    assert (unfinished / "source/hidden").read_text() == "still here\n"
+    assert not (unfinished / "left").exists()
+    assert runuser.with_name("became").read_text() == f"-u {layout.user} --\n" * 2
 
 
 def test_what_is_not_the_locked_tree_is_not_unpacked(

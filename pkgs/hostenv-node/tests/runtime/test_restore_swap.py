@@ -4,10 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hostenv_node.operations import Deadline
 from hostenv_node.runtime import user_restore
 from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.user_process import UserProcess
 
 FOLDERS = ("mysql", "files", "private_files", "sessions")
+
+
+@pytest.fixture
+def process(layout: Layout) -> UserProcess:
+    return UserProcess(layout, {}, Deadline.after(60))
 
 
 def fill(parent: Path, content: str) -> None:
@@ -26,7 +33,7 @@ class PowerOff(Exception):
 
 @pytest.mark.parametrize("survived", range(10))
 def test_a_repetition_ends_the_same_wherever_it_was_cut_short(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch, survived: int
+    process: UserProcess, layout: Layout, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     fill(layout.data_dir, "old")
     fill(layout.restore_dir, "new")
@@ -43,36 +50,36 @@ def test_a_repetition_ends_the_same_wherever_it_was_cut_short(
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", failing)
         try:
-            user_restore.swap(layout, "job-1")
+            user_restore.swap(process, "job-1")
         except PowerOff:
             assert survived < 8
         else:
             assert survived >= 8
-    user_restore.swap(layout, "job-1")
+    user_restore.swap(process, "job-1")
     assert content(layout.data_dir) == {"new"}
     assert content(layout.set_aside("job-1")) == {"old"}
 
 
-def test_a_repetition_after_the_end_sets_nothing_aside_again(layout: Layout) -> None:
+def test_a_repetition_after_the_end_sets_nothing_aside_again(process: UserProcess, layout: Layout) -> None:
     fill(layout.data_dir, "old")
     fill(layout.restore_dir, "new")
-    user_restore.swap(layout, "job-1")
-    user_restore.swap(layout, "job-1")
+    user_restore.swap(process, "job-1")
+    user_restore.swap(process, "job-1")
     assert content(layout.data_dir) == {"new"}
     assert content(layout.set_aside("job-1")) == {"old"}
 
 
-def test_each_job_sets_aside_what_it_found(layout: Layout) -> None:
+def test_each_job_sets_aside_what_it_found(process: UserProcess, layout: Layout) -> None:
     fill(layout.data_dir, "first")
     for job, restored in (("job-1", "second"), ("job-2", "third")):
         fill(layout.restore_dir, restored)
-        user_restore.swap(layout, job)
+        user_restore.swap(process, job)
     assert content(layout.data_dir) == {"third"}
     assert content(layout.set_aside("job-1")) == {"first"}
     assert content(layout.set_aside("job-2")) == {"second"}
 
 
-def test_a_first_restore_finds_nothing_to_set_aside(layout: Layout) -> None:
+def test_a_first_restore_finds_nothing_to_set_aside(process: UserProcess, layout: Layout) -> None:
     fill(layout.restore_dir, "new")
-    user_restore.swap(layout, "job-1")
+    user_restore.swap(process, "job-1")
     assert content(layout.data_dir) == {"new"}

@@ -1,13 +1,13 @@
 """A reload that a crash cut short is done again while what it laid out is served."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from hostenv_node.operations import Deadline
 from hostenv_node.runtime import user_release
 from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.user_paths import tidy
 from hostenv_node.runtime.user_process import UserProcess
 
 NAME = "release"
@@ -39,19 +39,13 @@ def page(process: UserProcess, layout: Layout) -> Path:
 
 
 def test_the_release_that_is_served_is_replaced_before_it_is_deleted(
-    process: UserProcess, page: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    process: UserProcess, page: Path, layout: Layout
 ) -> None:
-    real = shutil.rmtree
-    seen = []
-
-    def rmtree(path: Path, **options: bool) -> None:
-        real(path, **options)
-        seen.append(page.exists())
-
-    monkeypatch.setattr(shutil, "rmtree", rmtree)
     lay_out(process)
-    assert seen
-    assert all(seen)
+    assert page.exists()
+    assert [entry.name.endswith(NAME) for entry in layout.discarded_dir.iterdir()] == [True]
+    assert tidy(process) == []
+    assert not list(layout.discarded_dir.iterdir())
     assert sorted(path.name for path in layout.app_dir.iterdir()) == ["current", NAME]
 
 

@@ -273,10 +273,47 @@ def test_what_was_set_aside_goes_after_its_retention(
     days = runtime.config.set_aside_retention_days * 86400
     runtime.prune(1000.0 + days)
     assert machine.events == []
-    runtime.prune(1001.0 + days)
-    assert machine.events == [f"-rf -- {layout.set_aside('job-1')}"]
+    assert runtime.prune(1001.0 + days) == []
+    assert machine.events == ["tidy"]
+    assert machine.arguments["tidy"][0]["paths"] == [str(layout.set_aside("job-1"))]
     runtime.prune(1001.0 + days)
     assert len(machine.events) == 1
+
+
+def test_what_cannot_be_deleted_is_said_and_tried_again_after_a_while(
+    runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active(runtime, machine)
+    runtime.leftovers.note(USER, "cannot delete x", 1000.0)
+    assert runtime.left_behind(USER) == "cannot delete x"
+    assert runtime.prune(1001.0) == []
+    assert machine.events == [], "it was tried a moment ago"
+    assert runtime.prune(1000.0 + 3600) == [f"{USER}: cannot delete x"]
+    assert machine.events == ["tidy"]
+
+    machine.fails = {"tidy": OperationFailed("home is gone")}
+    assert runtime.prune(1000.0 + 3600) == [f"{USER}: home is gone"]
+    assert runtime.prune(1001.0 + 3600) == []
+
+    machine.fails = {}
+    monkeypatch.setattr(machine, "user_apply", None)
+    runtime.leftovers.note(USER, None, 5000.0)
+    assert runtime.left_behind(USER) is None
+    assert runtime.prune(1000.0 + 7200) == []
+
+
+def test_a_home_that_cannot_be_tidied_hides_no_others(
+    runtime: Runtime, machine: Machine, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.time, "time", lambda: 1000.0)
+    runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
+    machine.events.clear()
+    (runtime.config.environments_dir / "another-main-1234567.json").write_text("damaged")
+    days = runtime.config.set_aside_retention_days * 86400
+    (problem,) = runtime.prune(1001.0 + days)
+    assert problem.startswith("another-main-1234567: ")
+    assert machine.arguments["tidy"][0]["paths"] == [str(layout.set_aside("job-1"))]
+    assert runtime.prune(1002.0 + days) == []
 
 
 def test_an_entry_of_another_environment_is_refused(runtime: Runtime, changed: Callable[..., Any]) -> None:

@@ -7,7 +7,6 @@ import pytest
 from hostenv_node.config import Config
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.environment import parse_environment
-from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.record import Applied
 from hostenv_node.runtime.render import release_name
 from hostenv_node.runtime.runtime import Runtime
@@ -48,14 +47,15 @@ def test_a_reload_makes_the_release_beside_the_old_one_which_is_kept_until_the_v
 
 
 def test_a_verified_reload_keeps_only_its_own_release(
-    runtime: Runtime, machine: Machine, config: Config, layout: Layout, changed: Callable[..., Any]
+    runtime: Runtime, machine: Machine, config: Config, changed: Callable[..., Any]
 ) -> None:
     active(runtime, machine)
     runtime.reload(context(), action("reload"), changed("repo", "rev", to="b" * 40))
     machine.events.clear()
     runtime.keep(context(), USER)
-    old = layout.release(release_name(parse_environment(entry()), config))
-    assert machine.events == [f"-rf -- {old}"]
+    new = release_name(parse_environment(changed("repo", "rev", to="b" * 40)), config)
+    assert machine.events == ["tidy"]
+    assert machine.arguments["tidy"] == [{"paths": [], "keep": [new]}]
     runtime.keep(context(), USER)
     runtime.switch_back(context(), USER)
     assert len(machine.events) == 1

@@ -1,6 +1,5 @@
 """A restore from the snapshot to the live data; restic and MariaDB are played, the folders are real."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,7 +139,7 @@ def test_what_was_prepared_is_not_prepared_again(
     restore: Callable[..., None], layout: Layout, backups: Backups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", no_power)
+        patch.setattr(user_restore, "swap", no_power)
         with pytest.raises(KeyboardInterrupt):
             restore()
     restore()
