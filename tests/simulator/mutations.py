@@ -196,6 +196,16 @@ def _commits_are_pushed_before_their_intents_are_stored() -> Sequence[Replacemen
     return [(worker.Worker, "_prepare", prepare)]
 
 
+def _what_cannot_be_settled_is_passed_over() -> Sequence[Replacement]:
+    original = decide.next_step
+
+    def next_step(journal: JobJournal, view: JobView, *rest: Any) -> decide.Step:
+        step = original(journal, view, *rest)
+        return decide.Close() if isinstance(step, decide.Retry) else step
+
+    return [(decide, "next_step", next_step)]
+
+
 def _jobs_run_in_any_order() -> Sequence[Replacement]:
     original = decide.next_move
 
@@ -231,6 +241,7 @@ MUTATIONS = (
     Mutation(1500, _stale_copies_are_forgotten),
     Mutation(200, _previous_placement_from_the_plan),
     Mutation(10, _commits_are_pushed_before_their_intents_are_stored),
+    Mutation(1000, _what_cannot_be_settled_is_passed_over),
     Mutation(1500, _jobs_run_in_any_order),
     Mutation(100, _running_jobs_are_not_recovered),
     Mutation(2000, _jobs_never_expire),

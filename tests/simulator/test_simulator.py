@@ -28,6 +28,7 @@ REACHED = (
     r"switch back",
     r"keep the new release",
     r"could not (thaw|withdraw|switch back)",
+    r"waiting/intent: Noted",
     r"completed the switch",
     r"failed: comin could not deploy",
     r"failed: comin could not evaluate",

@@ -22,6 +22,7 @@ from hostenv_node.decide import (
     Report,
     Start,
     SwitchBack,
+    Tell,
     Thaw,
     Unsettled,
     Wait,
@@ -202,6 +203,10 @@ class Agent:
                 )
                 if self._post(journal, event):
                     self._journals.save(after(journal, step))
+            case Tell(trouble):
+                # Where the provider does not take it, nothing is shown; the work goes on all the same.
+                self._post(journal, Event("waiting", _INTENT, trouble))
+                self._journals.save(after(journal, step))
             case Finish():
                 if self._post(journal, Event("success", _INTENT, self._left_behind(journal))):
                     self._journals.save(after(journal, step))
@@ -321,8 +326,10 @@ class Agent:
                     self._operations.switch_back(context, user)
         except Exception as error:
             _, message = self._failure(error)
-            self._log(f"job {journal.job_id}: could not {_VERBS[type(step)]} {user}: {message}")
+            trouble = f"could not {_VERBS[type(step)]} {user}: {message}"
+            self._log(f"job {journal.job_id}: {trouble}")
             self._failed.add((journal.job_id, user))
+            self._journals.save(journal.troubled(user, f"{trouble}; it is tried again"))
             return
         self._journals.save(after(journal, step))
 

@@ -72,8 +72,20 @@ class Finish:
 
 
 @dataclass(frozen=True)
+class Tell:
+    """Post what cannot be done for the job and why, so that people see it; None takes it back."""
+
+    trouble: str | None
+
+
+@dataclass(frozen=True)
 class Wait:
     """Nothing to do before the provider's rows change."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What is left to do has just failed; nothing to do before it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ class Close:
 Settling = Thaw | Keep | Withdraw | SwitchBack
 Unsettled = tuple[str, str]
 """A job and an environment's user for which settling failed."""
-Step = Start | Announce | Report | Settling | Finish | Wait | Close
+Step = Start | Announce | Report | Settling | Finish | Tell | Wait | Retry | Close
 
 
 @dataclass(frozen=True)
@@ -104,12 +116,12 @@ def next_move(
     could not be settled and must be tried again later.
 
     Jobs are worked on in commit order, one at a time (contract 7): a job without a verdict that is not
-    finished keeps every later one from beginning. A verdict on a later one is acted on all the same. A
-    verdict that cannot be acted on holds up only the jobs of its environments, because a tenant decides what
-    fails in its home, and must not stop others by it.
+    finished keeps every later one from beginning. A verdict on a later one is acted on all the same. What
+    follows a verdict or the commit point and fails holds up only the jobs of its environments, because a
+    tenant decides what fails in its home, and must not stop others by it.
     """
     held = False
-    stuck: set[str] = set()
+    stuck: dict[str, str] = {}
     waiting: Move | None = None
     for journal in journals:
         view = views.get(journal.job_id)
@@ -117,17 +129,20 @@ def next_move(
             # No answer is no verdict, and only a verdict thaws or withdraws (contract 8).
             continue
         users = {record.action.user for record in journal.actions}
-        if view.state not in VERDICTS:
-            if held:
-                continue
-            if users & stuck:
-                stuck |= users
-                continue
-        step = next_step(journal, view, failed)
-        if not isinstance(step, Wait):
-            return Move(journal, step)
+        blocker = min((stuck[user] for user in users & stuck.keys()), default=None)
+        step: Step
         if view.state in VERDICTS:
-            stuck |= users
+            step = next_step(journal, view, failed)
+        elif held:
+            continue
+        elif blocker is not None:
+            step = _tell(journal, f"waits for what job {blocker} left to do here") or Retry()
+        else:
+            step = next_step(journal, view, failed)
+        if isinstance(step, Retry):
+            stuck.update(dict.fromkeys(users - stuck.keys(), blocker or journal.job_id))
+        elif not isinstance(step, Wait):
+            return Move(journal, step)
         elif not journal.finished:
             held = True
             waiting = waiting or Move(journal, step)
@@ -137,19 +152,31 @@ def next_move(
 def next_step(journal: JobJournal, view: JobView, failed: Container[Unsettled] = ()) -> Step:
     """The next step of one job, looked at alone; `failed` as for `next_move`."""
     if view.state in VERDICTS:
-        return _act_on_verdict(journal, view, failed)
-    if view.state != "waiting" or journal.finished:
+        return _tell(journal, journal.trouble) or _act_on_verdict(journal, view, failed)
+    if view.state != "waiting":
         return Wait()
+    telling = _tell(journal, journal.trouble)
+    if telling is not None:
+        return telling
+    if journal.finished:
+        return Wait()
+    left = set()
     for index, record in enumerate(journal.actions):
+        if record.action.user in left:
+            continue
         step = _step_of_action(index, record, journal.node, view)
         if isinstance(step, Settling) and (journal.job_id, step.user) in failed:
-            return Wait()
-        if step is not None:
+            left.add(step.user)
+        elif step is not None:
             return step
-    return Finish()
+    return Retry() if left else Finish()
 
 
-def after(journal: JobJournal, step: Announce | Report | Settling | Finish) -> JobJournal:
+def _tell(journal: JobJournal, trouble: str | None) -> Tell | None:
+    return None if journal.shown == trouble else Tell(trouble)
+
+
+def after(journal: JobJournal, step: Announce | Report | Settling | Finish | Tell) -> JobJournal:
     """The journal once the step was performed (`Start` has records of its own, `Close` has none)."""
     match step:
         case Announce(index):
@@ -158,6 +185,8 @@ def after(journal: JobJournal, step: Announce | Report | Settling | Finish) -> J
             return journal.reported(index)
         case Finish():
             return journal.done()
+        case Tell(trouble):
+            return journal.showing(trouble)
         case Thaw(user) | Keep(user) | Withdraw(user) | SwitchBack(user):
             return journal.settled(user)
 
@@ -218,7 +247,7 @@ def _act_on_verdict(journal: JobJournal, view: JobView, failed: Container[Unsett
             continue
         if (journal.job_id, step.user) not in failed:
             return step
-        rest = Wait()
+        rest = Retry()
     return rest
 
 

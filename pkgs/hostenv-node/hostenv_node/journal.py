@@ -30,6 +30,7 @@ class ActionRecord:
 
     `announced`: the provider knows that it is blocked. `reported`: the provider has acknowledged its end.
     `settled`: it passed its commit point or was undone, and no verdict asks anything more of it.
+    `trouble`: why that could not be done when it was tried last.
     """
 
     action: Action
@@ -39,6 +40,7 @@ class ActionRecord:
     announced: bool = False
     reported: bool = False
     settled: bool = False
+    trouble: str | None = None
 
     @property
     def begun(self) -> bool:
@@ -52,7 +54,10 @@ class ActionRecord:
 
 @dataclass(frozen=True)
 class JobJournal:
-    """One node's part of one job; `order` sorts jobs as their commits follow each other (contract 7)."""
+    """One node's part of one job; `order` sorts jobs as their commits follow each other (contract 7).
+
+    `shown` is what the provider shows of its troubles.
+    """
 
     job_id: str
     commit_sha: str
@@ -60,6 +65,13 @@ class JobJournal:
     order: int
     actions: tuple[ActionRecord, ...]
     finished: bool = False
+    shown: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What could not be done when it was tried last, for which environments, and why."""
+        troubles = {record.trouble: None for record in self.actions if record.trouble is not None}
+        return "; ".join(troubles) or None
 
     @classmethod
     def opened(
@@ -98,13 +110,15 @@ class JobJournal:
 
     def settled(self, user: str) -> "JobJournal":
         """No verdict asks anything more of what was begun for this environment."""
-        return replace(
-            self,
-            actions=tuple(
-                replace(record, settled=True) if record.action.user == user and record.begun else record
-                for record in self.actions
-            ),
-        )
+        return self._of_user(user, lambda record: replace(record, settled=True, trouble=None))
+
+    def troubled(self, user: str, trouble: str) -> "JobJournal":
+        """What was begun for this environment could not be settled; it is tried again."""
+        return self._of_user(user, lambda record: replace(record, trouble=trouble))
+
+    def showing(self, trouble: str | None) -> "JobJournal":
+        """The provider has acknowledged what cannot be done, or with None that all can."""
+        return replace(self, shown=trouble)
 
     def done(self) -> "JobJournal":
         """The provider has acknowledged the end of the whole intent."""
@@ -118,6 +132,7 @@ class JobJournal:
             "node": self.node,
             "order": self.order,
             "finished": self.finished,
+            "shown": self.shown,
             "actions": [
                 {
                     **record.action.to_json(),
@@ -127,6 +142,7 @@ class JobJournal:
                     "announced": record.announced,
                     "reported": record.reported,
                     "settled": record.settled,
+                    "trouble": record.trouble,
                 }
                 for record in self.actions
             ],
@@ -142,6 +158,7 @@ class JobJournal:
             node=_instance(value["node"], str),
             order=_instance(value["order"], int),
             finished=value["finished"] is True,
+            shown=_instance(value["shown"], str, optional=True),
             actions=tuple(
                 ActionRecord(
                     action=Action.from_json(record),
@@ -151,6 +168,7 @@ class JobJournal:
                     announced=record["announced"] is True,
                     reported=record["reported"] is True,
                     settled=record["settled"] is True,
+                    trouble=_instance(record["trouble"], str, optional=True),
                 )
                 for record in actions
             ),
@@ -160,6 +178,15 @@ class JobJournal:
         records = list(self.actions)
         records[index] = change(records[index])
         return replace(self, actions=tuple(records))
+
+    def _of_user(self, user: str, change: Callable[[ActionRecord], ActionRecord]) -> "JobJournal":
+        return replace(
+            self,
+            actions=tuple(
+                change(record) if record.action.user == user and record.begun else record
+                for record in self.actions
+            ),
+        )
 
 
 class JournalStore:

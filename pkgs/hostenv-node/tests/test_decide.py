@@ -8,9 +8,11 @@ from hostenv_node.decide import (
     Keep,
     Move,
     Report,
+    Retry,
     Start,
     Step,
     SwitchBack,
+    Tell,
     Thaw,
     Wait,
     Withdraw,
@@ -232,8 +234,12 @@ def test_what_could_not_be_undone_holds_up_the_jobs_of_its_environment_alone() -
         "job": view(*rows(), state="failed"),
         **{name: view(job=name) for name in ("same", "sibling", "other")},
     }
+    waits = "waits for what job job left to do here"
+    assert next_move([begun, same], views, failed) == Move(same, Tell(waits))
+    same, sibling = same.showing(waits), sibling.having_told(waits)
     assert next_move([begun, same, sibling], views, failed) is None
     assert next_move([begun, same, sibling, other], views, failed) == Move(other, Start(0))
+    assert next_move([same], views) == Move(same, Tell(None)), "it waits no longer"
     assert next_move([begun, same, sibling, other], views) == Move(begun, Thaw(U))
 
 
@@ -241,15 +247,44 @@ def test_what_could_not_be_undone_keeps_no_sibling_from_being_undone() -> None:
     both = succeeded(journal(move("backup"), move("backup", V), node="node-a"), 0, 1)
     failed = view(state="failed")
     assert next_step(both, failed, {("job", U)}) == Thaw(V)
-    assert next_step(both.settled(V), failed, {("job", U)}) == Wait()
+    assert next_step(both.settled(V), failed, {("job", U)}) == Retry()
     assert next_step(both.settled(V), failed, {("other", U)}) == Thaw(U)
 
 
-def test_without_a_verdict_a_job_that_could_not_go_live_holds_up_every_later_one() -> None:
+@pytest.mark.parametrize("last", [move("activate"), reload()])
+def test_what_cannot_be_done_after_the_commit_point_holds_up_its_environment_alone(last: Action) -> None:
+    live, failed = succeeded(journal(last), 0), {("job", U)}
+    same = journal(reload(), job="same", order=2).showing("waits for what job job left to do here")
+    other = journal(move("activate", V), job="other", order=3)
+    views = {
+        "job": view(*rows("success", "success")),
+        **{name: view(job=name) for name in ("same", "other")},
+    }
+    assert next_move([live, same], views, failed) is None
+    assert next_move([live, same, other], views, failed) == Move(other, Start(0))
+
+
+def test_what_cannot_be_done_for_one_environment_keeps_no_sibling_from_its_actions() -> None:
+    two = succeeded(journal(reload(), reload(V)), 0)
+    verified = view(("provider", "verify", U, "success"), ("provider", "verify", V, "success"))
+    assert next_step(two, verified) == Keep(U)
+    assert next_step(two, verified, {("job", U)}) == Start(1)
+    done = succeeded(two, 1).settled(V)
+    assert next_step(done, verified, {("job", U)}) == Retry(), "it is not finished before it is kept"
+
+
+@pytest.mark.parametrize("state", ["waiting", "failed", "succeeded"])
+def test_what_cannot_be_done_is_told_once_and_taken_back_when_it_is_done(state: str) -> None:
     live = succeeded(journal(move("activate")), 0)
-    second = journal(move("activate", V), job="second", order=2)
-    views = {"job": view(*rows("success", "success")), "second": view(job="second")}
-    assert next_move([live, second], views, {("job", U)}) == Move(live, Wait())
+    verified = view(*rows("success", "success"), state=state)
+    troubled = live.troubled(U, "could not thaw: masked")
+    assert next_step(troubled, verified, {("job", U)}) == Tell("could not thaw: masked")
+    told = after(troubled, Tell("could not thaw: masked"))
+    assert next_step(told, verified, {("job", U)}) == Retry()
+    assert next_step(told, verified) == Thaw(U)
+    done = after(told, Thaw(U))
+    assert next_step(done, verified) == Tell(None)
+    assert next_step(after(done, Tell(None)), verified) == (Finish() if state == "waiting" else Close())
 
 
 def test_job_that_the_provider_does_not_know_is_kept_and_holds_up_nobody() -> None:

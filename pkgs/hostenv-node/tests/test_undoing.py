@@ -56,6 +56,42 @@ def test_undoing_that_fails_is_tried_again_and_holds_up_its_own_environment_alon
     ]
 
 
+@pytest.mark.parametrize(("op", "settling"), [("activate", "thaw"), ("reload", "keep")])
+def test_what_cannot_be_done_after_the_check_is_shown_and_holds_up_its_own_environment_alone(
+    node: Node, provider: Provider, operations: RecordedOperations, op: str, settling: str
+) -> None:
+    first = provider.add_job("first", C1, {"node-b": [action(op, to_node="node-b")]})
+    second = provider.add_job("second", C2, {"node-b": [action("activate", OTHER, to_node="node-b")]})
+    provider.verify_when_activated(first, op=op)
+    operations.failures[settling] = OperationFailed("Unit is masked")
+    provider.on_event[("waiting", "intent")] = lambda: provider.verify_when_activated(second, OTHER)
+    with pytest.raises(HostenvError, match="first"):
+        node.activate()
+    assert [(name, job) for name, job, _ in operations.calls] == [
+        (op, "first"),
+        (settling, "first"),
+        ("activate", "second"),
+        ("thaw", "second"),
+    ]
+    (told,) = [body for body in provider.bodies if (body["status"], body["phase"]) == ("waiting", "intent")]
+    assert f"{USER}: Unit is masked; it is tried again" in told["message"]
+    node.activate()
+    assert operations.calls[4:] == [(settling, "first", USER)]
+    assert [body["message"] for body in provider.bodies[-2:]] == [None, None]
+    assert node.told()[-2:] == ["waiting/intent", "success/intent"]
+
+
+def test_what_stays_behind_is_said_with_the_end(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    job = provider.add_job("job", C1, {"node-b": [action("reload", to_node="node-b")]})
+    provider.verify_when_activated(job, op="reload")
+    operations.left[USER] = "cannot delete x: it is a mount point"
+    node.activate()
+    assert (node.told()[-1], provider.bodies[-1]["message"]) == ("success/intent", operations.left[USER])
+    assert operations.left[USER] in node.log
+
+
 def test_undoing_that_failed_is_tried_again_while_another_job_waits(
     node: Node, provider: Provider, operations: RecordedOperations
 ) -> None:
