@@ -37,6 +37,11 @@ class Config:
         return self.data_dir / "repo"
 
     @property
+    def tree_dir(self) -> Path:
+        """Folder for the one tree of a project that is being looked at, by whoever holds the lock."""
+        return self.data_dir / "tree"
+
+    @property
     def git_dir(self) -> Path:
         """Folder of the bare repositories that nodes read: `provider.git` and `<org>__<project>.git`."""
         return self.data_dir / "git"

@@ -26,6 +26,11 @@ def switch_to_configuration() -> str:
     return _data("switch-to-configuration")
 
 
+def inputs_expression() -> str:
+    """The Nix function that says what the inputs of a provider's `flake.nix` ask for."""
+    return _data("inputs.nix")
+
+
 def project_expression() -> str:
     """The Nix function by which a project's flake is evaluated."""
     return _data("project.nix")

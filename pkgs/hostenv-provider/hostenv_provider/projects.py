@@ -3,81 +3,76 @@
 import json
 import platform
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
-from hostenv_provider import names
-from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.flake_template import check_url, project_expression
+from hostenv_provider import generated, lock_file, names, source_tree
+from hostenv_provider.errors import InvalidData
+from hostenv_provider.flake_template import check_url, inputs_expression, project_expression
+from hostenv_provider.lock_file import LOCK, Input
+from hostenv_provider.mirror import Head, Mirror
 from hostenv_provider.plan import Environment, Plan, Source, moving
-from hostenv_provider.repository import LOCK, Repository, environment_of, remove_locks
-from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, Limits, OutputTooLong, run
+from hostenv_provider.repository import FLAKE, Repository, environment_of
+from hostenv_provider.run import CommandTimedOut, Completed, Limits, OutputTooLong, run
 from hostenv_provider.schema import EnvironmentDefinition, Value, parse_environments
 from hostenv_provider.texts import one_line
 
-_FETCH_TIMEOUT = 600
-_EVALUATION_TIMEOUT = 60
+_NIX_TIMEOUT = 60
 _EVALUATION_LIMITS = Limits(memory=2 << 30, processor_time=20, output=1 << 20)
 _MAX_MESSAGE = 500
 
 _NIX_ERROR = re.compile(r"^\s*error: (?P<message>\S.*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Input:
-    """A project as `flake.lock` has it; `url` is the flake reference without query."""
-
-    name: str
-    url: str
-    rev: str
-
-
 def inputs(repository: Repository) -> dict[str, Input]:
     """All projects of the work tree's lock file by key, `<organisation>__<project>`. Raises InvalidData."""
-    lock = Value(repository.read_json(LOCK), LOCK, "$").object()
-    nodes = lock["nodes"].object() if "nodes" in lock else {}
-    root = nodes["root"].object() if "root" in nodes else {}
-    result: dict[str, Input] = {}
-    for name, node in (root["inputs"].object() if "inputs" in root else {}).items():
-        if "__" not in name:
-            continue
-        key = "__".join(names.parse_input_name(name))
-        if key in result:
-            raise node.error(f"is the same project as {result[key].name}: remove one")
-        result[key] = _input(name, nodes.get(node.text(), node))
-    return result
+    return lock_file.parse(repository.read_json(LOCK))
 
 
 def update_input(repository: Repository, key: str) -> None:
-    """Lock the project's input at the head of its default branch (`nix flake update`).
+    """Lock the project at the head of the branch that its flake is read from: the Git host's default branch.
 
-    Raises InvalidData if there is no such project, CommandFailed if Nix cannot fetch it.
+    Raises InvalidData if there is no such project, FetchFailed if its Git host does not answer.
     """
     lock_input(repository, _find(repository, key).name)
 
 
 def lock_input(repository: Repository, name: str) -> None:
-    """Lock the flake input `name`, which may be new in `flake.nix`. Raises CommandFailed or InvalidData."""
-    answer = _nix(repository, "flake", "update", name)
-    if answer.returncode:
-        raise CommandFailed(f"{name}: Nix cannot fetch the project: {_nix_error(answer)}")
-    inputs(repository)
+    """Lock the flake input `name`, which may be new in `flake.nix`. Raises InvalidData or FetchFailed."""
+    declared = _declared(repository)
+    if name not in declared:
+        raise InvalidData(f"{FLAKE}: there is no input {name}: `hostenv-provider project add` adds it")
+    asked = lock_file.original(declared[name])
+    url, reference = check_url(f"git+{asked['url']}"), lock_file.reference_of(asked)
+    key = "__".join(names.parse_input_name(name))
+    mirror = Mirror(repository, key)
+    head = Head(asked["rev"], None) if "rev" in asked else mirror.head(url, reference)
+    mirror.obtain(url, reference, head.rev)
+    locked = {
+        "type": "git",
+        "url": asked["url"],
+        "rev": head.rev,
+        "narHash": _nar_hash(repository, mirror, head.rev),
+    }
+    if head.branch is not None or reference != lock_file.HEAD:
+        locked["ref"] = reference if head.branch is None else f"refs/heads/{head.branch}"
+    document = lock_file.relocked(repository.read_json(LOCK), declared, name, asked, locked)
+    repository.write_text(LOCK, generated.to_text(document))
 
 
 def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinition]:
     """The environments that the project's flake defines at its locked revision.
 
-    Raises InvalidData if the flake cannot be evaluated within its limits or defines something else.
+    Raises InvalidData if the flake cannot be evaluated within its limits or defines something else, and
+    FetchFailed.
     """
     project = _find(repository, key)
     where = f"{key}, flake.nix at {project.rev[:12]}"
-    tree = _prefetch(repository, f"{project.url}?rev={project.rev}", where)
-    source = json.dumps({"type": "path", "path": tree.path, "narHash": tree.nar_hash})
+    mirror = Mirror(repository, key)
+    mirror.obtain(project.url, project.reference, project.rev)
+    with source_tree.unpacked(mirror, project.rev, repository.config.tree_dir) as tree:
+        path = _nix(repository, "store", "add-path", "--name", "source", str(tree)).stdout.strip()
+    source = json.dumps({"type": "path", "path": path, "narHash": project.nar_hash})
     arguments = f"{{ source = builtins.fromJSON {_nix_string(source)}; system = {_nix_string(_system())}; }}"
     # Of the store only trees whose hash is known can be read, and nothing of the network.
     options = {
@@ -91,7 +86,7 @@ def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinitio
             repository,
             *("eval", "--json", "--read-only", "--expr", f"({project_expression()}) {arguments}"),
             options=options,
-            timeout=_EVALUATION_TIMEOUT,
+            check=False,
             limits=_EVALUATION_LIMITS,
         )
     except OutputTooLong:
@@ -99,7 +94,7 @@ def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinitio
             f"{where}: its evaluation writes more than {_EVALUATION_LIMITS.output >> 20} MiB"
         ) from None
     except CommandTimedOut:
-        raise InvalidData(f"{where}: its evaluation takes longer than {_EVALUATION_TIMEOUT} s") from None
+        raise InvalidData(f"{where}: its evaluation takes longer than {_NIX_TIMEOUT} s") from None
     if answer.returncode:
         raise InvalidData(f"{where}: {_evaluation_error(answer)}")
     try:
@@ -109,15 +104,17 @@ def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinitio
     return parse_environments(document, where)
 
 
-def resolve(repository: Repository, key: str, git_ref: str, timeout: float = _FETCH_TIMEOUT) -> Source:
-    """The project's source at the head of branch `git_ref`, fetched in `timeout` seconds.
+def resolve(repository: Repository, key: str, mirror: Mirror, git_ref: str) -> Source:
+    """The project's source at the head of branch `git_ref`, fetched into its mirror.
 
-    Raises InvalidData if there is no such branch, CommandTimedOut.
+    Raises InvalidData if there is no such branch or it has what a node would not get, FetchFailed.
     """
     url = _find(repository, key).url
-    where = f"{key}, branch {git_ref} of {url}"
-    tree = _prefetch(repository, f"{url}?ref=refs/heads/{quote(git_ref)}", where, timeout)
-    return Source(url, git_ref, tree.rev, tree.nar_hash)
+    reference = f"refs/heads/{git_ref}"
+    rev = mirror.head(url, reference).rev
+    mirror.obtain(url, reference, rev)
+    source_tree.check_source(mirror, rev, f"{key}, branch {git_ref} of {url}")
+    return Source(url, git_ref, rev, _nar_hash(repository, mirror, rev))
 
 
 def sources(
@@ -129,14 +126,13 @@ def sources(
 ) -> dict[str, Source]:
     """The new source, by the environment's name, of every environment that moves to the head of its branch.
 
-    `moves` says so of a branch; see `plan.moving`. Raises InvalidData if a branch cannot be read,
-    CommandTimedOut if all of them together take too long.
+    `moves` says so of a branch; see `plan.moving`. Raises InvalidData as `resolve` does, and FetchFailed.
     """
     recorded = {each.name: each.source for each in previous.of_project(key).values()}
     names_of_moving = moving(definitions, recorded, _find(repository, key).url, moves)
-    left = _countdown()
+    mirror = Mirror(repository, key)
     heads = {
-        git_ref: resolve(repository, key, git_ref, left())
+        git_ref: resolve(repository, key, mirror, git_ref)
         for git_ref in sorted({definitions[name].git_ref for name in names_of_moving})
     }
     return {name: heads[definitions[name].git_ref] for name in names_of_moving}
@@ -145,22 +141,13 @@ def sources(
 def mirror(repository: Repository, key: str, environments: Mapping[str, Environment]) -> None:
     """Put the planned revision of each environment under `refs/heads/<userName>` of the nodes' mirror.
 
-    Under the lock. Raises CommandFailed if a revision cannot be had.
+    Under the lock. Raises FetchFailed if a revision cannot be had.
     """
-    path = repository.config.git_dir / f"{key}.git"
-    if not path.is_dir():
-        # Whole or absent: without its settings it would show what it must hide.
-        unfinished = path.with_name(f"{path.name}.new")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        repository.create_bare(unfinished)
-        unfinished.rename(path)
-    remove_locks(path, 0)
-    left = _countdown()
+    target = Mirror(repository, key)
     for user, environment in sorted(environments.items()):
         source = environment.source
-        if not _has_commit(repository, path, source.rev):
-            _fetch(repository, path, source, left)
-        repository.git("update-ref", f"refs/heads/{user}", source.rev, cwd=path)
+        target.obtain(source.url, f"refs/heads/{source.ref}", source.rev)
+        target.show(user, source.rev)
 
 
 @contextmanager
@@ -188,36 +175,27 @@ def _global_git(repository: Repository, *arguments: str) -> Completed:
     return repository.git("config", "--global", *arguments, cwd=repository.config.data_dir, check=False)
 
 
-@dataclass(frozen=True)
-class _Tree:
-    path: str
-    rev: str
-    nar_hash: str
-
-
-def _countdown() -> Callable[[], float]:
-    """The seconds that are left of a job's time for all fetches of one kind, never less than one."""
-    deadline = time.monotonic() + _FETCH_TIMEOUT
-    return lambda: max(1.0, deadline - time.monotonic())
-
-
-def _prefetch(repository: Repository, reference: str, where: str, timeout: float = _FETCH_TIMEOUT) -> _Tree:
-    answer = _nix(repository, "flake", "prefetch", "--json", "--refresh", reference, timeout=timeout)
+def _declared(repository: Repository) -> dict[str, Value]:
+    """The projects that the work tree's `flake.nix` names, which is the operators'. Raises InvalidData."""
+    applied = ("--apply", inputs_expression())
+    answer = _nix(repository, "eval", "--json", "--file", FLAKE, "inputs", *applied, check=False)
     if answer.returncode:
-        raise InvalidData(f"{where}: cannot be fetched: {_nix_error(answer)}")
-    members = Value(json.loads(answer.stdout), "nix flake prefetch", "$").object()
-    if "locked" not in members:
-        raise HostenvError("this Nix is too old to say what it fetched: hostenv-provider needs 2.20 or newer")
-    locked = members["locked"].object()
-    return _Tree(members["storePath"].text(), locked["rev"].text(), members["hash"].text())
+        raise InvalidData(f"{FLAKE}: {_nix_error(answer)}")
+    return Value(json.loads(answer.stdout), FLAKE, "inputs", most=None).object()
+
+
+def _nar_hash(repository: Repository, mirror: Mirror, rev: str) -> str:
+    """The hash of a commit's files by which nodes check what they get (contract 8), in SRI form."""
+    with source_tree.unpacked(mirror, rev, repository.config.tree_dir) as tree:
+        return _nix(repository, "hash", "path", "--type", "sha256", "--sri", str(tree)).stdout.strip()
 
 
 def _nix(
     repository: Repository,
     *arguments: str,
     options: Mapping[str, str] | None = None,
-    timeout: float = _FETCH_TIMEOUT,
     limits: Limits | None = None,
+    check: bool = True,
 ) -> Completed:
     # Without a registry Nix does not go to the network for names that are none.
     settings = {"flake-registry": "", "accept-flake-config": "false", **(options or {})}
@@ -226,11 +204,11 @@ def _nix(
         command += ["--option", name, value]
     return run(
         [*command, *arguments],
-        timeout=timeout,
+        timeout=_NIX_TIMEOUT,
         cwd=repository.work_tree,
         env=environment_of(repository.config),
         limits=limits,
-        check=False,
+        check=check,
     )
 
 
@@ -261,46 +239,6 @@ def _find(repository: Repository, key: str) -> Input:
             " `hostenv-provider project add` adds one"
         )
     return known[key]
-
-
-def _input(name: str, node: Value) -> Input:
-    members = node.object()
-    original = members["original"].object() if "original" in members else {}
-    locked = members["locked"].object() if "locked" in members else {}
-    if "type" not in original or original["type"].raw != "git" or "url" not in original:
-        raise node.error(f"{name} is not fetched from a Git repository: give it a git+ address in flake.nix")
-    if "flake" not in members or members["flake"].raw is not False:
-        raise node.error(
-            f"{name} is an input with inputs of its own: add `flake = false;` to it in flake.nix"
-        )
-    if "rev" not in locked:
-        raise node.error(
-            f"{name} is not locked at a commit: commit what has changed in the project's repository"
-        )
-    return Input(name, check_url(f"git+{original['url'].text()}"), locked["rev"].text())
-
-
-def _has_commit(repository: Repository, mirror_path: Path, rev: str) -> bool:
-    return repository.git("cat-file", "-e", f"{rev}^{{commit}}", cwd=mirror_path, check=False).returncode == 0
-
-
-def _fetch(repository: Repository, mirror_path: Path, source: Source, left: Callable[[], float]) -> None:
-    # Git cleans up before it ends: what works on behind it would hold locks that look abandoned.
-    fetch = (
-        "-c",
-        "gc.autoDetach=false",
-        "-c",
-        "maintenance.autoDetach=false",
-        "fetch",
-        "--quiet",
-        "--no-tags",
-    )
-    remote = source.url.removeprefix("git+")
-    branch = f"refs/heads/{source.ref}"
-    repository.git(*fetch, remote, f"+{branch}:refs/hostenv/{branch}", cwd=mirror_path, timeout=left())
-    if not _has_commit(repository, mirror_path, source.rev):
-        # The branch was rewritten since; most servers still hand out the commit by its name.
-        repository.git(*fetch, remote, source.rev, cwd=mirror_path, timeout=left())
 
 
 def _system() -> str:

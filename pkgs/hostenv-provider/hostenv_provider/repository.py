@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hostenv_provider import generated
+from hostenv_provider import generated, lock_file
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.files import Stamp, exclusive, stamp
 from hostenv_provider.flake_template import provider_flake
+from hostenv_provider.lock_file import EMPTY, LOCK, Input
 from hostenv_provider.plan import Plan, State
 from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
 from hostenv_provider.schema import ProviderSettings
 
 SETTINGS = "provider.json"
 FLAKE = "flake.nix"
-LOCK = "flake.lock"
 BRANCH = "main"
 
 _TIMEOUT = 300
@@ -129,7 +129,7 @@ class Repository:
             self._clone(unfinished)
             self.git("checkout", "--quiet", "-B", BRANCH)
             self.write_text(FLAKE, provider_flake())
-            self.write_text(LOCK, generated.to_text({"nodes": {"root": {}}, "root": "root", "version": 7}))
+            self.write_text(LOCK, generated.to_text(EMPTY))
             self.write_text(SETTINGS, generated.to_text(settings.to_json()))
             self.write_generated(Plan.empty(settings), State.empty())
             sha = self.commit("A provider without projects")
@@ -206,13 +206,20 @@ class Repository:
         files = (f"refs/heads/{BRANCH}", "packed-refs", "reftable/tables.list")
         return tuple(stamp(self.bare / file) for file in files)
 
+    def published_inputs(self) -> dict[str, Input]:
+        """All projects as the nodes see them locked. Raises NotBootstrapped or InvalidData."""
+        return lock_file.parse(self._published_json(LOCK))
+
     def published_settings(self) -> ProviderSettings:
         """`provider.json` as operators have pushed it. Raises NotBootstrapped or InvalidData."""
+        return ProviderSettings.parse(self._published_json(SETTINGS), self.config.public_url)
+
+    def _published_json(self, path: str) -> object:
         head = self.published_head()
-        answer = self._bare_git("show", f"{head}:{SETTINGS}", check=False)
+        answer = self._bare_git("show", f"{head}:{path}", check=False)
         if answer.returncode:
-            raise InvalidData(f"{SETTINGS}: is not in commit {head}: restore it")
-        return ProviderSettings.parse(_parse_json(answer.stdout, SETTINGS), self.config.public_url)
+            raise InvalidData(f"{path}: is not in commit {head}: restore it")
+        return _parse_json(answer.stdout, path)
 
     def set_node(self, user: str, node: str) -> None:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
@@ -285,7 +292,12 @@ class Repository:
         return self._ancestry[pair]
 
     def git(
-        self, *arguments: str, cwd: Path | None = None, check: bool = True, timeout: float = _TIMEOUT
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        check: bool = True,
+        timeout: float = _TIMEOUT,
+        env: Mapping[str, str] | None = None,
     ) -> Completed:
         """Run git in the work tree or in `cwd`, with the service's home and name and for `timeout` seconds.
 
@@ -295,7 +307,7 @@ class Repository:
             [self.config.tool("git"), *arguments],
             timeout=timeout,
             cwd=cwd or self.work_tree,
-            env=environment_of(self.config),
+            env={**environment_of(self.config), **(env or {})},
             check=check,
         )
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_provider import projects
+from hostenv_provider import lock_file, projects
 from hostenv_provider.config import Config
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import add_project
+from hostenv_provider.lock_file import Input
+from hostenv_provider.mirror import FetchFailed, Head, Mirror
 from hostenv_provider.plan import Environment, Source, State
 from hostenv_provider.planning import plan_project
 from hostenv_provider.repository import Repository
-from hostenv_provider.run import CommandFailed, Completed
-from hostenv_provider.schema import Application, ProviderSettings, parse_environments
+from hostenv_provider.schema import Application, ProviderSettings, Value
 
 GIT = shutil.which("git") or "git"
 NIX = shutil.which("nix")
@@ -106,7 +107,9 @@ def test_projects_of_the_lock_file(repository: Repository) -> None:
 
     lock(repository)
 
-    assert projects.inputs(repository) == {KEY: projects.Input(KEY, "git+file:///srv/project", "a" * 40)}
+    assert projects.inputs(repository) == {
+        KEY: Input(KEY, "git+file:///srv/project", "a" * 40, "sha256-x", "HEAD", None)
+    }
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,34 @@ def test_a_project_that_an_operator_wrote_wrongly(
     with pytest.raises(Exception, match=advice) as error:
         projects.inputs(repository)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "advice"),
+    [
+        ({"asked": {"type": "git", "url": "https://example.org/a"}, "flake": True}, "flake = false"),
+        (
+            {"asked": {"type": "github", "owner": "a", "repo": "b"}, "flake": False},
+            r"give it a git\+ address",
+        ),
+    ],
+)
+def test_an_input_that_is_no_project(entry: object, advice: str) -> None:
+    with pytest.raises(InvalidData, match=advice):
+        lock_file.original(Value(entry, "flake.nix", "inputs.x"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "reference"),
+    [
+        ({}, "HEAD"),
+        ({"ref": "HEAD"}, "HEAD"),
+        ({"ref": "hosting"}, "refs/heads/hosting"),
+        ({"ref": "refs/tags/v1"}, "refs/tags/v1"),
+    ],
+)
+def test_the_reference_that_an_input_follows(asked: dict[str, str], reference: str) -> None:
+    assert lock_file.reference_of(asked) == reference
 
 
 def test_two_spellings_of_one_project(repository: Repository) -> None:
@@ -237,68 +268,13 @@ def test_a_mirror_is_made_after_a_kill_at_any_moment_of_its_making(
         assert repository.git("config", key, cwd=path).stdout.strip() == value
 
 
-def test_all_fetches_of_a_job_have_one_time_limit(
-    repository: Repository, project: Path, commit: Commit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits: list[float] = []
-    now = 0.0
-    git = repository.git
-
-    def slow(*arguments: str, **options: Any) -> Any:
-        nonlocal now
-        if "fetch" in arguments:
-            limits.append(options["timeout"])
-            now += 250
-        return git(*arguments, **options)
-
-    first, second = commit(), commit(branch="next")
-    monkeypatch.setattr("hostenv_provider.projects.time.monotonic", lambda: now)
-    monkeypatch.setattr(repository, "git", slow)
-    with pytest.raises(CommandFailed):
-        projects.mirror(
-            repository,
-            KEY,
-            {
-                "a": environment(project, first),
-                "b": environment(project, second, "next"),
-                "c": environment(project, "a" * 40),
-            },
-        )
-
-    assert limits == [600, 350, 100, 1]
-
-
-def test_all_branches_of_a_job_are_resolved_in_one_time(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock(repository)
-    limits: list[float] = []
-    now = 0.0
-    answer = {"storePath": "/nix/store/x", "hash": "sha256-x", "locked": {"rev": "a" * 40}}
-
-    def slow(_argv: Any, *, timeout: float, **_options: Any) -> Completed:
-        nonlocal now
-        limits.append(timeout)
-        now += 400
-        return Completed(0, json.dumps(answer), "")
-
-    monkeypatch.setattr("hostenv_provider.projects.time.monotonic", lambda: now)
-    monkeypatch.setattr(projects, "run", slow)
-    base = {"type": "production", "application": {"name": "php"}}
-    definitions = parse_environments(dict.fromkeys(("a", "b", "c"), base), KEY)
-
-    projects.sources(repository, KEY, definitions, repository.read_plan(), lambda _: True)
-
-    assert limits == [600, 200, 1]
-
-
 def test_a_mirror_of_a_revision_that_does_not_exist(
     repository: Repository, project: Path, commit: Commit
 ) -> None:
     commit()
     planned = environment(project, "b" * 40)
 
-    with pytest.raises(CommandFailed):
+    with pytest.raises(FetchFailed, match="not our ref b"):
         projects.mirror(repository, KEY, {planned.user_name: planned})
 
 
@@ -335,12 +311,78 @@ def test_a_project_is_locked_evaluated_and_resolved(
 
     assert projects.inputs(repository)[KEY].rev == second != first
     assert projects.evaluate(repository, KEY)["main"].type == "testing"
-    assert projects.resolve(repository, KEY, "next").rev == next_head
-    source = projects.resolve(repository, KEY, "main")
+    mirror = Mirror(repository, KEY)
+    assert projects.resolve(repository, KEY, mirror, "next").rev == next_head
+    source = projects.resolve(repository, KEY, mirror, "main")
     assert (source.rev, source.ref, source.url) == (second, "main", f"git+file://{project}")
     assert source.nar_hash.startswith("sha256-")
-    with pytest.raises(InvalidData, match="branch gone of"):
-        projects.resolve(repository, KEY, "gone")
+    assert source.nar_hash == projects.inputs(repository)[KEY].nar_hash
+    with pytest.raises(InvalidData, match="no branch gone at"):
+        projects.resolve(repository, KEY, mirror, "gone")
+
+
+@needs_nix
+def test_a_lock_goes_by_what_operators_made_of_flake_nix(
+    repository: Repository, project: Path, commit: Commit
+) -> None:
+    commit()
+    moved = project.with_name("moved")
+    add(repository, project)
+    shutil.copytree(project, moved)
+    flake = repository.read_text("flake.nix")
+    document = json.loads(repository.read_text("flake.lock"))
+    document["nodes"]["demo__gone"] = document["nodes"][KEY]
+    document["nodes"]["root"]["inputs"]["demo__gone"] = "demo__gone"
+    repository.write_text("flake.lock", json.dumps(document))
+    repository.write_text(
+        "flake.nix", flake.replace(f"file://{project}?ref=HEAD", f"file://{moved}?ref=main")
+    )
+    shutil.rmtree(project)
+
+    projects.update_input(repository, KEY)
+
+    found = projects.inputs(repository)
+    assert list(found) == [KEY], "what flake.nix no longer has is gone"
+    assert (found[KEY].url, found[KEY].reference) == (f"git+file://{moved}", "refs/heads/main")
+    assert agrees(repository), "Nix has nothing to add or to change"
+
+
+def agrees(repository: Repository) -> bool:
+    """Whether Nix takes the lock file as it is for one of this `flake.nix`."""
+    repository.git("add", "--all")
+    command = (
+        "flake",
+        "metadata",
+        "--no-update-lock-file",
+        "--no-write-lock-file",
+        str(repository.work_tree),
+    )
+    return projects._nix(repository, *command, check=False).returncode == 0
+
+
+@needs_nix
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git+https://git.example.org/group/pro-ject_1.git",
+        "git+ssh://git@git.example.org:2222/~user/site+x.git",
+        "git+file:///srv/a%20b",
+        "git+http://git.example.org/a@b/c",
+    ],
+)
+def test_nix_agrees_with_the_form_of_an_address(
+    repository: Repository, project: Path, commit: Commit, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rev = commit()
+    obtain = Mirror.obtain
+    monkeypatch.setattr(Mirror, "head", lambda *_: Head(rev, "main"))
+    monkeypatch.setattr(Mirror, "obtain", lambda self, _, *rest: obtain(self, f"git+file://{project}", *rest))
+    repository.write_text("flake.nix", add_project(repository.read_text("flake.nix"), KEY, url))
+    assert not agrees(repository)
+
+    projects.lock_input(repository, KEY)
+
+    assert agrees(repository)
 
 
 @needs_nix
@@ -358,7 +400,7 @@ def test_uncommitted_changes_of_a_local_project_do_not_count(
 
 @needs_nix
 def test_a_project_that_is_gone_leaves_a_clear_error(repository: Repository, project: Path) -> None:
-    with pytest.raises(CommandFailed, match=f"^{KEY}: Nix cannot fetch the project: ") as error:
+    with pytest.raises(FetchFailed, match="nowhere: `git ls-remote`: fatal: ") as error:
         add(repository, project.with_name("nowhere"))
     assert "\n" not in str(error.value)
 
