@@ -8,6 +8,7 @@ from simulator.scheduler import Scheduler, Task
 RATES: Mapping[str, float] = {
     "git": 0.02,
     "nix": 0.02,
+    "host": 0.02,
     "check": 0.25,
     "patience": 0.2,
     "operation": 0.08,

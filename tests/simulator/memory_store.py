@@ -50,6 +50,9 @@ class _Entry:
     pushed: bool = False
     reason: str | None = None
     superseded_by: str | None = None
+    failing_since: float | None = None
+    attempts: int = 0
+    not_before: float = 0.0
     intents: dict[str, dict[str, object]] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     payloads: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
@@ -131,7 +134,22 @@ class MemoryStore:
         entry.intents, entry.targets, entry.payloads = {}, {}, []
         entry.stage = entry.commit = entry.position = None
         entry.view = _NOTHING
+        entry.failing_since, entry.attempts = None, 0
         self._coalesce(entry.request.project)
+
+    def postpone(self, job_id: str, obstacle: str) -> float | None:
+        entry = self._jobs[job_id]
+        now = self._clock()
+        since = entry.failing_since = now if entry.failing_since is None else entry.failing_since
+        entry.attempts += 1
+        pause = succession.pause(entry.attempts, now - since)
+        if pause is None:
+            self.fail(job_id, obstacle)
+            return None
+        entry.stage, entry.not_before = None, now + pause
+        self._set_state(entry, JobState.QUEUED)
+        self._coalesce(entry.request.project)
+        return pause
 
     def succeed(self, job_id: str, commit_sha: str | None) -> None:
         entry = self._jobs[job_id]
@@ -216,6 +234,8 @@ class MemoryStore:
             progress_at="",
             finished_at=None,
             pushed=entry.pushed,
+            obstacle=None,
+            not_before=None,
         )
 
     def view(self, job_id: str) -> View:
@@ -293,6 +313,7 @@ class MemoryStore:
                 request=entry.request,
                 state=entry.view.state,
                 untouched=entry.view.state is JobState.WAITING and entry.view.untouched,
+                postponed=entry.not_before > self._clock(),
             )
             for entry in self._open.values()
         ]

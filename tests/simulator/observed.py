@@ -51,6 +51,10 @@ class Observed:
         self._point()
         self._store.plan_again(job_id)
 
+    def postpone(self, job_id: str, obstacle: str) -> float | None:
+        self._point()
+        return self._store.postpone(job_id, obstacle)
+
     def succeed(self, job_id: str, commit_sha: str | None) -> None:
         self._point()
         self._store.succeed(job_id, commit_sha)

@@ -10,6 +10,7 @@ from typing import cast
 from hostenv_provider import plan as plans
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.names import user_name
 from hostenv_provider.plan import Environment, Plan, Source, State
 from hostenv_provider.repository import PushRejected
@@ -162,6 +163,8 @@ class Projects:
 
     def update_input(self, key: str) -> None:
         self._faults.point()
+        if self._faults.happens("host"):
+            raise FetchFailed(f"{key}: does not answer")
         self._tree.lock(key, sum(self._projects[key].heads.values()))
 
     def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:

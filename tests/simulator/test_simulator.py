@@ -34,6 +34,7 @@ REACHED = (
     r"failed: comin could not evaluate",
     r"planned again, since its commit was not pushed: main has moved",
     r"pushed \d+ \(a merge\)",
+    r"tried again in \d+ s: demo__\w+: does not answer",
     r"kill agent",
     r"kill comin",
     r"kill worker",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hostenv_provider.errors import HostenvError
 
-_VERSION = 1
 _TABLES = """
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -93,6 +92,15 @@ CREATE TABLE deliveries (
     PRIMARY KEY (hash, delivery)
 );
 """
+# Why, since when and how often a queued job could not fetch its project, and when it tries again.
+_RETRIES = """
+ALTER TABLE jobs ADD COLUMN obstacle TEXT;
+ALTER TABLE jobs ADD COLUMN failing_since TEXT;
+ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN not_before TEXT;
+"""
+_STEPS = (_TABLES, _RETRIES)
+"""What makes each version of the file out of the one before, the first out of an empty one."""
 
 
 class Database:
@@ -102,7 +110,7 @@ class Database:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open the file at `path`, or a database in memory; makes the tables of a new one.
+        """Open the file at `path`, or a database in memory, and bring it to this version's tables.
 
         Raises HostenvError if the file cannot be opened or a newer version made it.
         """
@@ -119,13 +127,13 @@ class Database:
             raise HostenvError(
                 f"{path}: not usable as a database ({error}): restore it or move it away"
             ) from error
-        if version > _VERSION:
+        if version > len(_STEPS):
             raise HostenvError(f"{path}: made by a newer hostenv-provider: install that version")
-        if version < _VERSION:
+        for number, step in enumerate(_STEPS[version:], version + 1):
             with self.transaction() as connection:
-                for statement in filter(str.strip, _TABLES.split(";")):
+                for statement in filter(str.strip, step.split(";")):
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+                connection.execute(f"PRAGMA user_version = {number}")
 
     def close(self) -> None:
         with self._lock:

@@ -180,6 +180,8 @@ def to_job(row: sqlite3.Row) -> Job:
         progress_at=row["progress_at"],
         finished_at=row["finished_at"],
         pushed=bool(row["pushed"]),
+        obstacle=row["obstacle"],
+        not_before=row["not_before"],
     )
 
 
@@ -314,8 +316,8 @@ def load_target(db: sqlite3.Connection, job_id: str, user: str) -> Target:
     return Target(user, row["address"], json.loads(row["environment"]))
 
 
-def load_unfinished(db: sqlite3.Connection) -> list[Unfinished]:
-    """All jobs that have not ended."""
+def load_unfinished(db: sqlite3.Connection, now: str = "") -> list[Unfinished]:
+    """All jobs that have not ended; `now` decides which of them are postponed."""
     rows = db.execute(
         "SELECT * FROM jobs WHERE state IN (?, ?, ?) ORDER BY number",
         (JobState.QUEUED, JobState.RUNNING, JobState.WAITING),
@@ -327,6 +329,7 @@ def load_unfinished(db: sqlite3.Connection) -> list[Unfinished]:
             request=Request.from_json(json.loads(row["request"])),
             state=JobState(row["state"]),
             untouched=row["state"] == JobState.WAITING and load_view(db, row["id"]).untouched,
+            postponed=(row["not_before"] or "") > now,
         )
         for row in rows
     ]

@@ -59,6 +59,7 @@ class Job:
     """A job; `stage` is the last one that the worker began, `commit_sha` the commit with its intents.
 
     `progress_at` is when it last went on, `pushed` whether its commit is known to be in the remote.
+    `obstacle` is why it could not fetch its project, and `not_before` when it tries again.
     """
 
     job_id: str
@@ -74,6 +75,8 @@ class Job:
     progress_at: str
     finished_at: str | None
     pushed: bool
+    obstacle: str | None
+    not_before: str | None
 
     def to_json(
         self, actions: list[ActionRecord], notes: list[EventRecord], waits_for: str | None

@@ -20,7 +20,7 @@ from hostenv_provider.server import Server
 from hostenv_provider.store import Store
 from hostenv_provider.worker import Projects, Worker, log
 
-_IDLE = 60.0
+_IDLE = 10.0
 _RETRY = 5.0
 _EXPIRY = 10.0
 _SHUTDOWN = 5.0

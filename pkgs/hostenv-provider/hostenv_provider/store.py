@@ -139,7 +139,7 @@ class Store(Queries):
     def take_next(self) -> Job | None:
         """Let the next job leave the queue, with all that it inherits from the jobs it supersedes."""
         with self._database.transaction() as db:
-            choice = succession.next_job(load_unfinished(db))
+            choice = succession.next_job(load_unfinished(db, self._now()))
             if choice is None:
                 return None
             self._supersede(db, choice)
@@ -197,12 +197,39 @@ class Store(Queries):
                 db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
             db.execute(
                 "UPDATE jobs SET state = ?, stage = NULL, commit_sha = NULL, position = NULL,"
-                " started_at = NULL, waiting_at = NULL WHERE id = ?",
+                " started_at = NULL, waiting_at = NULL, failing_since = NULL, attempts = 0 WHERE id = ?",
                 (JobState.QUEUED, job_id),
             )
             project = db.execute("SELECT project FROM jobs WHERE id = ?", (job_id,)).fetchone()["project"]
             superseded = self._coalesce(db, project)
         self._notify([job_id, *superseded])
+
+    def postpone(self, job_id: str, obstacle: str) -> float | None:
+        """A running job cannot fetch its project: it is queued for later, or fails (contract 5, sources).
+
+        Returns the seconds until its next attempt, None if it failed.
+        """
+        now = self._clock()
+        with self._database.transaction() as db:
+            row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            since = datetime.fromisoformat(row["failing_since"]) if row["failing_since"] else now
+            failing_for = (now - since).total_seconds()
+            pause = succession.pause(row["attempts"] + 1, failing_for)
+            if pause is None:
+                tried = f"tried {row['attempts'] + 1} times in {failing_for / 60:.0f} min"
+                self._apply(
+                    db, job_id, jobs.fail(load_view(db, job_id), f"{row['stage']}: {obstacle} ({tried})")
+                )
+                superseded: tuple[str, ...] = ()
+            else:
+                db.execute(
+                    "UPDATE jobs SET state = ?, stage = NULL, started_at = NULL, obstacle = ?,"
+                    " failing_since = ?, attempts = attempts + 1, not_before = ? WHERE id = ?",
+                    (JobState.QUEUED, obstacle, _text(since), _text(now + timedelta(seconds=pause)), job_id),
+                )
+                superseded = self._coalesce(db, row["project"])
+        self._notify([job_id, *superseded])
+        return pause
 
     def succeed(self, job_id: str, commit_sha: str | None) -> None:
         """A running job had nothing to do on any node; `commit_sha` is what it pushed, if anything."""

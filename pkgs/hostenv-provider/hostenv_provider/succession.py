@@ -1,4 +1,4 @@
-"""The rules among jobs: which runs next, what it supersedes and what it inherits of that (contract 5).
+"""The rules among jobs: which runs next, when, what it supersedes and what it inherits (contract 5).
 
 Like the rules of one job in `jobs`: functions of recorded state.
 """
@@ -7,6 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hostenv_provider.jobs import JobState, Request
+
+FETCH_FOR = 1800.0
+"""For so many seconds it is tried to fetch a project before its job fails (contract 5, sources)."""
+
+_FIRST_PAUSE = 10.0
+_LONGEST_PAUSE = 300.0
 
 
 def merge(older: Request, newer: Request) -> Request:
@@ -35,13 +41,17 @@ def merge(older: Request, newer: Request) -> Request:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A job that has not ended, for the choice of the next one; `number` grows with every job."""
+    """A job that has not ended, for the choice of the next one; `number` grows with every job.
+
+    A `postponed` one is queued until a moment that has not come.
+    """
 
     job: str
     number: int
     request: Request
     state: JobState
     untouched: bool = False
+    postponed: bool = False
 
     @property
     def holds_up(self) -> bool:
@@ -80,6 +90,16 @@ def newer_push(unfinished: Iterable[Unfinished], job: str) -> str | None:
     return next(queued, None)
 
 
+def pause(attempts: int, failing_for: float) -> float | None:
+    """Seconds until a job tries again to fetch its project, after so many attempts in so many seconds.
+
+    None means that it fails now.
+    """
+    if failing_for >= FETCH_FOR:
+        return None
+    return min(_FIRST_PAUSE * 2.0 ** (attempts - 1), _LONGEST_PAUSE)
+
+
 def next_job(unfinished: Sequence[Unfinished]) -> Choice | None:
     """The oldest queued job that may leave the queue.
 
@@ -87,7 +107,7 @@ def next_job(unfinished: Sequence[Unfinished]) -> Choice | None:
     superseded; behind any other the queued one waits.
     """
     for item in sorted(unfinished, key=lambda item: item.number):
-        if item.state is not JobState.QUEUED:
+        if item.state is not JobState.QUEUED or item.postponed:
             continue
         before = [
             other

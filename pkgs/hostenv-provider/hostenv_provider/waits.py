@@ -47,6 +47,8 @@ def _queued(situation: Situation) -> str:
     for other in situation.others:
         if other.request.project == own and other.holds_up:
             return f"job {other.job} of the same project to end"
+    if situation.job.obstacle is not None:
+        return f"the next attempt at {_moment(situation.job.not_before)}, since {situation.job.obstacle}"
     for other in situation.others:
         if other.state is JobState.RUNNING:
             return f"job {other.job} of {other.request.project} to be planned"

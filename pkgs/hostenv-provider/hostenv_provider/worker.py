@@ -12,6 +12,7 @@ from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.intents import derive_actions, verify_actions
 from hostenv_provider.jobs import Request
+from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.plan import Environment, Plan, Source, State, make_plan
 from hostenv_provider.records import Job, Prepared, Target
 from hostenv_provider.repository import PushRejected
@@ -112,6 +113,11 @@ class Worker:
             return prepared
         except PushRejected as error:
             self._plan_again(job.job_id, str(error))
+        except FetchFailed as error:
+            # It waits in the queue and not here, so that it holds up nobody else.
+            pause = self._store.postpone(job.job_id, str(error))
+            then = "failed" if pause is None else f"tried again in {pause:.0f} s"
+            log(f"job {job.job_id}: {then}: {error}")
         except HostenvError as error:
             self._fail(job, str(error))
         except sqlite3.Error:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.jobs import Event, JobState, Request, Status
+from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.plan import Environment, Plan, Source, moving
 from hostenv_provider.repository import Repository
-from hostenv_provider.schema import Application, EnvironmentDefinition
-from hostenv_provider.store import Store
+from hostenv_provider.schema import Application, EnvironmentDefinition, ProviderSettings
+from hostenv_provider.store import Store, utc_now
 from hostenv_provider.worker import Worker
 
 GIT = shutil.which("git") or "git"
@@ -55,10 +57,13 @@ class PlayedProjects:
     updates: int = 0
     mirrored: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
+    unreachable: str | None = None
 
     def update_input(self, key: str) -> None:
         assert key == PROJECT
         self.updates += 1
+        if self.unreachable is not None:
+            raise FetchFailed(self.unreachable)
         self.repository.write_text("flake.lock", json.dumps({"locked": self.locked}))
 
     def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:
@@ -97,10 +102,29 @@ class Machine:
     worker: Worker
 
     @classmethod
-    def start(cls, config: Config, played: PlayedProjects | None = None) -> "Machine":
+    def create(cls, config: Config, clock: Callable[[], datetime] = utc_now) -> "Machine":
+        """A new provider with two nodes."""
+        config.data_dir.mkdir()
+        settings = {
+            "hostenvHostname": "demo.hostenv.test",
+            "nodeFor": {"default": "node-a"},
+            "nodes": {"node-a": {"address": "192.0.2.1"}, "node-b": {"address": "192.0.2.2"}},
+        }
+        repository = Repository(config)
+        with repository.locked():
+            repository.create(ProviderSettings.parse(settings, "http://provider"))
+        return cls.start(config, clock=clock)
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        played: PlayedProjects | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> "Machine":
         repository = Repository(config)
         projects = PlayedProjects(repository) if played is None else replace(played, repository=repository)
-        store = Store(config.database)
+        store = Store(config.database, clock)
         store.recover()
         worker = Worker(store, repository, projects, EnvironmentSecrets(config), lambda _: set())
         return cls(config, repository, projects, store, worker)

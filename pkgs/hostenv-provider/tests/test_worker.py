@@ -12,9 +12,9 @@ from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.jobs import Event, JobState, Request, Status
 from hostenv_provider.plan import Environment, State
-from hostenv_provider.repository import PushRejected, Repository
+from hostenv_provider.repository import PushRejected
 from hostenv_provider.run import CommandFailed
-from hostenv_provider.schema import ProviderSettings, VirtualHost
+from hostenv_provider.schema import VirtualHost
 from hostenv_provider.worker import MAX_ATTEMPTS
 from provider_support import PROJECT, Killed, Machine, definition
 
@@ -36,19 +36,7 @@ MAIN, STAGING = "drupal-main-2855093", "drupal-staging-ffce32d"
 
 @pytest.fixture
 def machine(config: Config) -> Machine:
-    config.data_dir.mkdir()
-    settings = ProviderSettings.parse(
-        {
-            "hostenvHostname": "demo.hostenv.test",
-            "nodeFor": {"default": "node-a"},
-            "nodes": {"node-a": {"address": "192.0.2.1"}, "node-b": {"address": "192.0.2.2"}},
-        },
-        "http://provider",
-    )
-    repository = Repository(config)
-    with repository.locked():
-        repository.create(settings)
-    return Machine.start(config)
+    return Machine.create(config)
 
 
 def test_a_request_becomes_a_commit_with_intents(
