@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 from hostenv_provider import names, webhook, webhook_secrets
@@ -22,6 +22,7 @@ from hostenv_provider.exchange import (
     optional_text,
 )
 from hostenv_provider.jobs import ENDED, INTENT_PHASE, Conflict, Event, Malformed, Request, Status
+from hostenv_provider.lock_file import LOCK, Input
 from hostenv_provider.plan import Plan
 from hostenv_provider.records import Delivery, Job
 from hostenv_provider.repository import NotBootstrapped
@@ -47,10 +48,13 @@ class PublishedRepository(Protocol):
 
     def published_plan(self) -> Plan: ...
 
+    def published_inputs(self) -> dict[str, Input]: ...
+
     def is_ancestor(self, older: str, newer: str) -> bool: ...
 
 
 Handler = Callable[..., HttpAnswer]
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,11 @@ class Api:
         said = webhook.parse(request.headers, request.body())
         if isinstance(said, webhook.Ignored):
             return HttpAnswer(202, {"accepted": False, "reason": said.reason})
-        if not webhook.follows(plan.of_project(project).values(), said):
-            return HttpAnswer(
-                202, {"accepted": False, "reason": f"no enabled environment of {project} follows {said.ref}"}
+        if not webhook.follows(plan.of_project(project).values(), said) and not self._plans(project, said):
+            reason = (
+                f"no enabled environment of {project} follows {said.ref}, nor is its flake read from there"
             )
+            return HttpAnswer(202, {"accepted": False, "reason": reason})
         delivery_id = webhook.delivery_id(request.headers)
         enqueued = self._store.enqueue(
             Request(project, refs=None if said.ref is None else frozenset({said.ref})),
@@ -303,12 +308,11 @@ class Api:
     # Shared steps
 
     def _plan(self) -> Plan:
-        try:
-            return self._repository.published_plan()
-        except NotBootstrapped as error:
-            raise HttpError(503, str(error)) from error
-        except HostenvError as error:
-            raise HttpError(500, f"the plan cannot be read: {error}") from error
+        return _published(self._repository.published_plan, "the plan")
+
+    def _plans(self, project: str, push: webhook.Push) -> bool:
+        flake = _published(self._repository.published_inputs, LOCK).get(project)
+        return flake is not None and webhook.plans(flake, push)
 
     def _shown(self, job: Job) -> dict[str, object]:
         store = self._store
@@ -342,6 +346,15 @@ class Api:
 
     def _tag(self, version: int) -> str:
         return f'"{self._run}-{version}"'
+
+
+def _published(read: Callable[[], _Read], what: str) -> _Read:
+    try:
+        return read()
+    except NotBootstrapped as error:
+        raise HttpError(503, str(error)) from error
+    except HostenvError as error:
+        raise HttpError(500, f"{what} cannot be read: {error}") from error
 
 
 def _read_event(request: HttpRequest) -> Event:

@@ -99,8 +99,9 @@ def unpacked(mirror: Mirror, rev: str, folder: Path) -> Iterator[Path]:
     """
     shutil.rmtree(folder, ignore_errors=True)
     try:
+        folder.mkdir(mode=0o700)
         tree = folder / "source"
-        tree.mkdir(parents=True, mode=0o700)
+        tree.mkdir()
         index = {
             "GIT_INDEX_FILE": str(folder / "index"),
             "GIT_DIR": str(mirror.path),

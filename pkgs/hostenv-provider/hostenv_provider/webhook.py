@@ -10,12 +10,15 @@ from enum import Enum
 from urllib.parse import unquote_to_bytes
 
 from hostenv_provider import names
+from hostenv_provider.lock_file import HEAD, Input
 from hostenv_provider.plan import Environment, Plan
 
 _PUSH_EVENTS = frozenset({"push", "push hook", "system hook"})
 _NO_COMMIT = frozenset("0")
 # What is read of a payload; all else, nearly all of a large one, is forgotten while it is read.
-_MEMBERS = frozenset({"object_kind", "event_name", "ref", "after", "deleted"})
+_MEMBERS = frozenset(
+    {"object_kind", "event_name", "ref", "after", "deleted", "repository", "project", "default_branch"}
+)
 _FORM_PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
 _UNQUOTED_AT_ONCE = 65536
 
@@ -37,9 +40,13 @@ class Signature(Enum):
 
 @dataclass(frozen=True)
 class Push:
-    """A push to a branch; `ref` None means that the sender did not say which one."""
+    """A push to a branch; `ref` None means that the sender did not say which one.
+
+    `default_branch` is the repository's own at that time, if the sender says so.
+    """
 
     ref: str | None
+    default_branch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,16 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
         return Ignored(f"{ref[:200]} was deleted")
     if ref.startswith("refs/") and names.branch(ref) == ref:
         return Ignored(f"{ref[:200]} is no branch")
-    return Push(names.branch(ref))
+    return Push(names.branch(ref), _default_branch(payload))
+
+
+def _default_branch(payload: Mapping[str, object]) -> str | None:
+    # GitHub and those like it say `repository`, GitLab says `project`.
+    for key in ("repository", "project"):
+        described = payload.get(key)
+        if isinstance(described, dict) and isinstance(described.get("default_branch"), str):
+            return str(described["default_branch"])
+    return None
 
 
 def _payload(content_type: str, body: bytes) -> dict[str, object] | None:
@@ -158,3 +174,14 @@ def follows(environments: Iterable[Environment], push: Push) -> bool:
     if push.ref is None:
         return bool(enabled)
     return any(names.branch(environment.source.ref) == push.ref for environment in enabled)
+
+
+def plans(flake: Input, push: Push) -> bool:
+    """Whether a push is to the branch from which the project's flake is read, and so may change its plan.
+
+    Where that is the default branch, the sender knows best which one that is now.
+    """
+    branch = flake.branch
+    if flake.reference == HEAD and push.default_branch is not None:
+        branch = push.default_branch
+    return push.ref is not None and push.ref == branch

@@ -21,6 +21,7 @@ from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.intents import Action, derive_actions, verify_actions
 from hostenv_provider.jobs import Event, JobState, Outcome, Request, Status
+from hostenv_provider.lock_file import Input
 from hostenv_provider.plan import Environment, Plan, Source
 from hostenv_provider.records import Prepared, Target
 from hostenv_provider.schema import Application, Check, VirtualHost
@@ -208,11 +209,15 @@ class Published:
     """What the API sees of the provider repository: commits are numbers, and older ones are ancestors."""
 
     plan: Plan | HostenvError
+    inputs: dict[str, Input] = field(default_factory=dict)
 
     def published_plan(self) -> Plan:
         if isinstance(self.plan, HostenvError):
             raise self.plan
         return self.plan
+
+    def published_inputs(self) -> dict[str, Input]:
+        return self.inputs
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         return int(older, 16) <= int(newer, 16)

@@ -12,6 +12,7 @@ import pytest
 from hostenv_provider import webhook_secrets
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.jobs import Request
+from hostenv_provider.lock_file import Input
 from hostenv_provider.plan import Environment
 from hostenv_provider.repository import NotBootstrapped
 
@@ -55,6 +56,18 @@ def test_any_other_delivery_is_answered_and_starts_nothing(
     assert answer.json["accepted"] is False
     assert answer.json["reason"]
     assert api.store.recent_jobs(10) == []
+
+
+def test_a_push_that_changes_only_the_flake_is_no_other(api: Any, main_hash: str) -> None:
+    body = b'{"ref": "refs/heads/trunk", "repository": {"default_branch": "trunk"}}'
+    assert api.request("POST", f"/webhook/{main_hash}", body).json["accepted"] is False
+    flake = Input("demo__drupal", "git+https://example.org/x", "a" * 40, "sha256-x", "HEAD", "main")
+    api.published.inputs = {"demo__drupal": flake}
+
+    answer = api.request("POST", f"/webhook/{main_hash}", body)
+
+    assert answer.json["accepted"] is True
+    assert api.store.job(answer.json["jobId"]).request.refs == {"trunk"}
 
 
 def test_a_repeated_delivery_starts_one_job(api: Any, main_hash: str) -> None:

@@ -114,7 +114,7 @@ def test_files_come_out_as_git_has_them(site: Site, tmp_path: Path) -> None:
     (site.folder / "x/program").chmod(0o755)
     (site.folder / "link").symlink_to("/etc/passwd")
     site.commit()
-    unpleasant = "*.txt ident text eol=crlf export-ignore filter=x working-tree-encoding=UTF-16\n"
+    unpleasant = "*.txt ident text eol=crlf export-ignore filter=x\n"
     site.write(".gitattributes", unpleasant)
     rev = site.commit()
 

@@ -11,6 +11,7 @@ import pytest
 from hostenv_provider import webhook, webhook_secrets
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.lock_file import Input
 from hostenv_provider.plan import Environment, Plan
 from hostenv_provider.webhook import Ignored, Push, Secret, Signature
 
@@ -79,18 +80,20 @@ def gitlab(event: str = "Push Hook", **payload: object) -> tuple[dict[str, str],
     ],
 )
 def test_a_push_names_its_branch(delivery: tuple[dict[str, str], bytes]) -> None:
-    assert webhook.parse(*delivery) == Push("main")
+    said = webhook.parse(*delivery)
+    assert isinstance(said, Push)
+    assert said.ref == "main"
 
 
 def test_a_branch_keeps_its_slashes() -> None:
-    assert webhook.parse(*github(ref="refs/heads/feature/heads/x")) == Push("feature/heads/x")
+    assert webhook.parse(*github(ref="refs/heads/feature/heads/x")) == Push("feature/heads/x", "main")
 
 
 def test_github_can_send_forms() -> None:
     headers, body = github()
     form = urlencode({"payload": body.decode()}).encode()
     headers["content-type"] = "application/x-www-form-urlencoded; charset=utf-8"
-    assert webhook.parse(headers, form) == Push("main")
+    assert webhook.parse(headers, form) == Push("main", "main")
 
 
 @pytest.mark.parametrize("length", range(65_530, 65_540))
@@ -99,7 +102,7 @@ def test_a_form_is_taken_apart_wherever_its_escapes_stand(length: int) -> None:
     form = urlencode({"before": "b=1", "payload": body.decode(), "after": "payload={}"}).encode()
     cut = b"payload=" + form.partition(b"payload=")[2][:length]
     headers["content-type"] = "application/x-www-form-urlencoded"
-    assert webhook.parse(headers, form) == Push("main")
+    assert webhook.parse(headers, form) == Push("main", "main")
     assert isinstance(webhook.parse(headers, cut), Ignored)
 
 
@@ -238,6 +241,44 @@ def test_a_push_concerns_enabled_environments_of_its_branch(environment: Callabl
     assert not webhook.follows(environments, Push("staging"))
     assert not webhook.follows(environments, Push("old"))
     assert not webhook.follows(environments[2:], Push(None))
+
+
+def flake(branch: str | None, reference: str = "HEAD") -> Input:
+    return Input("demo__drupal", "git+https://example.org/x", "a" * 40, "sha256-x", reference, branch)
+
+
+@pytest.mark.parametrize(
+    ("flake_of", "push", "expected"),
+    [
+        (flake("main"), Push("main"), True),
+        (flake("main"), Push("feature"), False),
+        (flake("main"), Push("feature", "main"), False),
+        (flake("master"), Push("main", "main"), True),
+        (flake("master"), Push("master", "main"), False),
+        (flake(None), Push("main", "main"), True),
+        (flake(None), Push("main"), False),
+        (flake(None), Push(None), False),
+        (flake("hosting", "refs/heads/hosting"), Push("hosting", "main"), True),
+        (flake("hosting", "refs/heads/hosting"), Push("main", "main"), False),
+    ],
+)
+def test_a_push_to_the_branch_of_the_flake_plans_the_project(
+    flake_of: Input, push: Push, expected: bool
+) -> None:
+    assert webhook.plans(flake_of, push) is expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "branch"),
+    [
+        ({"ref": "refs/heads/a", "repository": {"default_branch": "main"}}, "main"),
+        ({"ref": "refs/heads/a", "repository": {"name": "x"}, "project": {"default_branch": "main"}}, "main"),
+        ({"ref": "refs/heads/a", "repository": {"default_branch": 7}, "project": "x"}, None),
+        ({"ref": "refs/heads/a"}, None),
+    ],
+)
+def test_the_default_branch_that_the_sender_names(payload: dict[str, object], branch: str | None) -> None:
+    assert webhook.parse({}, json.dumps(payload).encode()) == Push("a", branch)
 
 
 def test_the_hash_of_any_environment_means_the_project(environment: Callable[..., Environment]) -> None:
