@@ -236,7 +236,7 @@ def test_what_could_not_be_undone_holds_up_the_jobs_of_its_environment_alone() -
     }
     waits = "waits for what job job left to do here"
     assert next_move([begun, same], views, failed) == Move(same, Tell(waits))
-    same, sibling = same.showing(waits), sibling.having_told(waits)
+    same, sibling = same.showing(waits), sibling.showing(waits)
     assert next_move([begun, same, sibling], views, failed) is None
     assert next_move([begun, same, sibling, other], views, failed) == Move(other, Start(0))
     assert next_move([same], views) == Move(same, Tell(None)), "it waits no longer"
