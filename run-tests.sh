@@ -54,7 +54,7 @@ echo "== lint"
 ruff check --quiet
 ruff format --check --quiet
 echo "== types"
-mypy {pkgs/*,tests/scenarios}/hostenv_*/
+mypy {pkgs/*,tests/scenarios,tests/nixos}/hostenv_*/
 
 # what unit tests start for real; the lab names what its machines need
 mapfile -t missing < <(

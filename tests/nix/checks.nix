@@ -36,7 +36,7 @@ in
   '';
 
   types = check "types" [ python ] ''
-    for package in {pkgs/*,tests/scenarios}/hostenv_*; do mypy "$package"; done
+    for package in {pkgs/*,tests/scenarios,tests/nixos}/hostenv_*; do mypy "$package"; done
   '';
 
   nix-format =

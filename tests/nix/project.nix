@@ -3,6 +3,8 @@
   nixpkgs,
   comin,
   project,
+  # what is done to nixpkgs before the others see it
+  adapt ? (packages: packages),
 }:
 let
   flake =
@@ -21,7 +23,7 @@ let
       };
     in
     self;
-  packages = flake nixpkgs { };
+  packages = adapt (flake nixpkgs { });
 in
 {
   inherit flake;
