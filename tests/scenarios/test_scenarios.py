@@ -30,7 +30,9 @@ def run(name: str, workdir: Path) -> None:
     assert [figure for figure in figures if figure.lost] == []
 
 
-@pytest.mark.parametrize("name", ["moves", "node_crashes", "broken_target", "comin_killed", "long_lived"])
+@pytest.mark.parametrize(
+    "name", ["moves", "node_crashes", "broken_target", "broken_push", "comin_killed", "long_lived"]
+)
 def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
     run(name, tmp_path / "work")
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from hostenv_node.runtime import environment, quoting
-from hostenv_provider import names
+from hostenv_node.runtime import checks, environment, quoting
+from hostenv_provider import names, schema, verify
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import MAX_VALUE, RESERVED, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError, InvalidData
@@ -83,3 +83,18 @@ def test_secrets_at_their_limits(config: Config) -> None:
 
     assert len(variables) == 2
     assert quoting.environment_file(variables).count("\n") == 2
+
+
+@pytest.mark.parametrize("status", [199, 200, 201, 399, 400, 502])
+@pytest.mark.parametrize("rule", ["minHttpStatus", "maxHttpStatus", "bodyContains"])
+@pytest.mark.parametrize("body", ["", "201", "a page with é"])
+def test_a_node_judges_an_answer_as_the_provider_does(status: int, rule: str, body: str) -> None:
+    value: int | str = "é" if rule == "bodyContains" else 201
+    constraints = [{"rule": rule, "value": value}]
+    written = {"checks": [{"name": "page", "request": {"path": "/a?b"}, "constraints": constraints}]}
+    (own,) = schema.checks(schema.Value(written, "flake", "$"))
+    planned = {"name": "page", "request": {"virtualHost": None, "path": "/a?b"}, "constraints": constraints}
+    (theirs,) = checks.parse_checks({"checks": [planned]}, "site.example")
+    answer = verify.Answer(status, body.encode())
+    assert checks.violation(theirs, status, answer.body) == verify.violation(own, answer)
+    assert (theirs.host, theirs.path) == ("site.example", own.path)

@@ -13,9 +13,10 @@ from hostenv_scenarios.site import Site
 
 
 class Trial:
-    """A fault that goes on; made by `Trials.fault`."""
+    """A fault that goes on; made by `Trials.fault`. `requests` are the visitors', once it is over."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self.requests: list[Request] = []
         self._cluster = cluster
         self._began: float | None = None
         self._ended = 0.0
@@ -84,6 +85,7 @@ class Trials:
             visitors.close()
             self._settled(ends_at)
             requests = {site: parse(cluster.provider.succeed(f"cat {log}")) for site, log in logs.items()}
+            trial.requests = [each for log in requests.values() for each in log]
             lost = 0
             for site, node in ends_at.items():
                 if cluster.content(site, node) != before[site]:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from hostenv_node.names import is_environment_user, is_uid
 from hostenv_node.operations import Entry, OperationFailed
+from hostenv_node.runtime.checks import Check, parse_checks
 
 CODEBASE = re.compile(r"[a-z0-9]{1,48}")
 """What can name a project: a database, a unit and a repository."""
@@ -42,6 +43,8 @@ class Environment:
     """Lines of OpenSSH's `authorized_keys`: people who may log in as the environment's user."""
     rev: str
     nar_hash: str
+    checks: tuple[Check, ...]
+    """What the site must answer before visitors see a new release."""
 
     @property
     def mirror(self) -> str:
@@ -80,6 +83,7 @@ def parse_environment(entry: Entry) -> Environment:
         ),
         rev=_text(repo, "rev", _REV),
         nar_hash=_text(repo, "narHash", _NAR_HASH),
+        checks=parse_checks(entry.get("deploymentVerification"), hostname),
     )
 
 

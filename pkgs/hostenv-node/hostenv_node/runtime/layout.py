@@ -30,6 +30,17 @@ def job_name(job: str) -> str:
 
 
 @dataclass(frozen=True)
+class Servers:
+    """One nginx with its PHP-FPM: where they listen, and the folder of the release that they serve."""
+
+    release: Path
+    socket: Path
+    fpm_socket: Path
+    pid_file: Path
+    php_log: str
+
+
+@dataclass(frozen=True)
 class Layout:
     """Paths of one environment. They need no quoting in nginx, systemd, PHP-FPM and MariaDB files."""
 
@@ -78,6 +89,27 @@ class Layout:
     @property
     def nginx_pid_file(self) -> Path:
         return self.runtime_dir / "nginx.pid"
+
+    @property
+    def live(self) -> Servers:
+        """What visitors are served by."""
+        return Servers(self.current, self.upstream_socket, self.fpm_socket, self.nginx_pid_file, "syslog")
+
+    def candidate(self, release: str) -> Servers:
+        """What a new release is asked by before visitors see it."""
+        folder = self.runtime_dir
+        return Servers(
+            self.release(release),
+            folder / "candidate-in.sock",
+            folder / "candidate-php.sock",
+            folder / "candidate.pid",
+            str(self.candidate_log),
+        )
+
+    @property
+    def candidate_log(self) -> Path:
+        """What PHP said while a new release was asked."""
+        return self.state_dir / "candidate.log"
 
     @property
     def config_dir(self) -> Path:
@@ -188,6 +220,11 @@ class Layout:
         return "nginx.service"
 
     @property
+    def candidate_unit(self) -> str:
+        """Of a new release that nobody is served by."""
+        return "hostenv-candidate.service"
+
+    @property
     def target_unit(self) -> str:
         return "hostenv-environment.target"
 
@@ -199,7 +236,7 @@ class Layout:
     @property
     def services(self) -> tuple[str, ...]:
         """Our own services but the backups'."""
-        return (self.mysql_unit, self.restore_unit, self.fpm_unit, self.nginx_unit)
+        return (self.mysql_unit, self.restore_unit, self.fpm_unit, self.nginx_unit, self.candidate_unit)
 
     def is_own_unit(self, name: str) -> bool:
         """Whether a unit is ours and not the customer's."""

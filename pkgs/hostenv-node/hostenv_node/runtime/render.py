@@ -10,11 +10,13 @@ from pathlib import Path
 from hostenv_node.config import Config
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import MAX_PACKET, PATH, Layout
+from hostenv_node.runtime.layout import MAX_PACKET, PATH, Layout, Servers
 from hostenv_node.runtime.quoting import environment_file, php_string, variable_name
 from hostenv_node.runtime.render_nginx import user_nginx
 from hostenv_node.runtime.render_units import backup_script, units
 
+CANDIDATE_VARIABLE = "HOSTENV_CANDIDATE"
+"""The name of a release that runs, but is not served yet, in its environment."""
 _OWN_SECRETS = ("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt")
 
 
@@ -54,8 +56,9 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
         raise OperationFailed("this node has no Drupal; name its folder in applications.drupal of node.json")
     unit_texts = units(environment, layout, config, PATH)
     files = [
-        File(str(layout.config_dir / "nginx.conf"), user_nginx(environment, layout)),
-        File(str(layout.config_dir / "php-fpm.conf"), php_fpm(environment, layout)),
+        File(str(layout.config_dir / "nginx.conf"), user_nginx(environment, layout, layout.live)),
+        File(str(layout.config_dir / "php-fpm.conf"), php_fpm(environment, layout, layout.live)),
+        *_candidate(environment, layout, config),
         File(str(layout.config_dir / "my.cnf"), my_cnf(layout)),
         File(str(layout.config_dir / "client.cnf"), client_cnf(layout)),
         *_files(layout.units_dir, unit_texts, 0o644),
@@ -142,7 +145,18 @@ def render_secrets(layout: Layout, secrets: Mapping[str, str]) -> tuple[File, ..
     )
 
 
-def php_fpm(environment: Environment, layout: Layout) -> str:
+def _candidate(environment: Environment, layout: Layout, config: Config) -> tuple[File, ...]:
+    """What the entry's release is asked by before it is served."""
+    name = release_name(environment, config)
+    servers = layout.candidate(name)
+    pool = php_fpm(environment, layout, servers) + f"env[{CANDIDATE_VARIABLE}] = {name}\n"
+    return (
+        File(str(layout.config_dir / "candidate-nginx.conf"), user_nginx(environment, layout, servers)),
+        File(str(layout.config_dir / "candidate-php-fpm.conf"), pool),
+    )
+
+
+def php_fpm(environment: Environment, layout: Layout, servers: Servers) -> str:
     """The environment's one pool."""
     return f"""\
 [global]
@@ -153,7 +167,7 @@ process_control_timeout = 10s
 
 ; not the project's name, which may be `global`
 [{environment.user}]
-listen = {layout.fpm_socket}
+listen = {servers.fpm_socket}
 listen.mode = 0600
 pm = dynamic
 pm.max_children = 8
@@ -165,7 +179,7 @@ decorate_workers_output = no
 ; The unit's environment is the application's: database, files, the project's secrets.
 clear_env = no
 php_admin_flag[log_errors] = on
-php_admin_value[error_log] = syslog
+php_admin_value[error_log] = {servers.php_log}
 php_admin_value[memory_limit] = 256M
 php_admin_value[upload_max_filesize] = 64M
 php_admin_value[post_max_size] = 64M
@@ -268,6 +282,15 @@ $settings['skip_permissions_hardening'] = TRUE;
 $settings['update_free_access'] = FALSE;
 $config['system.advisories']['enabled'] = FALSE;
 $config['automated_cron.settings']['interval'] = 0;
+if ($candidate = getenv('{CANDIDATE_VARIABLE}')) {{
+  // The release that is served reads the caches in the database; this one must leave nothing in them.
+  $settings['deployment_identifier'] = 'candidate-' . $candidate;
+  $settings['cache']['default'] = 'cache.backend.memory';
+  $settings['cache']['bins'] = array_fill_keys(
+    ['bootstrap', 'config', 'discovery', ...array_keys($settings['cache']['bins'] ?? [])],
+    'cache.backend.memory',
+  );
+}}
 """
 
 

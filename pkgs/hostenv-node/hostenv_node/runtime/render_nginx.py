@@ -1,7 +1,7 @@
 """nginx configuration: the environment's own server and its part of the front door. Pure."""
 
 from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.layout import Layout, Servers
 
 PROBE_PATH = "/.well-known/hostenv-front-door"
 """Answered by the front door itself, so that its presence can be seen without waking the application."""
@@ -57,7 +57,7 @@ _DRUPAL_LOCATIONS = """\
 """
 
 
-def user_nginx(environment: Environment, layout: Layout) -> str:
+def user_nginx(environment: Environment, layout: Layout, servers: Servers) -> str:
     """The environment's own server on its socket.
 
     It tests the freeze too, for requests that the front door let in before.
@@ -68,7 +68,7 @@ def user_nginx(environment: Environment, layout: Layout) -> str:
     return f"""\
 worker_processes 2;
 error_log stderr;
-pid {layout.nginx_pid_file};
+pid {servers.pid_file};
 worker_shutdown_timeout 30s;
 
 events {{
@@ -95,9 +95,9 @@ http {{
   }}
 
   server {{
-    listen unix:{layout.upstream_socket};
+    listen unix:{servers.socket};
     server_name _;
-    root {layout.current}/public;
+    root {servers.release}/public;
     index index.php index.html;
 
 {_freeze(layout, "    ")}
@@ -136,7 +136,7 @@ http {{
       fastcgi_param HTTP_PROXY "";
       fastcgi_param HTTP_HOST $http_host;
       fastcgi_read_timeout 120s;
-      fastcgi_pass unix:{layout.fpm_socket};
+      fastcgi_pass unix:{servers.fpm_socket};
     }}
     location ~ "\\.php(/|$)" {{
       return 404;

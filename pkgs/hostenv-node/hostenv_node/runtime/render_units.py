@@ -8,6 +8,14 @@ from hostenv_node.runtime.losses import counted_in_transactions
 
 def units(environment: Environment, layout: Layout, config: Config, path: str) -> dict[str, str]:
     """File name below `~/.config/systemd/user` → text."""
+    application = f"""\
+Environment=PATH={path}
+Environment=HOSTENV_DB_SOCKET={layout.mysql_socket}
+Environment=HOSTENV_DB_NAME={environment.codebase}
+Environment=HOSTENV_DB_USER={environment.user}
+Environment=HOSTENV_FILES_DIR={layout.files_dir}
+EnvironmentFile={layout.config_dir}/application.env
+"""
     rendered = {
         layout.target_unit: f"""\
 [Unit]
@@ -62,12 +70,7 @@ After={layout.mysql_unit}
 
 [Service]
 Type=notify
-Environment=PATH={path}
-Environment=HOSTENV_DB_SOCKET={layout.mysql_socket}
-Environment=HOSTENV_DB_NAME={environment.codebase}
-Environment=HOSTENV_DB_USER={environment.user}
-Environment=HOSTENV_FILES_DIR={layout.files_dir}
-EnvironmentFile={layout.config_dir}/application.env
+{application}\
 ExecStart={config.tool("php-fpm")} --nodaemonize --fpm-config {layout.config_dir}/php-fpm.conf
 ExecReload=/bin/sh -c "kill -USR2 $MAINPID"
 Restart=on-failure
@@ -96,6 +99,24 @@ KillMode=mixed
 KillSignal=SIGQUIT
 TimeoutStopSec=35
 UMask=0007
+NoNewPrivileges=yes
+""",
+        # Whatever becomes of who started it, it ends by itself.
+        layout.candidate_unit: f"""\
+[Unit]
+Description=A new release of {environment.user} that is not served yet
+After={layout.mysql_unit}
+
+[Service]
+Type=notify
+{application}\
+ExecStartPre=/bin/sh -c "rm -f {layout.runtime_dir}/candidate* {layout.candidate_log}"
+ExecStart={config.tool("php-fpm")} --nodaemonize --fpm-config {layout.config_dir}/candidate-php-fpm.conf
+ExecStartPost={config.tool("nginx")} -e stderr -c {layout.config_dir}/candidate-nginx.conf
+TimeoutStartSec=1min
+TimeoutStopSec=10
+RuntimeMaxSec=5min
+UMask=0077
 NoNewPrivileges=yes
 """,
         **_freeze(layout),

@@ -52,10 +52,12 @@ def change(
 ) -> list[Step]:
     """Visitors are served: the release changes first, lest old code fill caches that were emptied.
 
-    `update` says whether the code may be newer than the database.
+    `update` says whether the code is new: it may be newer than the database, and must answer before it is
+    served.
     """
     return [
         ("database", _start(environment, layout, config, [layout.mysql_unit])),
+        *(_candidate(environment, release) if update else []),
         ("switch", {"name": release, "keep": list(keep)}),
         ("start", _start(environment, layout, config, layout.units)),
         *_application(environment, release, update),
@@ -65,6 +67,11 @@ def change(
 def take_up(environment: Environment, layout: Layout, config: Config) -> list[Step]:
     """Let what answers visitors agree with files that were written; the database need not start again."""
     return [("takeUp", _start(environment, layout, config, [layout.fpm_unit, layout.nginx_unit]))]
+
+
+def _candidate(environment: Environment, release: str) -> list[Step]:
+    checks = [check.to_json() for check in environment.checks]
+    return [("candidate", {"name": release, "checks": checks, "application": environment.application})]
 
 
 def _application(environment: Environment, release: str, update: bool) -> list[Step]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hostenv_node.run import Completed
 from hostenv_node.runtime import user_database
 from hostenv_node.runtime.user_files import write_file
 from hostenv_node.runtime.user_paths import clear
@@ -36,12 +37,26 @@ def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
     clear(process, begun)
 
 
+def updates_wait(process: UserProcess, release: str) -> bool:
+    """Whether the release's drush says that the database must be updated for its code."""
+    root = (process.layout.release(release) / "public").resolve()
+    drush = _drush(root)
+    if drush is None:
+        return False
+    said = _php(process, drush, f"--root={root}", "updatedb-status", "--format=json", check=False)
+    return said.returncode == 0 and said.text.strip() not in ("", "[]", "{}", "null")
+
+
 def _update(process: UserProcess, root: Path) -> None:
-    places = (root / "vendor/bin/drush", root.parent / "vendor/bin/drush")
-    drush = next((path for path in places if path.exists()), None)
+    drush = _drush(root)
     if drush is not None:
         _php(process, drush, f"--root={root}", "--yes", "updatedb")
 
 
-def _php(process: UserProcess, script: Path, *arguments: Path | str) -> None:
-    process.run("php", "-d", "memory_limit=512M", script, *arguments)
+def _drush(root: Path) -> Path | None:
+    places = (root / "vendor/bin/drush", root.parent / "vendor/bin/drush")
+    return next((path for path in places if path.exists()), None)
+
+
+def _php(process: UserProcess, script: Path, *arguments: Path | str, check: bool = True) -> Completed:
+    return process.run("php", "-d", "memory_limit=512M", script, *arguments, check=check)

@@ -15,6 +15,7 @@ from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import (
     user_application,
     user_backup,
+    user_candidate,
     user_database,
     user_files,
     user_freeze,
@@ -32,6 +33,7 @@ STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
     "secrets": user_files.write_secrets,
     "begin": user_release.begin,
     "layOut": user_release.lay_out,
+    "candidate": user_candidate.check,
     "switch": user_release.switch,
     "tidy": user_release.tidy,
     "load": user_units.load,

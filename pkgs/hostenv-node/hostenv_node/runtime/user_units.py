@@ -67,6 +67,11 @@ def control(process: UserProcess, verb: str, units: Sequence[str]) -> None:
         raise UnitFailed(str(error)) from error
 
 
+def start_anew(process: UserProcess, unit: str) -> None:
+    """Start one unit, whatever is left of an earlier start, and wait until it is ready."""
+    control(process, "restart", [unit])
+
+
 def unit_files(arguments: Mapping[str, object]) -> Mapping[str, Sequence[str]]:
     """The units of a step and the files that each is started from."""
     files = arguments["unitFiles"]
@@ -86,7 +91,8 @@ def stop(process: UserProcess, arguments: Mapping[str, object]) -> None:
         clear(process, path)
     if not arguments["manager"]:
         return
-    stop_stale(process, [*reversed([*layout.units, layout.restore_unit]), "restic-backups-*.service"])
+    serving = reversed([*layout.units, layout.restore_unit, layout.candidate_unit])
+    stop_stale(process, [*serving, "restic-backups-*.service"])
 
 
 def stop_stale(process: UserProcess, units: Sequence[str]) -> None:

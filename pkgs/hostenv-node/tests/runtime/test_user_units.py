@@ -28,7 +28,8 @@ def test_stopping_leaves_nothing_that_starts_or_reads_by_itself(
     assert not link.is_symlink()
     assert not any(path.exists() for path in (*secrets, layout.standing_still))
     stopped = next(call for call in manager.calls() if call.startswith("stop ")).split()
-    assert stopped[1:] == ["--no-block", "--", "mysql-restore.service", *UNITS, "restic-backups-*.service"]
+    own = ["hostenv-candidate.service", "mysql-restore.service", *UNITS]
+    assert stopped[1:] == ["--no-block", "--", *own, "restic-backups-*.service"]
 
 
 def test_what_is_starting_is_not_stopped_until_it_hears_it(process: UserProcess, manager: Systemctl) -> None:
