@@ -5,7 +5,7 @@ from hostenv_scenarios.cluster import Cluster
 from hostenv_scenarios.site import DRUPAL
 from hostenv_scenarios.trial import Trials
 
-CONTROLLER = f"{DRUPAL.folder}/web/modules/custom/hostenv_demo_page/src/Controller/DemoController.php"
+PAGE = f"{DRUPAL.folder}/web/modules/custom/hostenv_demo_page/src/DemoSite.php"
 
 cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
 trials = Trials(cluster)
@@ -32,10 +32,10 @@ with subtest("A provider, two nodes and a site"):
     cluster.add_site(DRUPAL)
 
 with trials.fault("a parse error is pushed, then its fix", {DRUPAL: "node-a"}) as trial:
-    provider.succeed(f"cp {CONTROLLER} /tmp/controller.php")
-    broken = push(f"echo 'this is no PHP' >> {CONTROLLER}", "A parse error")
+    provider.succeed(f"cp {PAGE} /tmp/page.php")
+    broken = push(f"echo 'this is no PHP' >> {PAGE}", "A parse error")
     cluster.wait_for_job(broken, "reload that has begun", has_begun, 180)
-    fix = push(f"cp /tmp/controller.php {CONTROLLER}", "Its fix")
+    fix = push(f"cp /tmp/page.php {PAGE}", "Its fix")
     job = cluster.demand(broken, "failed", 180)
     t.assertRegex(job["reason"], "^node-a: reload .* front page .* status 500; PHP Parse error: ")
     verify = [row["status"] for row in job["actions"] if row["op"] == "verify"]

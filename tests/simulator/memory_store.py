@@ -6,7 +6,7 @@ It exists for speed. `test_simulator` runs the same schedules on both and compar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hostenv_provider import jobs, succession
+from hostenv_provider import endings, jobs, succession
 from hostenv_provider.intents import VERIFY, Deployed, intent_document
 from hostenv_provider.jobs import (
     ENDED,
@@ -171,7 +171,7 @@ class MemoryStore:
             if entry.view.state is JobState.WAITING and entry.progress_at <= before
         ]
         for entry in expired:
-            self._apply(entry, jobs.expire(entry.view, limit))
+            self._apply(entry, endings.expire(entry.view, limit))
         return [entry.job_id for entry in expired]
 
     # Events
@@ -188,7 +188,7 @@ class MemoryStore:
                 entry.view = replace(entry.view, final_events=final)
             if event.phase == "backup" and event.status is Status.SUCCESS and event.payload is not None:
                 entry.payloads.append((event.node, event.payload))
-            self._apply(entry, outcome, progress=bool(outcome.rows) or event.status in FINAL)
+            self._apply(entry, outcome)
         return outcome
 
     def start_verification(self, job_id: str, user: str) -> None:
@@ -211,7 +211,7 @@ class MemoryStore:
         newer = succession.newer_push(self._unfinished(), job_id) if yields else None
         outcome = jobs.on_failed_check(entry.view, user, found, outlook, newer)
         if isinstance(outcome, Accepted):
-            self._apply(entry, outcome, progress=False)
+            self._apply(entry, outcome)
         return outcome
 
     # Looks
@@ -344,7 +344,7 @@ class MemoryStore:
         after = tuple(changed.get(row.key, row) for row in entry.view.rows)
         entry.view = replace(entry.view, rows=after)
 
-    def _apply(self, entry: _Entry, accepted: Accepted, *, progress: bool = True) -> None:
+    def _apply(self, entry: _Entry, accepted: Accepted) -> None:
         self._write_rows(entry, accepted.rows)
         for change in accepted.placements:
             if isinstance(change, Deploy):
@@ -357,7 +357,7 @@ class MemoryStore:
             found = self._deployed.get(change.user)
             if change.for_good and found is not None and found[1].node == change.node:
                 del self._deployed[change.user]
-        if progress:
+        if accepted.progress:
             entry.progress_at = self._clock()
         if accepted.state in ENDED:
             entry.reason = accepted.reason

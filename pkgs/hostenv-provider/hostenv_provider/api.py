@@ -41,6 +41,7 @@ MAX_EVENT = 64 * 1024
 
 _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
+_MAX_NAME = 80
 
 
 class PublishedRepository(Protocol):
@@ -110,6 +111,7 @@ class Api:
             Route("GET", "/api/jobs", self._jobs, socket_only=True),
             Route("GET", "/api/jobs/{job_id}", self._job, socket_only=True),
             Route("POST", "/api/jobs", self._start_job, socket_only=True),
+            Route("POST", "/api/jobs/{job_id}/cancel", self._cancel, socket_only=True),
             Route("GET", "/api/git-access", self._access.git, socket_only=True),
         )
 
@@ -304,6 +306,14 @@ class Api:
             )
         )
         return HttpAnswer(202, {"accepted": True, "jobId": enqueued.job_id})
+
+    def _cancel(self, request: HttpRequest, job_id: str) -> HttpAnswer:
+        by = one_line(optional_text(request.document(), "by") or "an operator", _MAX_NAME)
+        self._existing_job(job_id)
+        outcome = self._store.cancel(job_id, by)
+        if isinstance(outcome, Conflict):
+            return HttpAnswer(409, {"error": outcome.error, "state": outcome.state})
+        return HttpAnswer(200, {"jobId": job_id, "state": outcome.state})
 
     # Shared steps
 

@@ -35,6 +35,17 @@ class Client:
         answer, _ = self._request("POST", "/api/jobs", json.dumps(request))
         return str(answer["jobId"])
 
+    def cancel(self, job_id: str, by: str) -> None:
+        """End a job for somebody. Raises HostenvError if it is too late, or the service does not run."""
+        self._request("POST", f"/api/jobs/{quote(job_id, safe='')}/cancel", json.dumps({"by": by}))
+
+    def find_job(self, prefix: str) -> str:
+        """The id that begins so, else what was given. Raises HostenvError if several do."""
+        found = [job_id for job in self.jobs() if (job_id := str(job["jobId"])).startswith(prefix)]
+        if len(found) > 1:
+            raise HostenvError(f"several jobs begin with {prefix!r}: give more of the id")
+        return found[0] if found else prefix
+
     def jobs(self) -> list[dict[str, object]]:
         """The newest jobs, newest first. Raises HostenvError."""
         answer, _ = self._request("GET", "/api/jobs")

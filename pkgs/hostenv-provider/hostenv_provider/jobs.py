@@ -111,6 +111,8 @@ class Row:
     action: Action
     status: Status = Status.QUEUED
     message: str | None = None
+    begun: bool = False
+    """Whether it has ever been running."""
 
     @property
     def pending(self) -> bool:
@@ -199,12 +201,16 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The event counts: rows, the job's state and placements change in one transaction."""
+    """The event counts: rows, the job's state and placements change in one transaction.
+
+    `progress` is whether the job has gone on by it: its time-out begins anew (contract 5).
+    """
 
     state: JobState
     rows: tuple[Row, ...] = ()
     reason: str | None = None
     placements: tuple[Deploy | Retire | Doubt, ...] = ()
+    progress: bool = True
 
 
 @dataclass(frozen=True)
@@ -263,7 +269,10 @@ def on_event(view: View, event: Event) -> Outcome:
     told = event.message is not None and event.message != row.message
     if event.status is Status.QUEUED or (row.status is event.status and not told):
         return Repeated()
-    return Accepted(view.state, rows=(_with(row, event),))
+    changed = _with(row, event)
+    # A node that only goes to and fro would hold the source's freeze for ever.
+    forward = row.status is Status.QUEUED or changed.begun > row.begun
+    return Accepted(view.state, rows=(changed,), progress=forward)
 
 
 def _addressed(view: View, event: Event) -> Row | None:
@@ -288,7 +297,7 @@ def _on_intent_event(view: View, event: Event) -> Outcome:
     if event.status in FINAL:
         text = event.message or "no message"
         return fail(view, f"{event.node}: {event.status.replace('_', ' ')}: {text}")
-    return Accepted(view.state)
+    return Accepted(view.state, progress=False)
 
 
 def _on_success(view: View, row: Row, event: Event) -> Outcome:
@@ -358,7 +367,7 @@ def on_failed_check(view: View, user: str, found: str, outlook: str, newer: str 
     message = f"last: {found}; {outlook}"
     if row.message == message:
         return Repeated()
-    return Accepted(view.state, rows=(replace(row, message=message),))
+    return Accepted(view.state, rows=(replace(row, message=message),), progress=False)
 
 
 def verifiable(view: View) -> tuple[Row, ...]:
@@ -433,21 +442,14 @@ def _leaves_doubt(view: View, row: Row) -> bool:
     return action.op in ("restore", "activate") and verify is not None and verify.status is not Status.SUCCESS
 
 
-def expire(view: View, limit: float) -> Accepted:
-    """A waiting job made no progress for `limit` seconds (contract 5)."""
-    open_rows = [f"{row.action.op} of {row.action.user} on {row.node}" for row in view.rows if row.pending]
-    missing = sorted(view.nodes - view.finished)
-    text = ", ".join(open_rows) or f"the closing report of {', '.join(missing)}"
-    return fail(view, f"no progress for {limit / 60:g} min; unfinished: {text}", pending=Status.TIMED_OUT)
-
-
 def _state_when_done(view: View) -> JobState:
     done = all(row.status is Status.SUCCESS for row in view.rows) and view.nodes <= view.finished
     return JobState.SUCCEEDED if done else view.state
 
 
 def _with(row: Row, event: Event) -> Row:
-    return replace(row, status=event.status, message=event.message)
+    begun = row.begun or event.status is Status.RUNNING
+    return replace(row, status=event.status, message=event.message, begun=begun)
 
 
 def _replaced(view: View, changed: Row) -> View:

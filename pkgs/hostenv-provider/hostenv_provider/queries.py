@@ -248,6 +248,7 @@ def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[
                 ),
                 Status(row["status"]),
                 row["message"],
+                begun=row["started_at"] is not None,
             ),
             row["started_at"],
             row["finished_at"],

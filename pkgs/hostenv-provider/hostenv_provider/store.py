@@ -3,23 +3,24 @@
 The rules themselves are in `jobs`; a method loads what one needs and writes what it says (contract 5, 7).
 """
 
-import json
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hostenv_provider import jobs, succession
+from hostenv_provider import endings, jobs, succession
 from hostenv_provider.database import Database
-from hostenv_provider.intents import VERIFY, Action, intent_document
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.intents import VERIFY, intent_document
 from hostenv_provider.jobs import (
     ENDED,
     FINAL,
     INTENT_PHASE,
     Accepted,
+    Conflict,
     Deploy,
     Doubt,
     Event,
@@ -38,17 +39,28 @@ from hostenv_provider.queries import (
     load_intent,
     load_is_last_event,
     load_note,
-    load_target,
     load_unfinished,
     load_view,
     to_job,
 )
 from hostenv_provider.records import Delivery, Enqueued, Job, Prepared
+from hostenv_provider.writing import (
+    dump,
+    insert_actions,
+    insert_event,
+    replace_event,
+    time_text,
+    write_deployment,
+)
 
 
 def utc_now() -> datetime:
     """The time on this machine's clock."""
     return datetime.now(UTC)
+
+
+class JobEnded(HostenvError):
+    """Somebody has ended the job that the worker is busy with."""
 
 
 class Store(Queries):
@@ -113,7 +125,7 @@ class Store(Queries):
             db.execute(
                 "INSERT INTO jobs (id, project, request, state, created_at, progress_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (job_id, request.project, _dump(request.to_json()), JobState.QUEUED, now, now),
+                (job_id, request.project, dump(request.to_json()), JobState.QUEUED, now, now),
             )
             if delivery is not None:
                 db.execute(
@@ -152,34 +164,38 @@ class Store(Queries):
         return job
 
     def set_stage(self, job_id: str, stage: str) -> None:
-        """Note which stage the worker begins."""
+        """Note which stage the worker begins. Raises JobEnded."""
         with self._database.transaction() as db:
+            _demand_running(db, job_id)
             db.execute(
                 "UPDATE jobs SET stage = ?, progress_at = ? WHERE id = ?", (stage, self._now(), job_id)
             )
         self._notify([job_id])
 
     def start_waiting(self, job_id: str, prepared: Prepared) -> None:
-        """Record commit, intents and actions of a running job, before the commit can be seen by any node."""
+        """Record commit, intents and actions of a running job, before the commit can be seen by any node.
+
+        Raises JobEnded.
+        """
         now = self._now()
         with self._database.transaction() as db:
-            started = db.execute(
+            _demand_running(db, job_id)
+            db.execute(
                 "UPDATE jobs SET state = ?, commit_sha = ?, pushed = 0, waiting_at = ?, progress_at = ?,"
-                " position = (SELECT COALESCE(MAX(position), 0) + 1 FROM jobs) WHERE id = ? AND state = ?",
-                (JobState.WAITING, prepared.commit_sha, now, now, job_id, JobState.RUNNING),
+                " position = (SELECT COALESCE(MAX(position), 0) + 1 FROM jobs) WHERE id = ?",
+                (JobState.WAITING, prepared.commit_sha, now, now, job_id),
             )
-            assert started.rowcount == 1, "only the worker ends a running job"
             for node, actions in prepared.actions.items():
                 db.execute(
                     "INSERT INTO intents (job, node, intent) VALUES (?, ?, ?)",
-                    (job_id, node, _dump(intent_document(actions))),
+                    (job_id, node, dump(intent_document(actions))),
                 )
-                _insert_event(db, job_id, Event(node, Status.QUEUED), now)
-                _insert_actions(db, job_id, node, actions, now)
-            _insert_actions(db, job_id, PROVIDER_NODE, prepared.verifications, now)
+                insert_event(db, job_id, Event(node, Status.QUEUED), now)
+                insert_actions(db, job_id, node, actions, now)
+            insert_actions(db, job_id, PROVIDER_NODE, prepared.verifications, now)
             db.executemany(
                 "INSERT INTO targets (job, user, address, environment) VALUES (?, ?, ?, ?)",
-                [(job_id, each.user, each.address, _dump(each.environment)) for each in prepared.targets],
+                [(job_id, each.user, each.address, dump(each.environment)) for each in prepared.targets],
             )
         self._notify([job_id])
 
@@ -225,15 +241,25 @@ class Store(Queries):
                 db.execute(
                     "UPDATE jobs SET state = ?, stage = NULL, started_at = NULL, obstacle = ?,"
                     " failing_since = ?, attempts = attempts + 1, not_before = ? WHERE id = ?",
-                    (JobState.QUEUED, obstacle, _text(since), _text(now + timedelta(seconds=pause)), job_id),
+                    (
+                        JobState.QUEUED,
+                        obstacle,
+                        time_text(since),
+                        time_text(now + timedelta(seconds=pause)),
+                        job_id,
+                    ),
                 )
                 superseded = self._coalesce(db, row["project"])
         self._notify([job_id, *superseded])
         return pause
 
     def succeed(self, job_id: str, commit_sha: str | None) -> None:
-        """A running job had nothing to do on any node; `commit_sha` is what it pushed, if anything."""
+        """A running job had nothing to do on any node; `commit_sha` is what it pushed, if anything.
+
+        Raises JobEnded.
+        """
         with self._database.transaction() as db:
+            _demand_running(db, job_id)
             db.execute("UPDATE jobs SET commit_sha = ? WHERE id = ?", (commit_sha, job_id))
             self._apply(db, job_id, Accepted(JobState.SUCCEEDED))
         self._notify([job_id])
@@ -247,6 +273,15 @@ class Store(Queries):
             self._apply(db, job_id, jobs.fail(view, reason))
         self._notify([job_id])
 
+    def cancel(self, job_id: str, by: str) -> Accepted | Conflict:
+        """End a job for `by`, unless it has ended or is past its commit point."""
+        with self._database.transaction() as db:
+            outcome = endings.cancel(load_view(db, job_id), by)
+            if isinstance(outcome, Accepted):
+                self._apply(db, job_id, outcome)
+        self._notify([job_id])
+        return outcome
+
     def expire(self, limit: float) -> list[str]:
         """Fail every waiting job that made no progress for `limit` seconds; returns their ids.
 
@@ -255,7 +290,7 @@ class Store(Queries):
         since = self._clock() - timedelta(seconds=limit)
         if self._started > since:
             return []
-        before = _text(since)
+        before = time_text(since)
         with self._database.transaction() as db:
             expired = [
                 str(row["id"])
@@ -264,7 +299,7 @@ class Store(Queries):
                 )
             ]
             for job_id in expired:
-                self._apply(db, job_id, jobs.expire(load_view(db, job_id), limit))
+                self._apply(db, job_id, endings.expire(load_view(db, job_id), limit))
         if expired:
             self._notify(expired)
         return expired
@@ -280,15 +315,15 @@ class Store(Queries):
             if isinstance(outcome, Noted):
                 if load_note(db, job_id, event.node) == event.message:
                     return Repeated()
-                _replace_event(db, job_id, jobs.recorded(event, None), self._now())
+                replace_event(db, job_id, jobs.recorded(event, None), self._now())
             if isinstance(outcome, Accepted):
                 # As it was understood: with the index of the action that it is about, or with none.
                 about_intent = event.phase == INTENT_PHASE
                 event = jobs.recorded(event, None if about_intent else outcome.rows[0].index)
                 if about_intent and event.status not in FINAL and load_is_last_event(db, job_id, event):
                     return Repeated()
-                _replace_event(db, job_id, event, self._now())
-                self._apply(db, job_id, outcome, progress=bool(outcome.rows) or event.status in FINAL)
+                replace_event(db, job_id, event, self._now())
+                self._apply(db, job_id, outcome)
         if isinstance(outcome, Accepted | Noted):
             self._notify([job_id])
         return outcome
@@ -306,7 +341,7 @@ class Store(Queries):
         with self._database.transaction() as db:
             outcome = jobs.on_verification(load_view(db, job_id), user, status, message)
             if isinstance(outcome, Accepted):
-                _insert_event(db, job_id, Event(PROVIDER_NODE, status, VERIFY, message), self._now())
+                insert_event(db, job_id, Event(PROVIDER_NODE, status, VERIFY, message), self._now())
                 self._apply(db, job_id, outcome)
         if isinstance(outcome, Accepted):
             self._notify([job_id])
@@ -324,10 +359,10 @@ class Store(Queries):
             outcome = jobs.on_failed_check(load_view(db, job_id), user, found, outlook, newer)
             if isinstance(outcome, Accepted):
                 if (row := outcome.rows[0]).status in FINAL:
-                    _insert_event(
+                    insert_event(
                         db, job_id, Event(PROVIDER_NODE, row.status, VERIFY, row.message), self._now()
                     )
-                self._apply(db, job_id, outcome, progress=False)
+                self._apply(db, job_id, outcome)
         if isinstance(outcome, Accepted):
             self._notify([job_id])
         return outcome
@@ -335,7 +370,7 @@ class Store(Queries):
     # Writing down what the rules say
 
     def _now(self) -> str:
-        return _text(self._clock())
+        return time_text(self._clock())
 
     def _coalesce(self, db: sqlite3.Connection, project: str) -> tuple[str, ...]:
         unfinished = load_unfinished(db)
@@ -355,17 +390,15 @@ class Store(Queries):
                 "UPDATE jobs SET state = ?, superseded_by = ?, reason = ?, finished_at = ? WHERE id = ?",
                 (JobState.SUPERSEDED, choice.job, f"superseded by job {choice.job}", now, job_id),
             )
-        db.execute("UPDATE jobs SET request = ? WHERE id = ?", (_dump(choice.request.to_json()), choice.job))
+        db.execute("UPDATE jobs SET request = ? WHERE id = ?", (dump(choice.request.to_json()), choice.job))
 
-    def _apply(
-        self, db: sqlite3.Connection, job_id: str, accepted: Accepted, *, progress: bool = True
-    ) -> None:
+    def _apply(self, db: sqlite3.Connection, job_id: str, accepted: Accepted) -> None:
         now = self._now()
         for row in accepted.rows:
             self._write_row(db, job_id, row)
         for change in accepted.placements:
             if isinstance(change, Deploy):
-                _deploy(db, job_id, change)
+                write_deployment(db, job_id, change)
             elif isinstance(change, Doubt):
                 db.execute(
                     "UPDATE deployed SET environment = json_set(environment, '$.enable', json('false'))"
@@ -376,7 +409,7 @@ class Store(Queries):
                 db.execute("DELETE FROM stale WHERE user = ? AND node = ?", (change.user, change.node))
                 if change.for_good:
                     db.execute("DELETE FROM deployed WHERE user = ? AND node = ?", (change.user, change.node))
-        if progress:
+        if accepted.progress:
             db.execute("UPDATE jobs SET progress_at = ? WHERE id = ?", (now, job_id))
         if accepted.state in ENDED:
             db.execute(
@@ -401,89 +434,6 @@ class Store(Queries):
         )
 
 
-def _deploy(db: sqlite3.Connection, job_id: str, change: Deploy) -> None:
-    target = load_target(db, job_id, change.user)
-    project = db.execute("SELECT project FROM jobs WHERE id = ?", (job_id,)).fetchone()["project"]
-    before = db.execute("SELECT * FROM deployed WHERE user = ?", (change.user,)).fetchone()
-    sources = set(change.sources)
-    previous_source = None
-    if before is not None:
-        sources.add(before["node"])
-        last: Mapping[str, object] = json.loads(before["environment"])
-        same_code = _revision(last) == _revision(target.environment)
-        previous_source = before["previous_source"] if same_code else _dump(last["repo"])
-    db.execute(
-        "INSERT OR REPLACE INTO deployed (user, project, node, environment, job, previous_source)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (change.user, project, change.to_node, _dump(target.environment), job_id, previous_source),
-    )
-    db.executemany(
-        "INSERT OR REPLACE INTO stale (user, node, project) VALUES (?, ?, ?)",
-        [(change.user, node, project) for node in sorted(sources - {change.to_node})],
-    )
-    db.execute("DELETE FROM stale WHERE user = ? AND node = ?", (change.user, change.to_node))
-
-
-def _revision(environment: Mapping[str, object]) -> object:
-    repo = environment["repo"]
-    assert isinstance(repo, Mapping)
-    return repo["rev"]
-
-
-def _insert_actions(
-    db: sqlite3.Connection, job_id: str, node: str, actions: Sequence[Action], now: str
-) -> None:
-    db.executemany(
-        "INSERT INTO actions (job, node, idx, op, user, from_node, to_node, migrations, status, updated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                job_id,
-                node,
-                index,
-                action.op,
-                action.user,
-                action.from_node,
-                action.to_node,
-                _dump(action.migrations),
-                Status.QUEUED,
-                now,
-            )
-            for index, action in enumerate(actions)
-        ],
-    )
-
-
-def _replace_event(db: sqlite3.Connection, job_id: str, event: Event, now: str) -> None:
-    """Keep an event instead of the one of its kind before: a node may say the same again and again."""
-    db.execute(
-        "DELETE FROM events WHERE job = ? AND node = ? AND phase = ? AND status = ? AND action_index IS ?",
-        (job_id, event.node, event.phase, event.status, event.action_index),
-    )
-    _insert_event(db, job_id, event, now)
-
-
-def _insert_event(db: sqlite3.Connection, job_id: str, event: Event, now: str) -> None:
-    db.execute(
-        "INSERT INTO events (job, node, status, phase, message, payload, action_index, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            job_id,
-            event.node,
-            event.status,
-            event.phase,
-            event.message,
-            None if event.payload is None else _dump(event.payload),
-            event.action_index,
-            now,
-        ),
-    )
-
-
-def _text(moment: datetime) -> str:
-    # A fixed width, so that texts sort as times do.
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _dump(document: object) -> str:
-    return json.dumps(document, sort_keys=True)
+def _demand_running(db: sqlite3.Connection, job_id: str) -> None:
+    if load_view(db, job_id).state is not JobState.RUNNING:
+        raise JobEnded("the job was ended while it was planned")

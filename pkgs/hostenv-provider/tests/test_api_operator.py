@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from hostenv_provider.api import MAX_MESSAGE
-from hostenv_provider.cli import jobs
-from hostenv_provider.jobs import Request
+from hostenv_provider.cli import cancel, jobs
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.jobs import Request, Status
 from hostenv_provider.plan import Environment
 
 MakeEnvironment = Callable[..., Environment]
@@ -126,3 +127,24 @@ def test_what_others_wrote_does_nothing_to_the_operators_terminal(
     jobs.run(Namespace(json=True, **arguments), api.config)
     document = json.loads(capsys.readouterr().out)
     assert (document if arguments["job"] else document[0])["reason"] == HOSTILE
+
+
+def test_an_operator_ends_a_job(
+    api: Any, job: str, environment: MakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "ann")
+    assert cancel.run(Namespace(job=job[:8]), api.config) == 0
+    assert api.store.job(job).reason == "cancelled by ann"
+    assert {each.row.status for each in api.store.actions(job)} == {Status.FAILED}
+    with pytest.raises(HostenvError, match="the job has ended already: it is failed"):
+        cancel.run(Namespace(job=job), api.config)
+
+    moved = environment(node="node-b")
+    late = api.provider.deploy(moved)
+    api.provider.until_check(late)
+    api.provider.verify(late, moved.user_name)
+    answer = api.post(f"/api/jobs/{late}/cancel", {}, None)
+    assert (answer.status, answer.json["state"]) == (409, "waiting")
+    assert "is deployed on node-b" in answer.json["error"]
+    assert api.post("/api/jobs/none/cancel", {}, None).status == 404
+    assert api.post(f"/api/jobs/{late}/cancel", {"by": 7}, None).status == 400

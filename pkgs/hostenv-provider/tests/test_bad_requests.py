@@ -32,6 +32,7 @@ ROUTES = {
     "/health": ("GET", ""),
     "/api/jobs": ("GET, POST", ""),
     "/api/jobs/{job}": ("GET", ""),
+    "/api/jobs/{job}/cancel": ("POST", ""),
     "/api/git-access": ("GET", ""),
 }
 routes = pytest.mark.parametrize("route", ROUTES)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from hostenv_provider.endings import cancel, expire
 from hostenv_provider.intents import Action
 from hostenv_provider.jobs import (
     Accepted,
@@ -18,7 +19,6 @@ from hostenv_provider.jobs import (
     Row,
     Status,
     View,
-    expire,
     fail,
     on_event,
     on_verification,
@@ -406,3 +406,36 @@ def test_a_job_is_untouched_only_while_all_rows_are_queued() -> None:
     assert not move(backup=Status.RUNNING).untouched
     assert not move(restore=Status.WAITING).untouched
     assert not replace(move(), final_events=frozenset({("a", None, Status.FAILED)})).untouched
+
+
+@pytest.mark.parametrize("op", ["backup", "restore", "activate", "verify"])
+def test_a_job_is_cancelled_before_its_commit_point(op: str) -> None:
+    outcome = cancel(up_to(op), "ann")
+    assert isinstance(outcome, Accepted)
+    assert (outcome.state, outcome.reason) == (JobState.FAILED, "cancelled by ann")
+    assert (PROVIDER_NODE, 0) in [row.key for row in outcome.rows if row.status is Status.FAILED]
+    assert outcome.placements == fail(up_to(op), "cancelled by ann").placements
+
+
+def test_a_job_is_not_cancelled_after_its_commit_point() -> None:
+    outcome = cancel(up_to("deactivate"), "ann")
+    assert isinstance(outcome, Conflict)
+    assert outcome.error.startswith(f"too late: {USER} is deployed on b")
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.SUPERSEDED])
+def test_what_has_ended_is_not_cancelled(state: JobState) -> None:
+    outcome = cancel(replace(move(), state=state), "ann")
+    assert outcome == Conflict(state, f"the job has ended already: it is {state}")
+
+
+def test_only_steps_forward_are_progress() -> None:
+    view, progress = move(), []
+    for status in ("waiting", "running", "waiting", "running", "waiting", "running", "success"):
+        outcome = on_event(view, event("a", "backup", Status(status), payload=SNAPSHOTS))
+        assert isinstance(outcome, Accepted)
+        (changed,) = outcome.rows
+        assert changed.status == status
+        progress.append(outcome.progress)
+        view = replace(view, rows=(changed, *view.rows[1:]))
+    assert progress == [True, True, False, False, False, False, True]

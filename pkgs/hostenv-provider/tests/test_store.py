@@ -367,3 +367,15 @@ def test_a_store_in_memory_follows_the_same_rules(clock: Any) -> None:
     job = store.job("one")
     assert job is not None
     assert json.loads(json.dumps(job.to_json([], [], None)))["state"] == "superseded"
+
+
+def test_a_node_that_only_goes_to_and_fro_does_not_keep_its_job(
+    provider: Any, environment: MakeEnvironment
+) -> None:
+    job = provider.deploy(environment())
+    for status in (Status.RUNNING, Status.WAITING, Status.RUNNING, Status.WAITING):
+        provider.clock.move(60)
+        provider.post(job, "node-a", "activate", status)
+    assert provider.store.expire(200) == []
+    provider.clock.move(20)
+    assert provider.store.expire(200) == [job]

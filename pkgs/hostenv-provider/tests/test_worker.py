@@ -460,3 +460,37 @@ def test_the_work_tree_is_locked_while_a_job_is_planned_or_pushed(
             machine.worker.step()
     machine.work()
     assert free == [("plan", False), ("push", False), ("push", False)]
+
+
+@pytest.mark.parametrize("hook", ["update_input", "evaluate", "mirror"])
+def test_a_job_that_is_cancelled_while_it_is_planned_pushes_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    real, head = getattr(machine.projects, hook), machine.history()
+    job = machine.store.enqueue(Request(PROJECT, None)).job_id
+
+    def cancelled_meanwhile(*arguments: object) -> object:
+        machine.store.cancel(job, "ann")
+        return real(*arguments)
+
+    monkeypatch.setattr(machine.projects, hook, cancelled_meanwhile)
+    machine.work()
+    assert (machine.state(job), machine.reason(job)) == (JobState.FAILED, "cancelled by ann")
+    assert machine.history() == head
+    monkeypatch.undo()
+    machine.finish(machine.run())
+
+
+def test_a_job_without_actions_that_was_cancelled_stays_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.finish(machine.run())
+    succeed = machine.store.succeed
+
+    def late(job_id: str, commit: str | None) -> None:
+        machine.store.cancel(job_id, "ann")
+        succeed(job_id, commit)
+
+    monkeypatch.setattr(machine.store, "succeed", late)
+    job = machine.run()
+    assert (machine.state(job), machine.reason(job)) == (JobState.FAILED, "cancelled by ann")

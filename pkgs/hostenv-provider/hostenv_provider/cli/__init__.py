@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from hostenv_provider.cli import (
+    cancel,
     comin_tokens,
     completion,
     dns_gate,
@@ -31,6 +32,7 @@ COMMANDS = (
     secrets,
     trigger,
     jobs,
+    cancel,
     migrate,
     rollback,
     service,

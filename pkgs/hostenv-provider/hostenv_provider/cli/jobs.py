@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         lines = [_text(job)[0] for job in jobs]
         print(json.dumps(jobs, indent=2) if arguments.json else "\n".join(lines) or "no jobs yet")
         return 0
-    job_id = _find(client, arguments.job)
+    job_id = _newest(client) if arguments.job is None else client.find_job(arguments.job)
     if arguments.follow:
         return _follow(client, job_id, arguments.json)
     job, _ = client.job(job_id)
@@ -47,16 +47,11 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _find(client: Client, prefix: str | None) -> str:
-    jobs = [str(job["jobId"]) for job in client.jobs()]
-    if prefix is None:
-        if not jobs:
-            raise HostenvError("there are no jobs yet")
-        return jobs[0]
-    found = [job for job in jobs if job.startswith(prefix)]
-    if len(found) > 1:
-        raise HostenvError(f"several jobs begin with {prefix!r}: give more of the id")
-    return found[0] if found else prefix
+def _newest(client: Client) -> str:
+    jobs = client.jobs()
+    if not jobs:
+        raise HostenvError("there are no jobs yet")
+    return str(jobs[0]["jobId"])
 
 
 def _follow(client: Client, job_id: str, as_json: bool) -> int:
