@@ -59,8 +59,10 @@ def thaw(process: UserProcess, _arguments: Mapping[str, object]) -> None:
         with suppress(OSError, OperationFailed):
             write_file(process, folder / name, text.encode(errors="surrogateescape"), 0o600)
     process.systemctl("daemon-reload")
-    if memory.units:
-        process.systemctl("start", "--no-block", "--", *memory.units, check=False)
+    # A socket does not start any more once its service has.
+    units = sorted(memory.units, key=lambda unit: not unit.endswith(".socket"))
+    if units:
+        process.systemctl("start", "--no-block", "--", *units, check=False)
     clear(process, process.layout.standing_still)
 
 

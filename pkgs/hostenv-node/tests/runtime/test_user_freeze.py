@@ -50,7 +50,14 @@ def test_the_customers_units_stand_still_and_start_again_and_no_others(
     stopped = sorted([*customers, "again.service", "late.service"])
     assert told(manager, "stop") == [stopped]
     user_freeze.thaw(process, {})
-    assert told(manager, "start") == [stopped]
+    assert [sorted(units) for units in told(manager, "start")] == [stopped]
+
+
+def test_a_socket_starts_before_its_service(process: UserProcess, manager: Systemctl) -> None:
+    runs(manager, "relay.service", "relay.socket")
+    user_freeze.freeze(process, {})
+    user_freeze.thaw(process, {})
+    assert told(manager, "start") == [["relay.socket", "relay.service"]]
 
 
 def test_a_freeze_that_is_done_again_remembers_what_the_first_one_stopped(
