@@ -176,6 +176,9 @@ server {{
     # The environment's user owns the socket's folder and may put a link to another service's there: where the
     # provider is on this machine too, its service refuses what is marked as from the network (contract 4).
     proxy_set_header X-Hostenv-Public 1;
+    # The application is its tenant's: it does not say to this nginx where to look and what to keep.
+    proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering
+      X-Accel-Charset;
     proxy_read_timeout 120s;
   }}
 }}

@@ -20,6 +20,7 @@ from hostenv_node.runtime import frontdoor
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.frontdoor import FrontDoor, answers
 from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.render_nginx import PROBE_PATH
 from runtime_support import HOST, USER, needs
 
 pytestmark = [needs("nginx"), pytest.mark.usefixtures("upstream")]
@@ -28,6 +29,8 @@ pytestmark = [needs("nginx"), pytest.mark.usefixtures("upstream")]
 class Site(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
+        if self.path == "/elsewhere":
+            self.send_header("X-Accel-Redirect", PROBE_PATH)
         self.end_headers()
         marks = self.headers.get_all("X-Hostenv-Public", [])
         self.wfile.write(f"{self.command} {self.headers['Host']} {marks}".encode())
@@ -94,12 +97,16 @@ def served(config: Config, tmp_path: Path) -> Iterator[FrontDoor]:
 
 
 def ask(
-    front_door: FrontDoor, method: str, host: str = HOST, headers: Mapping[str, str] | None = None
+    front_door: FrontDoor,
+    method: str,
+    host: str = HOST,
+    headers: Mapping[str, str] | None = None,
+    path: str = "/",
 ) -> tuple[HTTPResponse, bytes]:
     connection = HTTPConnection("127.0.0.1", front_door.config.front_door_port, timeout=20)
     connection.request(
         method,
-        "/",
+        path,
         headers={"Host": host, **(headers or {})},
         body=b"x" if method in ("POST", "PUT") else None,
     )
@@ -133,6 +140,14 @@ def test_withdrawing_is_no_success_while_anybody_is_served(
     monkeypatch.setattr(frontdoor, "_PROBE_SECONDS", 0.5)
     with pytest.raises(OperationFailed, match=f"{HOST} is still served"):
         served.withdraw(USER, HOST, Deadline.after(30))
+
+
+def test_an_application_does_not_say_where_the_front_door_looks(
+    served: FrontDoor, environment: Environment, short_layout: Layout
+) -> None:
+    served.serve(environment, short_layout, Deadline.after(30))
+    response, body = ask(served, "GET", path="/elsewhere")
+    assert (response.status, body.split()[0]) == (200, b"GET")
 
 
 def test_the_freeze_is_in_force_with_its_file(
