@@ -158,7 +158,7 @@ class Api:
                 f"no enabled environment of {project} follows {said.ref}, nor is its flake read from there"
             )
             return HttpAnswer(202, {"accepted": False, "reason": reason})
-        delivery_id = webhook.delivery_id(request.headers)
+        delivery_id = webhook.delivery_id(request.headers, secret, said)
         enqueued = self._store.enqueue(
             Request(project, refs=None if said.ref is None else frozenset({said.ref})),
             None if delivery_id is None else Delivery(project_hash, delivery_id),

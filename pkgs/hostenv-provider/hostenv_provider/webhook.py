@@ -40,13 +40,14 @@ class Signature(Enum):
 
 @dataclass(frozen=True)
 class Push:
-    """A push to a branch; `ref` None means that the sender did not say which one.
+    """A push to a branch; `ref` or `commit` None means that the sender did not say which one.
 
     `default_branch` is the repository's own at that time, if the sender says so.
     """
 
     ref: str | None
     default_branch: str | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,15 @@ def check_signature(
     return Signature.VALID if valid else Signature.WRONG
 
 
-def delivery_id(headers: Mapping[str, str]) -> str | None:
-    """The sender's id of a delivery, the same when it is sent again; None if it gives none."""
+def delivery_id(headers: Mapping[str, str], secret: Secret | None, push: Push) -> str | None:
+    """What is the same when a delivery, whose signature was found valid, is sent again; None if nothing is.
+
+    GitHub's id is outside of its signature: who repeats a delivery could give it another. So a signed push
+    to a commit is known by its signature. A script may well sign the same words each time, without a commit.
+    """
+    signature = headers.get("x-hub-signature-256")
+    if signature is not None and secret is not None and secret.value is not None and push.commit is not None:
+        return signature.strip().lower()
     for name in ("x-github-delivery", "idempotency-key", "x-gitlab-event-uuid"):
         value = headers.get(name, "").strip()
         if value:
@@ -115,7 +123,8 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
         return Ignored(f"{ref[:200]} was deleted")
     if ref.startswith("refs/") and names.branch(ref) == ref:
         return Ignored(f"{ref[:200]} is no branch")
-    return Push(names.branch(ref), _default_branch(payload))
+    commit = after if isinstance(after, str) and after else None
+    return Push(names.branch(ref), _default_branch(payload), commit)
 
 
 def _default_branch(payload: Mapping[str, object]) -> str | None:

@@ -148,6 +148,18 @@ def test_a_replayed_delivery_starts_no_second_job(receiver: Receiver, name: str)
     assert len(receiver.jobs()) == 1
 
 
+@pytest.mark.parametrize("name", [name for name in PUSHES if name.startswith("github")])
+@pytest.mark.parametrize("another", [{"X-GitHub-Delivery": "another"}, {"X-GitHub-Delivery": ""}])
+def test_a_replay_under_another_id_starts_no_second_job(
+    receiver: Receiver, name: str, another: dict[str, str]
+) -> None:
+    delivery = Delivery.load(name)
+    headers = delivery.signed(receiver.secret)
+    first = receiver.deliver(headers, delivery.body).json["jobId"]
+    assert receiver.deliver({**headers, **another}, delivery.body).json["jobId"] == first
+    assert receiver.jobs() == [first]
+
+
 @pytest.mark.parametrize("name", PUSHES)
 def test_a_redelivery_after_a_failure_starts_a_new_job(receiver: Receiver, name: str) -> None:
     delivery = Delivery.load(name)

@@ -67,6 +67,13 @@ def gitlab(event: str = "Push Hook", **payload: object) -> tuple[dict[str, str],
     return headers, json.dumps({**body, **payload}).encode()
 
 
+def parsed(headers: dict[str, str], body: bytes) -> str | None:
+    """The branch of a delivery that is a push."""
+    said = webhook.parse(headers, body)
+    assert isinstance(said, Push)
+    return said.ref
+
+
 @pytest.mark.parametrize(
     "delivery",
     [
@@ -80,20 +87,18 @@ def gitlab(event: str = "Push Hook", **payload: object) -> tuple[dict[str, str],
     ],
 )
 def test_a_push_names_its_branch(delivery: tuple[dict[str, str], bytes]) -> None:
-    said = webhook.parse(*delivery)
-    assert isinstance(said, Push)
-    assert said.ref == "main"
+    assert parsed(*delivery) == "main"
 
 
 def test_a_branch_keeps_its_slashes() -> None:
-    assert webhook.parse(*github(ref="refs/heads/feature/heads/x")) == Push("feature/heads/x", "main")
+    assert parsed(*github(ref="refs/heads/feature/heads/x")) == "feature/heads/x"
 
 
 def test_github_can_send_forms() -> None:
     headers, body = github()
     form = urlencode({"payload": body.decode()}).encode()
     headers["content-type"] = "application/x-www-form-urlencoded; charset=utf-8"
-    assert webhook.parse(headers, form) == Push("main", "main")
+    assert parsed(headers, form) == "main"
 
 
 @pytest.mark.parametrize("length", range(65_530, 65_540))
@@ -102,7 +107,7 @@ def test_a_form_is_taken_apart_wherever_its_escapes_stand(length: int) -> None:
     form = urlencode({"before": "b=1", "payload": body.decode(), "after": "payload={}"}).encode()
     cut = b"payload=" + form.partition(b"payload=")[2][:length]
     headers["content-type"] = "application/x-www-form-urlencoded"
-    assert webhook.parse(headers, form) == Push("main", "main")
+    assert parsed(headers, form) == "main"
     assert isinstance(webhook.parse(headers, cut), Ignored)
 
 
@@ -221,12 +226,25 @@ def test_a_secret_is_not_shown_in_logs() -> None:
 
 
 def test_the_id_of_a_delivery() -> None:
-    assert webhook.delivery_id(github()[0]) == "72d3162e-cc78-11e3-81ab-4c9367dc0958"
-    headers = gitlab()[0]
-    assert webhook.delivery_id(headers) == "f5e57ab2-6f0a-4dd4-9d7f-11a2b3c4d5e6"
-    del headers["idempotency-key"]
-    assert webhook.delivery_id(headers) == "13792a34-cac6-4fda-95a8-c58e00a3954e"
-    assert webhook.delivery_id({}) is None
+    def delivery_id(headers: dict[str, str], secret: Secret | None = None) -> str | None:
+        return webhook.delivery_id(headers, secret or Secret("s3cret"), Push("main", commit=COMMIT))
+
+    headers, body = github()
+    assert delivery_id(headers) == "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+    assert delivery_id(gitlab()[0]) == "f5e57ab2-6f0a-4dd4-9d7f-11a2b3c4d5e6"
+    assert delivery_id({"x-gitlab-event-uuid": "13792a34"}) == "13792a34"
+    assert delivery_id({}) is None
+    # A signature says more than an id that is not signed; but where it was not checked it says nothing.
+    signed = {**headers, "x-hub-signature-256": sign("s3cret", body).upper()}
+    assert delivery_id(signed) == sign("s3cret", body)
+    assert delivery_id(signed, Secret(None)) == delivery_id(headers)
+
+
+def test_a_script_may_sign_the_same_words_each_time() -> None:
+    headers = {"x-hub-signature-256": sign("s3cret", b'{"ref": "main"}')}
+    said = webhook.parse(headers, b'{"ref": "main"}')
+    assert isinstance(said, Push)
+    assert webhook.delivery_id(headers, Secret("s3cret"), said) is None
 
 
 def test_a_push_concerns_enabled_environments_of_its_branch(environment: Callable[..., Environment]) -> None:
