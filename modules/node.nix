@@ -43,6 +43,8 @@ let
   };
 in
 {
+  imports = [ ./nginx.nix ];
+
   options.services.hostenv-node = {
     enable = lib.mkEnableOption "hosting of environments that a hostenv provider plans";
 
@@ -221,6 +223,9 @@ in
     ];
 
     environment.systemPackages = [ cfg.package ];
+
+    # the daemon obeys whoever may ask it, and environments' users have no business there
+    nix.settings.allowed-users = [ "root" ];
 
     environment.etc = lib.mkMerge [
       {

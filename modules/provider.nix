@@ -14,6 +14,8 @@ let
   snippets = "${cfg.package}/share/hostenv-provider/nginx";
 in
 {
+  imports = [ ./nginx.nix ];
+
   options.services.hostenv-provider = {
     enable = lib.mkEnableOption "the hostenv provider, which plans environments and moves them between nodes";
 
@@ -155,6 +157,12 @@ in
     ];
 
     environment.systemPackages = [ cfg.package ];
+
+    # the daemon obeys whoever may ask it: not every account of this machine
+    nix.settings.allowed-users = [
+      "root"
+      "hostenv-provider"
+    ];
 
     # the package's nginx snippet includes it
     environment.etc."hostenv/provider-tls.conf" = lib.mkIf encrypted {

@@ -29,6 +29,7 @@ FEWEST_REFUSALS = 10
 STORE_FILE = re.compile(r"(?P<path>/nix/store/[0-9a-z]{32}-[^/\s\"';]+)/(?P<file>[^\s\"';:,]+)")
 # stands for the package itself in what the package puts in place of Debian's paths
 OUTPUT = re.compile(r"/[0-9a-z]{52}(?=/)")
+LAB_NGINX = (TREE / "tests/lab/files/all/etc/nginx/nginx.conf").read_text()
 # NixOS names the front door's user differently
 NGINX_USERS = {"www-data": "nginx"}
 # by which only Debian guards its Nix daemon
@@ -147,7 +148,12 @@ def check_machine(name: str, machine: Mapping[str, Any], findings: Findings) -> 
     findings.equal(machine["assertions"], [], f"{name}: failed assertions")
     findings.equal(machine["ports"], [80], f"{name}: open ports")
     # NixOS builds no nix.conf with a setting of a feature that is off, and off they are for who runs a node
-    findings.equal(machine["nixSettings"], {"substituters": []}, f"{name}: Nix's settings")
+    users = ["root", "hostenv-provider"] if name == "provider" else ["root"]
+    expected = {"allowed-users": users, "substituters": []}
+    findings.equal(machine["nixSettings"], expected, f"{name}: Nix's settings")
+    # As in the lab's nginx.conf.
+    for setting in ("appendConfig", "eventsConfig"):
+        findings.check(machine["nginx"][setting].strip() in LAB_NGINX, f"{name}: nginx's {setting}")
     size = machine["virtualisation"]
     findings.check(size["memorySize"] >= 1536 and size["diskSize"] >= 4096, f"{name} is too small: {size}")
     findings.check(

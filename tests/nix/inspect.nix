@@ -35,7 +35,9 @@ let
       inherit (config.services.nginx)
         enable
         enableReload
+        appendConfig
         appendHttpConfig
+        eventsConfig
         user
         group
         ;
@@ -49,6 +51,7 @@ let
     tmpfilesPackages = map toString config.systemd.tmpfiles.packages;
     systemPackages = map (package: package.pname or package.name) config.environment.systemPackages;
     nixSettings = builtins.intersectAttrs {
+      allowed-users = null;
       substituters = null;
       experimental-features = null;
       flake-registry = null;

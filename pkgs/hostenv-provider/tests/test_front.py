@@ -4,13 +4,15 @@ import base64
 import http.client
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from hostenv_provider.schema import ProviderSettings
 GIT = shutil.which("git") or "git"
 PACKAGE = Path(__file__).parents[1]
 CONFIGURATION = PACKAGE / "nginx" / "provider.conf"
+# What Debian machines of the lab have; tests/nix compares it with the NixOS module.
+MAIN = Path(__file__).parents[3] / "tests" / "lab" / "files" / "all" / "etc" / "nginx" / "nginx.conf"
 BACKUPS = PACKAGE / "systemd" / "hostenv-backups.service"
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
@@ -109,7 +113,16 @@ def wait_for_socket(path: Path) -> None:
 
 
 @pytest.fixture
-def front(api: Any, tmp_path: Path) -> Iterator[Front]:
+def many_files() -> Iterator[None]:
+    """As many open files as nginx asks for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def front(many_files: None, api: Any, tmp_path: Path) -> Iterator[Front]:  # noqa: ARG001
     folder = tmp_path / "front"
     folder.mkdir()
     with socket.socket() as probe:
@@ -141,9 +154,12 @@ def main_configuration(folder: Path, include: str) -> str:
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     user = "user root;\n" if os.geteuid() == 0 else ""
+    found = re.search(r"^events \{.*?^\}", MAIN.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    events = found[0]
     return (
         f"{user}daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
-        f"events {{}}\nhttp {{\n{temporary}access_log off;\ninclude {include};\n}}\n"
+        f"{events}\nhttp {{\n{temporary}access_log off;\ninclude {include};\n}}\n"
     )
 
 
@@ -198,6 +214,47 @@ def test_a_delivery_of_25_mebibytes_comes_through(front: Front, environment: Any
     assert (status, json.loads(answer)["accepted"]) == (202, True)
     # Whoever may not start jobs is told so, however much was sent.
     assert front.request("POST", f"/webhook/{'0' * 64}", body)[0] == 401
+
+
+def test_half_open_connections_from_one_address_are_not_the_end(front: Front, environment: Any) -> None:
+    with ExitStack() as opened:
+        clients = []
+        for _ in range(1000):
+            client = opened.enter_context(socket.create_connection(("127.0.0.1", front.port), timeout=60))
+            client.sendall(b"POST /webhook/x HTTP/1.1\r\nHost:")
+            clients.append(client)
+        path = f"/webhook/{environment().project_name_hash}"
+        assert front.request("POST", path, b"{}")[0] == 202
+        clients[0].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            clients[0].recv(1)
+        # Nor do they stay.
+        clients[0].settimeout(60)
+        assert clients[0].recv(1) == b""
+
+
+def test_one_address_does_not_take_all_that_webhooks_have(front: Front, environment: Any) -> None:
+    head = b"POST /webhook/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    path = f"/webhook/{environment().project_name_hash}"
+    with ExitStack() as opened:
+        for _ in range(64):
+            slow = opened.enter_context(socket.create_connection(("127.0.0.1", front.port)))
+            slow.sendall(head)
+        refused = eventually(lambda: front.request("POST", path, b"{}"), lambda answer: answer[0] == 429)
+        assert json.loads(refused[1])["error"]
+        token = front.api.tokens.show("node-a")
+        pending = f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a"
+        assert front.request("GET", pending, headers={"Authorization": f"Bearer {token}"})[0] == 200
+    eventually(lambda: front.request("POST", path, b"{}"), lambda answer: answer[0] == 202)
+
+
+def eventually(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
+    """What `look` finds once it is what is wanted."""
+    deadline = time.monotonic() + 60
+    while not wanted(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
 
 
 def test_a_service_that_is_down_is_told_in_json(front: Front) -> None:
@@ -260,6 +317,36 @@ def test_a_node_clones_what_it_may_read_and_writes_nothing(
     assert pushed.returncode != 0
     assert "403" in pushed.stderr
     assert repositories.published_head() == head
+
+
+@needs_fcgiwrap
+def test_slow_readers_of_a_large_pack_do_not_take_git_from_others(
+    front: Front, repositories: Repository
+) -> None:
+    # More than all buffers between the two ends hold.
+    (repositories.work_tree / "large").write_bytes(os.urandom(10 * 1024 * 1024))
+    with repositories.locked():
+        head = repositories.commit("A large file")
+        repositories.push(head)
+    account = base64.b64encode(f"node-a:{front.api.tokens.show('node-a')}".encode()).decode()
+    body = f"0032want {head}\n00000009done\n".encode()
+    request = (
+        "POST /git/provider.git/git-upload-pack HTTP/1.0\r\nHost: x\r\n"
+        f"Authorization: Basic {account}\r\nContent-Type: application/x-git-upload-pack-request\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with ExitStack() as opened:
+        for _ in range(8):
+            slow = opened.enter_context(socket.socket())
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.settimeout(60)
+            slow.connect(("127.0.0.1", front.port))
+            slow.sendall(request + body)
+            assert b" 200 OK" in slow.recv(100)
+        # There are two processes, and neither is held.
+        assert front.git("ls-remote", front.url("provider"), node="node-b").returncode == 0
+        # One token has no more than its part, and its node says so.
+        assert "429" in front.git("ls-remote", front.url("provider")).stderr
 
 
 @needs_fcgiwrap
