@@ -1,7 +1,6 @@
 """The wizard on container machines, key by key: through all stages, aborted, interrupted."""
 
 import json
-import os
 import re
 import subprocess
 from collections import Counter
@@ -13,9 +12,10 @@ from hostenv_demo.stages import STAGES
 from hostenv_demo.summary import summarise
 from hostenv_lab import record
 from pty_session import PROMPT, REPOSITORY, Terminal, wizard
+from secrecy import assert_no_secret
 from traces import traces
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines need root")
+pytestmark = pytest.mark.machine
 _COMMAND = re.compile(r"^     (\S.*)$", re.MULTILINE)
 _ABORTED = 130
 
@@ -83,6 +83,7 @@ def test_every_stage_is_explained_and_its_commands_work(tmp_path: Path) -> None:
     assert steps_of(work / "evidence") == {name: each.steps for name, each in STAGES.items() if each.steps}
     assert "The site moved" in (work / "evidence" / "report.html").read_text()
     assert (work / "logs" / "provider-service.log").stat().st_size
+    assert_no_secret(work)
     run_id = record.read(work).run_id
     subprocess.run([REPOSITORY / "teardown.sh", "--workdir", work], cwd=tmp_path, check=True, timeout=120)
     assert_clean(tmp_path, run_id)
