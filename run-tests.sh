@@ -9,7 +9,7 @@ die() { echo "run-tests.sh: $*" >&2; exit 1; }
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
   cat <<'USAGE'
 usage: ./run-tests.sh [--fast] [PYTEST ARGUMENT...]
-Checks lint and types, installs what is missing (as root, with apt), then runs the tests, three files at a time.
+Checks lint and types, installs what is missing (as root, with apt), then runs the tests, three at a time.
 --fast: only the tests that need no machine
 Examples: ./run-tests.sh pkgs/hostenv-provider -k intents
           ./run-tests.sh tests/scenarios -m long
@@ -17,8 +17,8 @@ USAGE
   exit 0
 fi
 
-# files of tests at the same time, for they wait more than they compute; machines first, since they take longest
-pytest=(pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder)
+# more at a time than two processors, since they wait more than they compute; machines first, for they take longest
+pytest=(pytest --numprocesses 3 --maxschedchunk 1)
 fast=
 if [[ ${1:-} == --fast ]]; then
   shift

@@ -157,6 +157,13 @@ def site(release: tuple[Path, str]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+@pytest.fixture(scope="module")
+def seeded(site: str, database: Path, release: tuple[Path, str]) -> str:
+    """The URL of the site with the seed in its database."""
+    sql(database, gzip.decompress((SEED / "seed.sql.gz").read_bytes()), release[1])
+    return site
+
+
 def get(url: str) -> requests.Response:
     return requests.get(url, timeout=60)
 
@@ -185,34 +192,34 @@ def test_the_page_shows_the_imported_seed_at_once(
     sql(database, dump, release[1])
 
 
-def test_the_pictures_of_the_page_are_the_public_files(site: str) -> None:
-    page = get(f"{site}/").text
+def test_the_pictures_of_the_page_are_the_public_files(seeded: str) -> None:
+    page = get(f"{seeded}/").text
     sources = [part.split('"')[0] for part in page.split('<img src="')[1:]]
     assert len(sources) == 3
-    answers = {get(f"{site}{source}").content for source in sources}
+    answers = {get(f"{seeded}{source}").content for source in sources}
     assert answers == {path.read_bytes() for path in (SEED / "files/articles").iterdir()}
 
 
-def test_a_posted_note_is_stored_and_counted(site: str, database: Path, release: tuple[Path, str]) -> None:
-    answer = requests.post(f"{site}/notes", data={"note": " naïve 'note' "}, timeout=60)
+def test_a_posted_note_is_stored_and_counted(seeded: str, database: Path, release: tuple[Path, str]) -> None:
+    answer = requests.post(f"{seeded}/notes", data={"note": " naïve 'note' "}, timeout=60)
     assert answer.status_code == 201
     stored = sql(
         database, f"SELECT note FROM hostenv_demo_note WHERE id = {answer.json()['id']}".encode(), release[1]
     )
     assert stored == "naïve 'note'\n"
-    assert "Notes: 1" in get(f"{site}/").text
+    assert "Notes: 1" in get(f"{seeded}/").text
 
 
 @pytest.mark.parametrize("form", [{}, {"note": "  "}, {"note": "x" * 256}, {"note[]": "x"}])
-def test_a_bad_note_is_refused(site: str, form: dict[str, str]) -> None:
-    answer = requests.post(f"{site}/notes", data=form, timeout=60)
+def test_a_bad_note_is_refused(seeded: str, form: dict[str, str]) -> None:
+    answer = requests.post(f"{seeded}/notes", data=form, timeout=60)
     assert answer.status_code == 400
     assert "note" in answer.json()["error"]
 
 
-def test_other_methods_and_paths_are_refused(site: str) -> None:
-    assert requests.put(f"{site}/notes", timeout=60).status_code in (405, 403)
-    assert get(f"{site}/elsewhere").status_code == 404
+def test_other_methods_and_paths_are_refused(seeded: str) -> None:
+    assert requests.put(f"{seeded}/notes", timeout=60).status_code in (405, 403)
+    assert get(f"{seeded}/elsewhere").status_code == 404
 
 
 def test_the_stand_in_says_what_it_is(site: str, release: tuple[Path, str]) -> None:
@@ -220,14 +227,14 @@ def test_the_stand_in_says_what_it_is(site: str, release: tuple[Path, str]) -> N
     assert says == (release[1] == "standin")
 
 
-def test_the_page_survives_a_rebuild_of_the_caches(site: str, release: tuple[Path, str]) -> None:
+def test_the_page_survives_a_rebuild_of_the_caches(seeded: str, release: tuple[Path, str]) -> None:
     done = helper("rebuild_drupal.php", release[0])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "from-node-a" in get(f"{site}/").text
+    assert "from-node-a" in get(f"{seeded}/").text
 
 
-def test_a_second_installation_is_refused_and_changes_nothing(site: str, release: tuple[Path, str]) -> None:
+def test_a_second_installation_is_refused_and_changes_nothing(seeded: str, release: tuple[Path, str]) -> None:
     done = helper("install_drupal.php", release[0], "hostenv_demo", "elsewhere.example.org")
     assert done.returncode == 1
     assert "Drupal is not installed: " in done.stderr
-    assert "from-node-a" in get(f"{site}/").text
+    assert "from-node-a" in get(f"{seeded}/").text
