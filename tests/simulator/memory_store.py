@@ -17,7 +17,9 @@ from hostenv_provider.jobs import (
     Doubt,
     Event,
     JobState,
+    Noted,
     Outcome,
+    Repeated,
     Request,
     Row,
     Status,
@@ -55,6 +57,7 @@ class _Entry:
     not_before: float = 0.0
     intents: dict[str, dict[str, object]] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
+    notes: dict[str, str | None] = field(default_factory=dict)
     payloads: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
 
 
@@ -181,6 +184,10 @@ class MemoryStore:
         if event.node not in entry.intents:
             return None
         outcome = jobs.on_event(entry.view, event)
+        if isinstance(outcome, Noted) and entry.notes.get(event.node) == event.message:
+            return Repeated()
+        if isinstance(outcome, Noted) or (event.phase, event.status) == (INTENT_PHASE, Status.SUCCESS):
+            entry.notes[event.node] = event.message
         if isinstance(outcome, Accepted):
             if event.status in FINAL:
                 index = None if event.phase == INTENT_PHASE else outcome.rows[0].index
@@ -195,7 +202,7 @@ class MemoryStore:
         entry = self._jobs[job_id]
         row = entry.view.row(PROVIDER_NODE, VERIFY, user)
         if row is not None and row.status is Status.QUEUED:
-            self._write_rows(entry, (replace(row, status=Status.RUNNING),))
+            self._write_rows(entry, (replace(row, status=Status.RUNNING, begun=True),))
 
     def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:
         entry = self._jobs[job_id]

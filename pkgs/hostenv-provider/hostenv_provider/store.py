@@ -223,11 +223,13 @@ class Store(Queries):
     def postpone(self, job_id: str, obstacle: str) -> float | None:
         """A running job cannot fetch its project: it is queued for later, or fails (contract 5, sources).
 
-        Returns the seconds until its next attempt, None if it failed.
+        Returns the seconds until its next attempt, None if it has failed or was ended meanwhile.
         """
         now = self._clock()
         with self._database.transaction() as db:
             row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row["state"] != JobState.RUNNING:
+                return None
             since = datetime.fromisoformat(row["failing_since"]) if row["failing_since"] else now
             failing_for = (now - since).total_seconds()
             pause = succession.pause(row["attempts"] + 1, failing_for)
@@ -333,7 +335,7 @@ class Store(Queries):
         with self._database.transaction() as db:
             row = load_view(db, job_id).row(PROVIDER_NODE, VERIFY, user)
             if row is not None and row.status is Status.QUEUED:
-                self._write_row(db, job_id, replace(row, status=Status.RUNNING))
+                self._write_row(db, job_id, replace(row, status=Status.RUNNING, begun=True))
         self._notify([job_id])
 
     def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:

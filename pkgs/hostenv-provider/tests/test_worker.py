@@ -11,6 +11,7 @@ import pytest
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.jobs import Event, JobState, Request, Status
+from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.plan import Environment, State
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.run import CommandFailed
@@ -493,4 +494,18 @@ def test_a_job_without_actions_that_was_cancelled_stays_so(
 
     monkeypatch.setattr(machine.store, "succeed", late)
     job = machine.run()
+    assert (machine.state(job), machine.reason(job)) == (JobState.FAILED, "cancelled by ann")
+
+
+def test_a_job_that_is_cancelled_while_its_fetch_fails_is_not_tried_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = machine.store.enqueue(Request(PROJECT, None)).job_id
+
+    def fails(_key: str) -> None:
+        machine.store.cancel(job, "ann")
+        raise FetchFailed("the server is down")
+
+    monkeypatch.setattr(machine.projects, "update_input", fails)
+    machine.work()
     assert (machine.state(job), machine.reason(job)) == (JobState.FAILED, "cancelled by ann")
