@@ -1,6 +1,9 @@
 """Root's part of an operation: it becomes the environment's user, and understands what that one answers."""
 
 import json
+import pwd
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,8 @@ from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
 from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.user_call import user_apply
+from hostenv_node.runtime.leftovers import Leftovers
+from hostenv_node.runtime.user_call import layout_of, user_apply
 
 
 @pytest.fixture
@@ -60,3 +64,33 @@ def test_no_answer_is_no_success(answering: Config, layout: Layout, tmp_path: Pa
     answer(tmp_path, 0, {"nothing": "said"})
     with pytest.raises(OperationFailed, match="gave no answer"):
         user_apply(answering, layout, Deadline.after(600), [("load", {})])
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_the_user_could_not_remove_is_noted_until_it_is_gone(
+    answering: Config, layout: Layout, tmp_path: Path, status: int
+) -> None:
+    leftovers = Leftovers(answering.leftovers_dir)
+    said = {"results": {}, "error": "disk full", "timedOut": False, "unitFailed": False}
+
+    def apply(left: object) -> str | None:
+        answer(tmp_path, status, {**said, "left": left})
+        with suppress(OperationFailed):
+            user_apply(answering, layout, Deadline.after(600), [("tidy", {})])
+        return leftovers.reason(layout.user)
+
+    assert apply(["cannot delete a: locked", "\x1b[2J"]) == "cannot delete a: locked; ?[2J"
+    assert leftovers.rest(layout.user, time.time())
+    assert not leftovers.rest(layout.user, time.time() + 3600)
+    assert apply({"no": "list"}) is None
+    assert apply([]) is None
+
+
+def test_a_home_that_its_user_closed_is_opened(
+    config: Config, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout.home.mkdir(mode=0o100)
+    account = pwd.struct_passwd((layout.user, "x", layout.uid, layout.uid, "", str(layout.home), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: account)
+    assert layout_of(config, layout.user, layout.uid, layout.codebase).home == layout.home
+    assert layout.home.stat().st_mode & 0o777 == 0o700
