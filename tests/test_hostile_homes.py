@@ -1,0 +1,85 @@
+"""The node's work in many hostile homes, as their user; the scenario of this name does it on machines."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from home_support import UID, Home, data, release, snapshot
+from hostenv_scenarios import hostile
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become the environment's user")
+
+OLD, NEW = f"{'a' * 40}-00000000", f"{'b' * 40}-11111111"
+
+
+@contextmanager
+def home_of(made: hostile.Home) -> Iterator[Home]:
+    with tempfile.TemporaryDirectory(prefix="home-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        home = Home(folder)
+        release(home, OLD)
+        home.layout.current.symlink_to(OLD)
+        home.layout.units_dir.mkdir(parents=True)
+        data(home, home.layout.data_dir, "old")
+        try:
+            for deed in made.deeds:
+                # No manager of the user's runs here.
+                if "systemctl" not in deed.command:
+                    shell(home, deed.command, deed.by_root)
+            # Root opens it before it becomes the user.
+            home.layout.home.chmod(0o700)
+            yield home
+        finally:
+            shell(home, hostile.MENDED, by_root=True)
+
+
+def shell(home: Home, command: str, by_root: bool = False) -> None:
+    user = [] if by_root else ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+    argv = [*user, "env", f"HOME={home.layout.home}", "bash", "-euo", "pipefail", "-c", command]
+    subprocess.run(argv, check=True, timeout=60, cwd=home.layout.home)
+
+
+def push(home: Home) -> dict[str, Any]:
+    unit = str(home.layout.units_dir / "mysql.service")
+    home.done(
+        ("files", {"directories": [str(home.layout.units_dir)], "files": [[unit, "[Unit]\n", 0o640]]}),
+        ("begin", {"name": NEW}),
+    )
+    shell(home, f"echo new > {home.layout.unfinished_release(NEW)}/source/index.php")
+    return home.apply(
+        ("layOut", {"name": NEW, "docroot": "."}),
+        ("start", {"unitFiles": {"mysql.service": [unit]}}),
+        ("switch", {"name": NEW, "keep": [OLD]}),
+        ("tidy", {"paths": [], "keep": [NEW]}),
+    )
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_every_push_ends_and_every_move_is_made_or_refused_with_what_to_do(count: int) -> None:
+    for made in hostile.homes(count, count):
+        print(made)
+        with home_of(made) as home:
+            pushed = push(home)
+            assert "results" in pushed, (made, pushed)
+            assert os.readlink(home.layout.current) == NEW, made
+            undeletable = any(deed.by_root and "in the release" in deed.name for deed in made.deeds)
+            assert bool(pushed["left"]) == undeletable, (made, pushed)
+
+            checked = home.apply(("check", {}))
+            assert bool(made.refused) == ("error" in checked), (made, checked)
+            if made.refused:
+                assert any(words in checked["error"] for words in made.refused), (made, checked)
+            else:
+                home.done(snapshot(home))
+                assert (home.layout.files_dir / "data").read_text() == "new\n", made
+
+            shell(home, hostile.MENDED, by_root=True)
+            assert home.done(("tidy", {"paths": [], "keep": [NEW]})) == "", made
+            assert sorted(path.name for path in home.layout.app_dir.iterdir()) == [NEW, "current"], made
+            home.done(("check", {}))
