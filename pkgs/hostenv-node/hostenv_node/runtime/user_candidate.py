@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime import user_application, user_units
 from hostenv_node.runtime.checks import Check, is_silent, violation
+from hostenv_node.runtime.user_paths import clear, read_file
 from hostenv_node.runtime.user_process import UserProcess, text_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def check(process: UserProcess, arguments: Mapping[str, object]) -> None:
             found += _php_error(process.layout.candidate_log)
     finally:
         process.systemctl("stop", unit, check=False)
-        process.layout.candidate_log.unlink(missing_ok=True)
+        clear(process, process.layout.candidate_log)
     if found is None:
         return
     if text_of(arguments, "application") == "drupal" and user_application.updates_wait(process, release):
@@ -127,9 +128,8 @@ def _get(path: Path, host: str, target: str) -> tuple[int, bytes]:
 def _php_error(log: Path) -> str:
     """PHP's first complaint that ends a request, if it wrote one."""
     try:
-        with log.open("rb") as lines:
-            text = lines.read(_MAX_LOG).decode("utf-8", "replace")
-    except OSError:
+        text = (read_file(log) or b"")[:_MAX_LOG].decode("utf-8", "replace")
+    except OperationFailed:
         return ""
     error = _PHP_ERROR.search(text)
     return f"; {error.group()}" if error is not None else ""

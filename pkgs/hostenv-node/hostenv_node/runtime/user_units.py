@@ -38,7 +38,8 @@ def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
     stamps = process.layout.state_dir / "started.json"
     known = _stamps(stamps)
     digests = {
-        unit: _digest({path: Path(path).read_bytes() for path in files}) for unit, files in wanted.items()
+        unit: _digest({path: read_file(Path(path)) or b"" for path in files})
+        for unit, files in wanted.items()
     }
     changed = [unit for unit in wanted if known.get(unit) != digests[unit]]
     for unit in wanted:

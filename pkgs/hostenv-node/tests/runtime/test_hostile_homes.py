@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from home_support import FOLDERS, SNAPSHOT, Home, data, release, snapshot
+from hostenv_node.runtime import user_candidate
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become the environment's user")
 
@@ -318,3 +319,13 @@ def test_a_file_where_a_folder_must_be_is_named(home: Home) -> None:
     home.owned()
     said = home.error(("files", {"directories": [str(home.layout.units_dir)], "files": []}))
     assert said == f"{home.layout.units_dir} is a named pipe, where a folder must be; remove it"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipe_for_a_unit_or_a_log_is_not_waited_for(home: Home, kind: str) -> None:
+    in_the_way(home.layout.units_dir / "mysql.service", kind)
+    in_the_way(home.layout.candidate_log, kind)
+    home.owned()
+    unit = home.layout.units_dir / "mysql.service"
+    assert home.done(("start", {"unitFiles": {unit.name: [str(unit)]}})) == ""
+    assert user_candidate._php_error(home.layout.candidate_log) == ""
