@@ -308,7 +308,9 @@ class Api:
         return HttpAnswer(202, {"accepted": True, "jobId": enqueued.job_id})
 
     def _cancel(self, request: HttpRequest, job_id: str) -> HttpAnswer:
-        by = one_line(optional_text(request.document(), "by") or "an operator", _MAX_NAME)
+        by = one_line(optional_text(request.document(), "by") or "", _MAX_NAME)
+        if not by:
+            raise HttpError(400, "by is missing: who ends the job")
         self._existing_job(job_id)
         outcome = self._store.cancel(job_id, by)
         if isinstance(outcome, Conflict):

@@ -96,7 +96,7 @@ ROWS = (
     Row("list jobs", "GET", "/api/jobs", (200, 404, 404, 404, 404)),
     Row("look at a job", "GET", "/api/jobs/{job}", (200, 404, 404, 404, 404)),
     Row("start a job", "POST", "/api/jobs", (202, 404, 404, 404, 404), '{{"environment": "{user}"}}'),
-    Row("cancel a job", "POST", "/api/jobs/{job}/cancel", (200, 404, 404, 404, 404), "{{}}"),
+    Row("cancel a job", "POST", "/api/jobs/{job}/cancel", (200, 404, 404, 404, 404), '{{"by": "x"}}'),
     Row("ask for others whether they may use Git", "GET", "/api/git-access", (401, 404, 404, 404, 404)),
 )
 CELLS = [(row, caller, status) for row in ROWS for caller, status in zip(CALLERS, row.statuses, strict=True)]
