@@ -3,6 +3,7 @@
 import dataclasses
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,13 +75,22 @@ def test_the_callers_umask_is_not_the_machines(tmp_path: Path) -> None:
 def test_in_a_chroot_commands_run_in_the_machine(tmp_path: Path, description: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text('assert machine.succeed("cat /etc/hostname") == "alpha\\n"\n')
+    # a child that has not entered the machine's root yet, for longer than nspawn's own
+    slow = tmp_path / "bin" / "systemd-nspawn"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {shutil.which(slow.name)} "$@"\n')
+    slow.chmod(0o755)
     root = tmp_path / "root"
     root.mkdir()
     run = [sys.executable, "-m", "hostenv_lab", "run", str(script), "--description", str(description)]
     run += ["--workdir", str(tmp_path / "work"), "--machines", "container"]
     done = subprocess.run(
         ["unshare", "--mount", "/bin/sh", "-ec", _IN_A_CHROOT, "enter", root, tmp_path / "name", root, *run],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "pkgs/hostenv-lab")},
+        env={
+            **os.environ,
+            "PATH": f"{slow.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY / "pkgs/hostenv-lab"),
+        },
         capture_output=True,
         text=True,
         timeout=300,
