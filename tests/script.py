@@ -169,6 +169,7 @@ with subtest("Provider: an empty control plane learns its nodes and its first pr
     provider.succeed(f"hostenv-provider init --hostname demo.hostenv.test {nodes}")
     provider.succeed(
         f"hostenv-provider project add {ORGANISATION_PROJECT} git+file:///srv/project --open-webhook"
+        " --host demo.hostenv.local"
     )
     provider.succeed("hostenv-provider plan")
     provider.succeed(

@@ -107,6 +107,16 @@ def is_host_name(text: str) -> bool:
     )
 
 
+def is_host_grant(text: str) -> bool:
+    """Whether `text` can be granted to a project: a host name, `*.` and a domain, or `*` for any name."""
+    return text == "*" or is_host_name(text.removeprefix("*."))
+
+
+def is_project_key(text: str) -> bool:
+    """Whether `text` has the form of a project's key."""
+    return re.fullmatch(r"[a-z0-9]+__[a-z0-9]+", text) is not None
+
+
 def is_domain_of_environments(text: str) -> bool:
     """Whether `<userName>.<text>` is a host name for every environment."""
     return is_host_name(text) and len(text) + 1 + _USER_NAME_LENGTH <= _HOST_NAME_LENGTH

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from hostenv_provider import names, schema
 from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.hosts import allot
 from hostenv_provider.schema import (
     Application,
     Check,
@@ -289,20 +290,33 @@ def make_plan(
     sources: Mapping[str, Source],
     previous: Plan,
     state: State,
-) -> tuple[Plan, State]:
+) -> tuple[Plan, State, list[str]]:
     """Plan one project's environments; those of all others are carried over unchanged (contract 5, scope).
 
+    The third value are warnings, of what the project asks for and does not get (`hosts`).
     `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
     disabled environment that never had one is left out.
-    Raises InvalidData if an environment has no source, clashes with another, or claims another's name, or if
-    the project's name can be no database's.
+    Raises InvalidData if an environment has no source or the user of another, or if the project's name can be
+    no database's.
     """
     key = names.project_key(organisation, project)
     names.demand_database_name(key, project)
     environments = {user: each for user, each in previous.environments.items() if each.project_key != key}
     reservations = dict(state.reservations)
-    for name in sorted(definitions):
-        user = names.user_name(organisation, project, name)
+    users = {names.user_name(organisation, project, name): name for name in sorted(definitions)}
+    planned = {
+        user: definitions[name]
+        for user, name in users.items()
+        if definitions[name].enable or sources.get(name) or user in previous.environments
+    }
+    given, warnings = allot(
+        key,
+        settings,
+        {user: definition.virtual_hosts for user, definition in planned.items()},
+        {user: reservation.virtual_hosts for user, reservation in reservations.items()},
+    )
+    for user, definition in planned.items():
+        name = definition.name
         if user in environments:
             taken = environments[user]
             raise InvalidData(
@@ -311,20 +325,18 @@ def make_plan(
             )
         before = previous.environments.get(user)
         source = sources.get(name) or (before.source if before else None)
-        if source is None and not definitions[name].enable:
-            continue
         if source is None:
-            raise InvalidData(
-                f"{key}: environments.{name}: no revision of {definitions[name].git_ref} is known"
-            )
-        environment = _place(settings, organisation, project, definitions[name], source, before, reservations)
+            raise InvalidData(f"{key}: environments.{name}: no revision of {definition.git_ref} is known")
+        checks, left_out = _checks(key, user, definition, given[user])
+        warnings += left_out
+        served = replace(definition, virtual_hosts=given[user], checks=checks)
+        environment = _place(settings, organisation, project, served, source, before, reservations)
         environments[user] = environment
         reservations[user] = Reservation(
             environment.uid, environment.node, tuple(sorted(environment.virtual_hosts))
         )
-    _check_virtual_hosts(key, environments, reservations)
     plan = replace(Plan.empty(settings), environments=dict(sorted(environments.items())))
-    return plan, State(dict(sorted(reservations.items())))
+    return plan, State(dict(sorted(reservations.items()))), warnings
 
 
 def _place(
@@ -374,43 +386,23 @@ def _free_uid(reservations: Mapping[str, Reservation]) -> int:
     raise HostenvError(f"no uid from {FIRST_UID} to {_LAST_UID} is left: use a second provider")
 
 
-def _check_virtual_hosts(
-    key: str, environments: Mapping[str, Environment], reservations: Mapping[str, Reservation]
-) -> None:
-    owners: dict[str, str] = {}
-    own = {user for user, environment in environments.items() if environment.project_key == key}
-    for user in sorted(reservations, key=lambda user: (user in own, user)):
-        for host in reservations[user].virtual_hosts:
-            owner = owners.setdefault(host, user)
-            if owner != user:
-                retired = (
-                    "" if owner in environments else ", which is retired but keeps its names in state.json"
-                )
-                raise InvalidData(
-                    f"{key}: virtual host {host} of {user} belongs to {owner}{retired}: remove it from one"
-                )
-    for user in sorted(own):
-        environment = environments[user]
-        for host in environment.virtual_hosts:
-            label, _, domain = host.partition(".")
-            if (
-                domain == environment.hostenv_hostname
-                and names.is_user_name(label)
-                and host != environment.hostname
-            ):
-                raise InvalidData(
-                    f"{key}: virtual host {host} of {user} is the name of another environment: remove it"
-                )
-        for check in environment.checks:
-            _check_host_is_served(key, environment.virtual_hosts, user, check)
-
-
-def _check_host_is_served(key: str, hosts: Collection[str], user: str, check: Check) -> None:
-    if check.virtual_host is not None and check.virtual_host not in hosts:
-        raise InvalidData(
-            f"{key}: check {names.shown(check.name)} of {user} asks for {check.virtual_host},"
-            " which is none of its virtual hosts: add it to virtualHosts"
-        )
+def _checks(
+    key: str, user: str, definition: EnvironmentDefinition, given: Collection[str]
+) -> tuple[tuple[Check, ...], list[str]]:
+    """The checks that can be made, and a warning for each that asks for a host that is not given."""
+    checks, warnings = [], []
+    for check in definition.checks:
+        host = check.virtual_host
+        if host is None or host in given:
+            checks.append(check)
+        elif host in definition.virtual_hosts:
+            warnings.append(f"check {names.shown(check.name)} of {user} is not made: {host} is not served")
+        else:
+            raise InvalidData(
+                f"{key}: check {names.shown(check.name)} of {user} asks for {host}, which is none of its"
+                " virtual hosts: add it to virtualHosts"
+            )
+    return tuple(checks), warnings
 
 
 def _application_to_json(application: Application) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Planning with its effects, for the command line: projects are evaluated, the new plan is pushed."""
 
+import sys
 from dataclasses import replace
 
 from hostenv_provider import names, projects
@@ -24,12 +25,15 @@ def plan_all(repository: Repository) -> tuple[Plan, State]:
 
 
 def plan_project(repository: Repository, key: str, previous: Plan, state: State) -> tuple[Plan, State]:
-    """Plan one project as it is locked. Raises InvalidData or CommandFailed."""
+    """Plan one project as it is locked; warnings go to the terminal. Raises InvalidData or CommandFailed."""
     definitions = projects.evaluate(repository, key)
     sources = projects.sources(repository, key, definitions, previous, lambda _: False)
     organisation, project = names.parse_input_name(key)
     settings = repository.read_settings()
-    return make_plan(settings, organisation, project, definitions, sources, previous, state)
+    plan, state, warnings = make_plan(settings, organisation, project, definitions, sources, previous, state)
+    for warning in warnings:
+        print(f"hostenv-provider: warning: {warning}", file=sys.stderr)
+    return plan, state
 
 
 def publish(repository: Repository, message: str) -> str | None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +225,13 @@ class Repository:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
         settings = self.read_settings()
         document = replace(settings, placements={**settings.placements, user: node}).to_json()
+        ProviderSettings.parse(document, self.config.public_url)
+        self.write_text(SETTINGS, generated.to_text(document))
+
+    def set_hosts(self, key: str, grants: Collection[str]) -> None:
+        """Say in `provider.json` which host names a project may have. Raises InvalidData if one is none."""
+        settings = self.read_settings()
+        document = replace(settings, grants={**settings.grants, key: tuple(sorted(grants))}).to_json()
         ProviderSettings.parse(document, self.config.public_url)
         self.write_text(SETTINGS, generated.to_text(document))
 

@@ -4,7 +4,7 @@ environments of a project's flake. Unknown keys are errors, so that a slip of th
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from hostenv_provider import names
@@ -33,13 +33,18 @@ class Node:
 
 @dataclass(frozen=True)
 class ProviderSettings:
-    """`provider.json`, and this machine's `public_url`, which the plan repeats for the nodes."""
+    """`provider.json`, and this machine's `public_url`, which the plan repeats for the nodes.
+
+    `grants` are the host names, or patterns of them, that a project's environments may have beside their own;
+    a project without an entry is from before there were any (`hosts`).
+    """
 
     hostenv_hostname: str
     node_for: Mapping[str, str]
     nodes: Mapping[str, Node]
     placements: Mapping[str, str]
     public_url: str
+    grants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, document: object, public_url: str, source: str = "provider.json") -> "ProviderSettings":
@@ -53,11 +58,13 @@ class ProviderSettings:
 
     def to_json(self) -> dict[str, object]:
         """The document that `parse` reads."""
+        projects = {key: {"hosts": list(hosts)} for key, hosts in self.grants.items()}
         return {
             "hostenvHostname": self.hostenv_hostname,
             "nodeFor": dict(self.node_for),
             "nodes": {name: {"address": node.address} for name, node in self.nodes.items()},
             "environments": {user: {"node": node} for user, node in self.placements.items()},
+            **({"projects": projects} if projects else {}),
         }
 
 
@@ -267,7 +274,7 @@ def checks(value: Value) -> tuple[Check, ...]:
 
 
 def _settings(value: Value, public_url: str) -> ProviderSettings:
-    members = value.members(["hostenvHostname", "nodeFor", "nodes"], ["environments"])
+    members = value.members(["hostenvHostname", "nodeFor", "nodes"], ["environments", "projects"])
     nodes = {
         name: Node(
             entry.members(["address"])["address"].named(names.is_address, "an IP address or a host name")
@@ -287,6 +294,15 @@ def _settings(value: Value, public_url: str) -> ProviderSettings:
             members["environments"].entries(names.is_user_name, "an environment's userName").items()
         ):
             placements[user] = node(entry.members(["node"])["node"])
+    grants: dict[str, tuple[str, ...]] = {}
+    if "projects" in members:
+        for key, entry in (
+            members["projects"].entries(names.is_project_key, "<organisation>__<project>").items()
+        ):
+            hosts = entry.members(["hosts"])["hosts"].items()
+            grants[key] = tuple(
+                each.named(names.is_host_grant, "a host name, *.<domain> or *") for each in hosts
+            )
     return ProviderSettings(
         hostenv_hostname=members["hostenvHostname"].named(
             names.is_domain_of_environments, "a host name with room for an environment's label before it"
@@ -295,6 +311,7 @@ def _settings(value: Value, public_url: str) -> ProviderSettings:
         nodes=nodes,
         placements=placements,
         public_url=public_url,
+        grants=grants,
     )
 
 

@@ -179,12 +179,14 @@ class Worker:
         definitions = self._projects.evaluate(key)
         sources = self._sources(request, definitions, previous)
         organisation, project = names.parse_input_name(key)
-        plan, state = make_plan(settings, organisation, project, definitions, sources, previous, state)
+        plan, state, left_out = make_plan(
+            settings, organisation, project, definitions, sources, previous, state
+        )
 
         self._stage(job, "dns_gate")
         addresses = settings.addresses
         plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key))
-        for warning in warnings:
+        for warning in (*left_out, *warnings):
             log(f"job {job.job_id}: {warning}")
 
         self._stage(job, "load_plan")

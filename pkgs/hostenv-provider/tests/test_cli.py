@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from hostenv_provider.cli import build_parser, completion, main
-from hostenv_provider.config import PATH_VARIABLE
+from hostenv_provider.config import PATH_VARIABLE, Config
+from hostenv_provider.repository import Repository
 
 GIT = shutil.which("git") or "git"
 NIX = shutil.which("nix")
@@ -196,6 +197,52 @@ def test_a_project_is_added_planned_and_its_secret_shown_once(
     assert secret not in capsys.readouterr().out
     assert main(["project", "add", "demo__drupal", url + "2"]) == 1
     assert "there already" in error_line(capsys)
+
+
+@needs_nix
+def test_host_names_are_granted_and_taken_back(
+    data: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def served() -> list[str]:
+        plan = json.loads((data / "repo/generated/plan.json").read_text())
+        return sorted(plan["environments"]["drupal-main-2855093"]["virtualHosts"])
+
+    own = "drupal-main-2855093.demo.hostenv.test"
+    main(INIT)
+    assert main(["project", "add", "demo__drupal", f"git+file://{project}"]) == 0
+    assert "demo.hostenv.local of drupal-main-2855093 is not served" in capsys.readouterr().err
+    assert served() == [own]
+
+    assert main(["project", "hosts", "demo__drupal", "--add", "*.hostenv.local"]) == 0
+    assert capsys.readouterr().out == "*.hostenv.local\n"
+    assert served() == ["demo.hostenv.local", own]
+    assert main(["project", "hosts", "demo__drupal"]) == 0
+    assert capsys.readouterr().out == "*.hostenv.local\n"
+
+    assert main(["project", "hosts", "demo__drupal", "--remove", "*.hostenv.local"]) == 0
+    assert served() == [own]
+    capsys.readouterr()
+    assert main(["project", "hosts", "demo__shop", "--add", "*"]) == 1
+    assert "there is no project demo__shop" in error_line(capsys)
+
+
+@needs_nix
+def test_the_first_grant_takes_nothing_from_a_project_of_before(
+    data: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(INIT)
+    assert main(["project", "add", "demo__drupal", f"git+file://{project}", "--host", "*"]) == 0
+    assert "demo.hostenv.local" in (data / "repo/generated/plan.json").read_text()
+    repository = Repository(Config.load())
+    with repository.changing():
+        settings = json.loads(repository.read_text("provider.json"))
+        del settings["projects"]
+        repository.write_text("provider.json", json.dumps(settings))
+        repository.push(repository.commit("As it was before there were grants"))
+    capsys.readouterr()
+
+    assert main(["project", "hosts", "demo__drupal", "--add", "www.example.org"]) == 0
+    assert capsys.readouterr().out == "demo.hostenv.local\nwww.example.org\n"
 
 
 @needs_nix

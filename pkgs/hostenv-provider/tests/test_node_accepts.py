@@ -45,7 +45,7 @@ def test_a_plan_at_its_limits(length: int) -> None:
     definitions = parse_environments({"e" * 64: FULL, "9": {**FULL, "virtualHosts": {}}}, "flake.nix")
     source = Source("git+https://git.example.org/x", "main", "0a" * 20, "sha256-" + "A" * 43 + "=")
 
-    plan, _ = make_plan(
+    plan, _, _ = make_plan(
         SETTINGS,
         organisation,
         project,

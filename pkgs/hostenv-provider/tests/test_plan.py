@@ -41,7 +41,8 @@ def plan(
     moved: Mapping[str, Source] | None = None,
 ) -> tuple[Plan, State]:
     sources = {name: source() for name in definitions} if moved is None else moved
-    return make_plan(settings, "demo", project, definitions, sources, *before)
+    made, state, _ = make_plan(settings, "demo", project, definitions, sources, *before)
+    return made, state
 
 
 def only(result: tuple[Plan, State]) -> Environment:
@@ -237,48 +238,6 @@ def test_which_environments_move() -> None:
 
     assert moving(definitions, recorded, URL, lambda _: False) == ["b", "c", "d"]
     assert moving(definitions, recorded, URL, lambda ref: ref == "x") == ["a", "b", "c", "d"]
-
-
-def test_virtual_hosts_of_two_environments_clash() -> None:
-    hosts: dict[str, Any] = {"virtualHosts": {"www.example": {}}}
-
-    with pytest.raises(InvalidData, match=r"www\.example") as error:
-        plan(define(main=hosts, next=hosts))
-
-    assert USER in str(error.value)
-    assert "drupal-next-" in str(error.value)
-
-
-def test_virtual_hosts_of_another_project_clash_and_the_message_names_both() -> None:
-    hosts: dict[str, Any] = {"virtualHosts": {"www.example": {}}}
-    other = plan(define(main=hosts), project="shop")
-
-    with pytest.raises(InvalidData, match=rf"of {USER} belongs to shop-main-"):
-        plan(define(main=hosts), other)
-
-
-def test_virtual_hosts_of_a_retired_environment_stay_reserved() -> None:
-    hosts: dict[str, Any] = {"virtualHosts": {"www.example": {}}}
-    retired = plan({}, plan(define(main=hosts), project="shop"), project="shop")
-
-    with pytest.raises(InvalidData, match="which is retired"):
-        plan(define(main=hosts), retired)
-
-
-def test_a_virtual_host_may_change_its_environment_in_one_plan() -> None:
-    hosts: dict[str, Any] = {"virtualHosts": {"www.example": {}}}
-    first = plan(define(main=hosts, next={}))
-    second = plan(define(main={}, next=hosts), first)
-
-    owners = [each.name for each in second[0].environments.values() if "www.example" in each.virtual_hosts]
-    assert owners == ["next"]
-
-
-def test_the_name_of_another_environment_is_refused() -> None:
-    name = "shop-main-0123456.demo.hostenv.test"
-
-    with pytest.raises(InvalidData, match="is the name of another environment"):
-        plan(define(main={"virtualHosts": {name: {}}}))
 
 
 def test_a_check_of_a_foreign_host_is_refused() -> None:

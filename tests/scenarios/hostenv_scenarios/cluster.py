@@ -68,7 +68,8 @@ class Cluster:
         )
         self.commit(site, "A site of our own")
         self.provider.succeed(
-            f"hostenv-provider project add {site.project} git+file://{site.folder} --open-webhook",
+            f"hostenv-provider project add {site.project} git+file://{site.folder} --open-webhook"
+            f" --host {site.extra_host}",
             "hostenv-provider plan",
         )
         self.demand(self.fire_webhook(site), "succeeded", 300)
