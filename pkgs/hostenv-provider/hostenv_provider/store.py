@@ -172,6 +172,12 @@ class Store(Queries):
             )
         self._notify([job_id])
 
+    def note(self, job_id: str, text: str) -> None:
+        """What the service has to say about a job, beside what its nodes say."""
+        with self._database.transaction() as db:
+            replace_event(db, job_id, Event(PROVIDER_NODE, Status.WAITING, message=text), self._now())
+        self._notify([job_id])
+
     def start_waiting(self, job_id: str, prepared: Prepared) -> None:
         """Record commit, intents and actions of a running job, before the commit can be seen by any node.
 

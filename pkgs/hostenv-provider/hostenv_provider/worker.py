@@ -18,9 +18,13 @@ from hostenv_provider.records import Job, Prepared, Target
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
 from hostenv_provider.store import Store
+from hostenv_provider.texts import one_line
 
 MAX_ATTEMPTS = 10
 """So often a job is planned when its commit cannot be pushed, mostly for somebody else's push."""
+
+
+_MAX_NOTE = 2000
 
 
 class WorkTree(Protocol):
@@ -186,8 +190,10 @@ class Worker:
         self._stage(job, "dns_gate")
         addresses = settings.addresses
         plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key))
-        for warning in (*left_out, *warnings):
-            log(f"job {job.job_id}: {warning}")
+        warnings = [*left_out, *warnings]
+        if warnings:
+            log(f"job {job.job_id}: {'; '.join(warnings)}")
+            self._store.note(job.job_id, one_line("; ".join(warnings), _MAX_NOTE))
 
         self._stage(job, "load_plan")
         self._repository.write_generated(plan, state)

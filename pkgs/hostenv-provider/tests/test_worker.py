@@ -259,6 +259,19 @@ def test_a_name_that_leads_nowhere_loses_its_certificate_in_the_plan(machine: Ma
     assert planned["www.example.org"]["enableACME"] is False
 
 
+def test_a_name_that_is_not_granted_is_left_out_and_the_job_says_so(machine: Machine, tmp_path: Path) -> None:
+    machine.operator_pushes(tmp_path / "operator", {"projects": {PROJECT: {"hosts": ["*.example.org"]}}})
+    hosts = dict.fromkeys(("www.example.org", "bank.example.net"), VirtualHost())
+    machine.projects.definitions = {"main": replace(definition("main"), virtual_hosts=hosts)}
+    job = machine.run()
+    planned = machine.published("generated/plan.json")["environments"][MAIN]["virtualHosts"]
+    assert set(planned) == {f"{MAIN}.demo.hostenv.test", "www.example.org"}
+    (note,) = machine.store.notes(job)
+    assert note.node == "provider"
+    assert str(note.message).startswith(f"bank.example.net of {MAIN} is not served: it is not granted")
+    machine.finish(job)
+
+
 def test_a_remote_that_takes_nothing_fails_the_job_in_the_end(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
