@@ -28,6 +28,7 @@ for machine in machines:
     machine.wait_for_unit("multi-user.target", None, 300)
 provider.succeed(
     "cp -rL /etc/hostenv-demo/project /srv/web && chmod -R u+w /srv/web",
+    "sed -i s/demo.hostenv.local/www.shop.example/ /srv/web/flake.nix",
     "chown -R hostenv-provider: /srv/web",
     "git config --system url./srv/web.insteadOf https://git.example.org/shop/web.git",
 )
@@ -62,7 +63,7 @@ provider.succeed(f"{git} commit -q --allow-empty -m more")
 head = provider.succeed(f"{git} rev-parse HEAD").strip()
 provider.succeed("hostenv-provider trigger shop__web/main && hostenv-provider jobs --follow", timeout=300)
 provider.succeed(f"grep -q {head} /var/lib/hostenv-provider/repo/generated/plan.json")
-t.assertIn("hostenv demo", provider.succeed("curl -fsS -H 'Host: demo.hostenv.local' http://node-b/"))
+t.assertIn("hostenv demo", provider.succeed("curl -fsS -H 'Host: www.shop.example' http://node-b/"))
 """
 
 
@@ -157,7 +158,14 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     logs = [word for word in dict.fromkeys(found) if word.startswith("journalctl ")]
     complete += [f"{word} --no-pager" for word in logs if "provider" in word]
     # the service is started for the first migration, and a job before it is followed
-    complete.sort(key=lambda command: (" jobs" in command, " trigger" in command, "migrate" in command))
+    complete.sort(
+        key=lambda command: (
+            " jobs" in command,
+            " trigger" in command,
+            "migrate" in command,
+            " hosts " in command,
+        )
+    )
     commands = {
         "provider": complete,
         "node": [word for word in found if re.match(r"(systemctl|journalctl|comin) (?!.*provider)", word)],
