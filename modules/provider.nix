@@ -12,6 +12,21 @@ let
   inherit (config.services) nginx;
   encrypted = cfg.sslCertificate != null;
   snippets = "${cfg.package}/share/hostenv-provider/nginx";
+
+  # of the store a project's flake is shown the programs that evaluate it, and nothing else
+  evaluationPrograms = pkgs.runCommand "hostenv-evaluation-programs" { } ''
+    folder=$out/lib/systemd/system/hostenv-evaluate@.service.d
+    mkdir --parents $folder
+    echo '[Service]' > $folder/programs.conf
+    sed 's/^/BindReadOnlyPaths=/' ${
+      pkgs.closureInfo {
+        rootPaths = [
+          cfg.package
+          config.nix.package
+        ];
+      }
+    }/store-paths >> $folder/programs.conf
+  '';
 in
 {
   imports = [ ./nginx.nix ];
@@ -198,12 +213,16 @@ in
     # the service's socket is open to its group, and nginx is its only client on the network's side
     users.users.${nginx.user}.extraGroups = lib.mkIf nginx.enable [ "hostenv-provider" ];
 
-    systemd.packages = [ cfg.package ];
+    systemd.packages = [
+      cfg.package
+      evaluationPrograms
+    ];
     systemd.tmpfiles.packages = [ cfg.package ];
 
     # [Install] of a package's units is ignored
     systemd.services.hostenv-provider.wantedBy = [ "multi-user.target" ];
     systemd.services.hostenv-backups.wantedBy = [ "multi-user.target" ];
+    systemd.sockets.hostenv-evaluate.wantedBy = [ "sockets.target" ];
     systemd.sockets.hostenv-git.wantedBy = [ "sockets.target" ];
     systemd.paths.hostenv-backups-reload.wantedBy = [ "multi-user.target" ];
 

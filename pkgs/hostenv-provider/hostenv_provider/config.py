@@ -37,6 +37,11 @@ class Config:
         return self.data_dir / "repo"
 
     @property
+    def evaluation_socket(self) -> Path:
+        """Where hostenv-evaluate.socket listens, which gives each flake a box of its own."""
+        return Path("/run/hostenv-evaluate.sock")
+
+    @property
     def tree_dir(self) -> Path:
         """Folder for the one tree of a project that is being looked at, by whoever holds the lock."""
         return self.data_dir / "tree"

@@ -97,6 +97,11 @@ class Mirror:
         """Whether the commit is there."""
         return self.git("cat-file", "-e", f"{rev}^{{commit}}", check=False).returncode == 0
 
+    def archive(self, rev: str, output: int) -> None:
+        """Write a commit's files as a tar file to `output`, whose reader may end before."""
+        command = ("archive", "--format=tar", rev)
+        self._repository.git(*command, cwd=self.path, output=output, check=False)
+
     def show(self, user: str, rev: str) -> None:
         """Let nodes see a commit that is there as `refs/heads/<user>`."""
         self.git("update-ref", f"refs/heads/{user}", rev)

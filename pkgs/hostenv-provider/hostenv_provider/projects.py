@@ -1,27 +1,20 @@
-"""A project's flake and sources. The flake is a stranger's: it is evaluated with limits (contract 3)."""
+"""A project's flake and sources: fetched, locked, evaluated and shown to nodes."""
 
 import json
-import platform
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from hostenv_provider import generated, lock_file, names, source_tree
+from hostenv_provider import evaluation, generated, lock_file, names, source_tree
 from hostenv_provider.errors import InvalidData
-from hostenv_provider.flake_template import check_url, inputs_expression, project_expression
+from hostenv_provider.flake_template import check_url, inputs_expression
 from hostenv_provider.lock_file import LOCK, Input
 from hostenv_provider.mirror import Head, Mirror
 from hostenv_provider.plan import Environment, Plan, Source, moving
 from hostenv_provider.repository import FLAKE, Repository, environment_of
-from hostenv_provider.run import CommandTimedOut, Completed, Limits, OutputTooLong, run
+from hostenv_provider.run import Completed, run
 from hostenv_provider.schema import EnvironmentDefinition, Value, parse_environments
-from hostenv_provider.texts import one_line
 
 _NIX_TIMEOUT = 60
-_EVALUATION_LIMITS = Limits(memory=2 << 30, processor_time=20, output=1 << 20)
-_MAX_MESSAGE = 500
-
-_NIX_ERROR = re.compile(r"^\s*error: (?P<message>\S.*)$", re.MULTILINE)
 
 
 def inputs(repository: Repository) -> dict[str, Input]:
@@ -70,38 +63,8 @@ def evaluate(repository: Repository, key: str) -> dict[str, EnvironmentDefinitio
     where = f"{key}, flake.nix at {project.rev[:12]}"
     mirror = Mirror(repository, key)
     mirror.obtain(project.url, project.reference, project.rev)
-    with source_tree.unpacked(mirror, project.rev, repository.config.tree_dir) as tree:
-        path = _nix(repository, "store", "add-path", "--name", "source", str(tree)).stdout.strip()
-    source = json.dumps({"type": "path", "path": path, "narHash": project.nar_hash})
-    arguments = f"{{ source = builtins.fromJSON {_nix_string(source)}; system = {_nix_string(_system())}; }}"
-    # Of the store only trees whose hash is known can be read, and nothing of the network.
-    options = {
-        "pure-eval": "true",
-        "restrict-eval": "true",
-        "allowed-uris": "path:/nix/store/",
-        "allow-import-from-derivation": "false",
-    }
-    try:
-        answer = _nix(
-            repository,
-            *("eval", "--json", "--read-only", "--expr", f"({project_expression()}) {arguments}"),
-            options=options,
-            check=False,
-            limits=_EVALUATION_LIMITS,
-        )
-    except OutputTooLong:
-        raise InvalidData(
-            f"{where}: its evaluation writes more than {_EVALUATION_LIMITS.output >> 20} MiB"
-        ) from None
-    except CommandTimedOut:
-        raise InvalidData(f"{where}: its evaluation takes longer than {_NIX_TIMEOUT} s") from None
-    if answer.returncode:
-        raise InvalidData(f"{where}: {_evaluation_error(answer)}")
-    try:
-        document = json.loads(answer.stdout)
-    except (ValueError, RecursionError) as error:
-        raise InvalidData(f"{where}: Nix answers no JSON ({error})") from error
-    return parse_environments(document, where)
+    source_tree.check_size(mirror, project.rev, where)
+    return parse_environments(evaluation.ask(repository.config, mirror, project.rev, where), where)
 
 
 def resolve(repository: Repository, key: str, mirror: Mirror, git_ref: str) -> Source:
@@ -180,7 +143,7 @@ def _declared(repository: Repository) -> dict[str, Value]:
     applied = ("--apply", inputs_expression())
     answer = _nix(repository, "eval", "--json", "--file", FLAKE, "inputs", *applied, check=False)
     if answer.returncode:
-        raise InvalidData(f"{FLAKE}: {_nix_error(answer)}")
+        raise InvalidData(f"{FLAKE}: {evaluation.nix_error(answer)}")
     return Value(json.loads(answer.stdout), FLAKE, "inputs", most=None).object()
 
 
@@ -190,45 +153,16 @@ def _nar_hash(repository: Repository, mirror: Mirror, rev: str) -> str:
         return _nix(repository, "hash", "path", "--type", "sha256", "--sri", str(tree)).stdout.strip()
 
 
-def _nix(
-    repository: Repository,
-    *arguments: str,
-    options: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
-    check: bool = True,
-) -> Completed:
+def _nix(repository: Repository, *arguments: str, check: bool = True) -> Completed:
     # Without a registry Nix does not go to the network for names that are none.
-    settings = {"flake-registry": "", "accept-flake-config": "false", **(options or {})}
-    command = [repository.config.tool("nix"), "--extra-experimental-features", "nix-command flakes"]
-    for name, value in settings.items():
-        command += ["--option", name, value]
+    options = ("--extra-experimental-features", "nix-command flakes", "--option", "flake-registry", "")
     return run(
-        [*command, *arguments],
+        [repository.config.tool("nix"), *options, *arguments],
         timeout=_NIX_TIMEOUT,
         cwd=repository.work_tree,
         env=environment_of(repository.config),
-        limits=limits,
         check=check,
     )
-
-
-def _nix_error(answer: Completed) -> str:
-    messages = _NIX_ERROR.findall(answer.stderr)
-    text = messages[-1] if messages else answer.stderr[-_MAX_MESSAGE:].strip() or "no message"
-    return one_line(text, _MAX_MESSAGE)
-
-
-def _evaluation_error(answer: Completed) -> str:
-    message = _nix_error(answer)
-    if answer.returncode < 0 or answer.returncode > 128:
-        return f"its evaluation was stopped after {_EVALUATION_LIMITS.processor_time} s of processor time"
-    if "out of memory" in message:
-        return f"its evaluation needs more than {_EVALUATION_LIMITS.memory >> 20} MiB of memory"
-    if message.endswith(".drv' is not valid"):
-        return (
-            "it builds something in order to be evaluated (import from derivation), which a project may not"
-        )
-    return f"cannot be evaluated: {message}"
 
 
 def _find(repository: Repository, key: str) -> Input:
@@ -239,11 +173,3 @@ def _find(repository: Repository, key: str) -> Input:
             " `hostenv-provider project add` adds one"
         )
     return known[key]
-
-
-def _system() -> str:
-    return f"{platform.machine()}-linux"
-
-
-def _nix_string(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${") + '"'

@@ -305,6 +305,7 @@ class Repository:
         check: bool = True,
         timeout: float = _TIMEOUT,
         env: Mapping[str, str] | None = None,
+        output: int | None = None,
     ) -> Completed:
         """Run git in the work tree or in `cwd`, with the service's home and name and for `timeout` seconds.
 
@@ -315,6 +316,7 @@ class Repository:
             timeout=timeout,
             cwd=cwd or self.work_tree,
             env={**environment_of(self.config), **(env or {})},
+            output=output,
             check=check,
         )
 

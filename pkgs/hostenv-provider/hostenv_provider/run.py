@@ -22,18 +22,6 @@ _LAST_WORDS = 1.0
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a process that is not trusted may use.
-
-    Bytes of address space, seconds of processor time, bytes of standard output.
-    """
-
-    memory: int
-    processor_time: int
-    output: int
-
-
-@dataclass(frozen=True)
 class Completed:
     """What a finished process left, as text; bytes that are not UTF-8 are replaced.
 
@@ -63,19 +51,22 @@ def run(
     timeout: float,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
+    most: int = _MAX_OUTPUT,
+    output: int | None = None,
     check: bool = True,
 ) -> Completed:
     """Run a program to its end, without input; `env` is added to this process's environment.
 
-    At `timeout` seconds the program and all that it started are killed.
+    It may write `most` bytes to standard output, or what it likes to the file descriptor `output` instead. At
+    `timeout` seconds the program and all that it started are killed.
     Raises CommandTimedOut, OutputTooLong, and with `check` CommandFailed on an exit status other than 0.
     """
     deadline = time.monotonic() + timeout
-    process = _start(argv, cwd, env, limits)
+    process = _start(argv, cwd, env, output)
     try:
-        most = limits.output if limits else _MAX_OUTPUT
-        readers = [_Reader(process, process.stdout, most), _Reader(process, process.stderr, None)]
+        readers = [_Reader(process, process.stderr, None)]
+        if output is None:
+            readers.append(_Reader(process, process.stdout, most))
         for reader in readers:
             reader.join(max(0, deadline - time.monotonic()))
         if any(reader.too_long for reader in readers):
@@ -91,7 +82,7 @@ def run(
         for reader in readers:
             # A process that left the group and holds the pipe must not hold the caller too.
             reader.join(_LAST_WORDS)
-    stdout, stderr = (reader.content.decode("utf-8", "replace") for reader in readers)
+    stderr, stdout = [*(reader.content.decode("utf-8", "replace") for reader in readers), ""][:2]
     if check and returncode:
         detail = one_line((stderr or stdout)[-_ERROR_CHARACTERS:], _ERROR_CHARACTERS)
         raise CommandFailed(f"{_name(argv)} ended with status {returncode}: {detail or 'no output'}")
@@ -127,18 +118,13 @@ class _Reader(threading.Thread):
 
 
 def _start(
-    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, limits: Limits | None
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, output: int | None
 ) -> subprocess.Popen[bytes]:
-    command = list(argv)
-    if limits is not None:
-        # The shell sets the limits, because code between fork and exec is not safe in a program with threads.
-        script = f'ulimit -v {limits.memory // 1024} && ulimit -t {limits.processor_time} && exec "$@"'
-        command = ["/bin/sh", "-c", script, "sh", *command]
     try:
         return subprocess.Popen(
-            command,
+            list(argv),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if output is None else output,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env={**os.environ, **(env or {})},

@@ -43,18 +43,20 @@ def parse(listing: str) -> list[Entry]:
     return entries
 
 
+def check_size(mirror: Mirror, rev: str, where: str) -> list[Entry]:
+    """The entries of a commit. Raises InvalidData, which begins with `where`, if there is too much of it."""
+    try:
+        entries = parse(mirror.git("ls-tree", "-r", "-l", "-z", "--full-tree", rev).stdout)
+    except OutputTooLong:
+        raise InvalidData(f"{where}: has too many files: {MAX_FILES} are the most") from None
+    check(entries, where)
+    return entries
+
+
 def check(entries: list[Entry], where: str) -> None:
-    """Raises InvalidData for a tree that is too large, or with a submodule, whose files are not in it."""
-    for entry in entries:
-        if entry.mode == _SUBMODULE:
-            raise InvalidData(
-                f"{where}: {shown(entry.path)} is a submodule, and the node would get an empty folder:"
-                " commit its files instead (git rm, then git subtree add)"
-            )
-    size, depth = (
-        sum(entry.size for entry in entries),
-        max((each.path.count("/") for each in entries), default=0),
-    )
+    """Raises InvalidData for a tree that is too large."""
+    size = sum(entry.size for entry in entries)
+    depth = max((entry.path.count("/") for entry in entries), default=0)
     for what, value, most in (
         ("MiB", size >> 20, MAX_BYTES >> 20),
         ("files", len(entries), MAX_FILES),
@@ -68,11 +70,13 @@ def check(entries: list[Entry], where: str) -> None:
 
 def check_source(mirror: Mirror, rev: str, where: str) -> None:
     """Raises InvalidData unless the commit's files are all that a node needs, and within the limits."""
-    try:
-        entries = parse(mirror.git("ls-tree", "-r", "-l", "-z", "--full-tree", rev).stdout)
-    except OutputTooLong:
-        raise InvalidData(f"{where}: has too many files: {MAX_FILES} are the most") from None
-    check(entries, where)
+    entries = check_size(mirror, rev, where)
+    for entry in entries:
+        if entry.mode == _SUBMODULE:
+            raise InvalidData(
+                f"{where}: {shown(entry.path)} is a submodule, and the node would get an empty folder:"
+                " commit its files instead (git rm, then git subtree add)"
+            )
     if not any(os.path.basename(each.path) == ".gitattributes" for each in entries):
         return
     if _lines_with(mirror, rev, "filter=lfs", ":(glob)**/.gitattributes"):

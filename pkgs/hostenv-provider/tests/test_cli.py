@@ -3,9 +3,11 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from boxes import boxes
 from hostenv_provider.cli import build_parser, completion, main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.repository import Repository
@@ -19,7 +21,7 @@ needs_nix = pytest.mark.skipif(NIX is None, reason="nix is not installed")
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "data"
     folder.mkdir()
     document = {
@@ -32,7 +34,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "provider.json").write_text(json.dumps(document))
     monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "provider.json"))
     monkeypatch.setenv("HOME", "/nonexistent")
-    return folder
+    monkeypatch.setattr(Config, "evaluation_socket", tmp_path / "evaluate.sock")
+    with boxes(tmp_path / "evaluate.sock", {"nix": NIX or "/nonexistent"}):
+        yield folder
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hostenv_provider.cli import (
     comin_tokens,
     completion,
     dns_gate,
+    evaluate,
     init,
     jobs,
     migrate,
@@ -36,6 +37,7 @@ COMMANDS = (
     migrate,
     rollback,
     service,
+    evaluate,
     completion,
 )
 
@@ -62,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         config = Config.load()
-        become_service_user(config)
+        # In the box of a stranger's program nobody becomes anybody.
+        if arguments.command != evaluate.NAME:
+            become_service_user(config)
         status: int = arguments.run(arguments, config)
     except (HostenvError, OSError) as error:
         print(f"hostenv-provider: {error}", file=sys.stderr)

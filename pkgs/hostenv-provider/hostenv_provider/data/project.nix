@@ -1,15 +1,14 @@
 # What `nix eval` is asked about a project: its flake is a stranger's and gets nothing but itself.
 {
-  source,
+  tree,
   system,
 }:
 let
-  tree = builtins.fetchTree source;
   flake = import (tree + "/flake.nix");
   outputs = flake.outputs { inherit self; };
   self = outputs // {
     inherit outputs;
-    inherit (tree) outPath;
+    outPath = toString tree;
   };
 in
 if flake.inputs or { } != { } then
