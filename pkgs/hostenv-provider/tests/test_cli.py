@@ -266,7 +266,7 @@ def test_dry_run_shows_the_difference_and_writes_nothing(
     data: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(INIT)
-    main(["project", "add", "demo__drupal", f"git+file://{project}"])
+    main(["project", "add", "demo__drupal", f"git+file://{project}", "--host", "demo.hostenv.local"])
     # An operator moves the environment in provider.json and asks first.
     clone = data.parent / "clone"
     subprocess.run([GIT, "clone", "--quiet", str(data / "git/provider.git"), str(clone)], check=True)
@@ -311,7 +311,7 @@ def test_dns_gate_takes_certificates_from_names_that_lead_nowhere(
     flake.write_text(flake.read_text().replace('local" = { }', 'local" = { enableACME = true; }'))
     commit_all(project)
     main(INIT)
-    main(["project", "add", "demo__drupal", f"git+file://{project}"])
+    main(["project", "add", "demo__drupal", f"git+file://{project}", "--host", "demo.hostenv.local"])
     plan = data / "repo/generated/plan.json"
     before = plan.read_text()
     assert '"enableACME": true' in before
