@@ -153,7 +153,8 @@ in
     assertions = [
       {
         # the rule of the provider, which calls itself `provider` among a job's nodes
-        assertion = builtins.match "[a-z]([a-z0-9-]{0,61}[a-z0-9])?" cfg.name != null && cfg.name != "provider";
+        assertion =
+          builtins.match "[a-z]([a-z0-9-]{0,61}[a-z0-9])?" cfg.name != null && cfg.name != "provider";
         message = ''
           services.hostenv-node.name is ${builtins.toJSON cfg.name}, which is no node name: set it, or networking.hostName,
           to the name under which provider.json knows this node (up to 63 lower-case letters, digits and dashes,

@@ -13,7 +13,8 @@
   boot.isContainer = lib.mkForce true;
   fileSystems = lib.mkForce { };
   virtualisation.${if options.virtualisation ? fileSystems then "fileSystems" else null} =
-    lib.mkForce { };
+    lib.mkForce
+      { };
   virtualisation.systemd-nspawn.options = lib.mkForce (
     [
       "--private-network"

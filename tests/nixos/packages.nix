@@ -1,5 +1,9 @@
 # Leaf packages made of Debian's own files: each attribute here would be compiled from source in nixpkgs.
-{ nixpkgs, project, cominProgram }:
+{
+  nixpkgs,
+  project,
+  cominProgram,
+}:
 final: prev:
 let
   lib = import (nixpkgs + "/lib");
@@ -42,7 +46,15 @@ let
     {
       debs ? [ pname ],
       version ? "13",
-      outputs ? [ "out" "bin" "dev" "lib" "man" "doc" "info" ],
+      outputs ? [
+        "out"
+        "bin"
+        "dev"
+        "lib"
+        "man"
+        "doc"
+        "info"
+      ],
       passthru ? { },
       links ? { }, # name in bin -> Debian's program
       extra ? "",
@@ -88,7 +100,9 @@ let
             [[ ! -d $out/bin || -e $out/sbin ]] || ln -s bin $out/sbin
             for o in $outputs; do [[ $o == out || -e ''${!o} ]] || ln -s $out ''${!o}; done
           '';
-          passthru = passthru // { isDebian = true; };
+          passthru = passthru // {
+            isDebian = true;
+          };
           meta = {
             inherit mainProgram;
             platforms = lib.platforms.all;
@@ -106,13 +120,15 @@ let
     lib.makeOverridable ({ ... }: drv) { };
 
   empty = name: deb name { debs = [ ]; };
-  stub = name: programs: deb name {
-    debs = [ ];
-    extra = ''
-      mkdir -p $out/bin
-      for p in ${toString programs}; do printf '#!/bin/sh\nexit 0\n' > $out/bin/$p; chmod +x $out/bin/$p; done
-    '';
-  };
+  stub =
+    name: programs:
+    deb name {
+      debs = [ ];
+      extra = ''
+        mkdir -p $out/bin
+        for p in ${toString programs}; do printf '#!/bin/sh\nexit 0\n' > $out/bin/$p; chmod +x $out/bin/$p; done
+      '';
+    };
 
   # attribute -> Debian packages
   mains = {
@@ -133,102 +149,137 @@ let
     nftables = "nft";
     hostname-debian = "hostname";
   };
-  simple = lib.mapAttrs (name: debs: deb name { inherit debs; mainProgram = mains.${name} or name; }) {
-    acl = [ "acl" ];
-    attr = [ "attr" ];
-    bash-completion = [ "bash-completion" ];
-    bzip2 = [ "bzip2" ];
-    cpio = [ "cpio" ];
-    curl = [ "curl" ];
-    openssl = [ "openssl" ];
-    curlMinimal = [ "curl" ];
-    dash = [ "dash" ];
-    dbus = [ "dbus" "dbus-bin" "dbus-daemon" "dbus-user-session" "dbus-system-bus-common" "dbus-session-bus-common" ];
-    dbus-broker = [ "dbus-broker" ];
-    dhcpcd = [ "dhcpcd-base" ];
-    diffutils = [ "diffutils" ];
-    dosfstools = [ "dosfstools" ];
-    e2fsprogs = [ "e2fsprogs" ];
-    fcgiwrap = [ "fcgiwrap" ];
-    file = [ "file" ];
-    findutils = [ "findutils" ];
-    gnugrep = [ "grep" ];
-    gnupg = [ "gnupg" "gpgv" "gpg" "gpg-agent" "gpgconf" ];
-    gnused = [ "sed" ];
-    gnutar = [ "tar" ];
-    gnumake = [ "make" ];
-    gnupatch = [ "patch" ];
-    gettext = [ "gettext" "gettext-base" ];
-    gzip = [ "gzip" ];
-    hostname-debian = [ "hostname" ];
-    iproute2 = [ "iproute2" ];
-    nftables = [ "nftables" ];
-    iputils = [ "iputils-ping" "iputils-arping" ];
-    jq = [ "jq" ];
-    kbd = [ "kbd" ];
-    kmod = [ "kmod" ];
-    less = [ "less" ];
-    libcap = [ "libcap2-bin" ];
-    libxslt = [ "xsltproc" ];
-    libxml2 = [ "libxml2-utils" ];
-    lndir = [ "xutils-dev" ];
-    man-db = [ "man-db" ];
-    mkpasswd = [ "whois" ];
-    nano = [ "nano" ];
-    ncurses = [ "ncurses-bin" "ncurses-base" ];
-    nix-bash-completions = [ ];
-    openresolv = [ "openresolv" ];
-    openssh = [ "openssh-client" "openssh-server" "openssh-sftp-server" ];
-    patchelf = [ "patchelf" ];
-    procps = [ "procps" ];
-    psmisc = [ "psmisc" ];
-    restic = [ "restic" ];
-    rsync = [ "rsync" ];
-    strace = [ "strace" ];
-    sudo = [ "sudo" ];
-    tinyxxd = [ "xxd" ];
-    unzip = [ ];
-    which = [ "debianutils" ];
-    xz = [ "xz-utils" ];
-    zstd = [ "zstd" ];
-    # nothing of theirs is used
-    xauth = [ ];
-    xwininfo = [ ];
-    fish = [ ];
-    openresty = [ ];
-    angie = [ ];
-    tengine = [ ];
-    zsh = [ ];
-    xonsh = [ ];
-    bcache-tools = [ ];
-    btrfs-progs = [ ];
-    bind = [ ];
-    desktop-file-utils = [ ];
-    fontconfig = [ ];
-    hicolor-icon-theme = [ ];
-    kexec-tools = [ ];
-    qemu = [ ];
-    qemu_test = [ ];
-    shared-mime-info = [ ];
-    sound-theme-freedesktop = [ ];
-    linuxHeaders = [ ];
-    time = [ ];
-    lvm2 = [ ];
-    nixos-init = [ ];
-    fuse = [ ];
-    fuse3 = [ ];
-    nixos-rebuild-ng = [ ];
-    nixos-firewall-tool = [ ];
-    nsncd = [ ];
-    make-initrd-ng = [ ];
-    libressl = [ ];
-    tpm2-tools = [ ];
-    netpbm = [ ];
-    vhost-device-vsock = [ ];
-    socat = [ "socat" ];
-    vde2 = [ "vde2" ];
-    netcat-openbsd = [ "netcat-openbsd" ];
-  };
+  simple =
+    lib.mapAttrs
+      (
+        name: debs:
+        deb name {
+          inherit debs;
+          mainProgram = mains.${name} or name;
+        }
+      )
+      {
+        acl = [ "acl" ];
+        attr = [ "attr" ];
+        bash-completion = [ "bash-completion" ];
+        bzip2 = [ "bzip2" ];
+        cpio = [ "cpio" ];
+        curl = [ "curl" ];
+        openssl = [ "openssl" ];
+        curlMinimal = [ "curl" ];
+        dash = [ "dash" ];
+        dbus = [
+          "dbus"
+          "dbus-bin"
+          "dbus-daemon"
+          "dbus-user-session"
+          "dbus-system-bus-common"
+          "dbus-session-bus-common"
+        ];
+        dbus-broker = [ "dbus-broker" ];
+        dhcpcd = [ "dhcpcd-base" ];
+        diffutils = [ "diffutils" ];
+        dosfstools = [ "dosfstools" ];
+        e2fsprogs = [ "e2fsprogs" ];
+        fcgiwrap = [ "fcgiwrap" ];
+        file = [ "file" ];
+        findutils = [ "findutils" ];
+        gnugrep = [ "grep" ];
+        gnupg = [
+          "gnupg"
+          "gpgv"
+          "gpg"
+          "gpg-agent"
+          "gpgconf"
+        ];
+        gnused = [ "sed" ];
+        gnutar = [ "tar" ];
+        gnumake = [ "make" ];
+        gnupatch = [ "patch" ];
+        gettext = [
+          "gettext"
+          "gettext-base"
+        ];
+        gzip = [ "gzip" ];
+        hostname-debian = [ "hostname" ];
+        iproute2 = [ "iproute2" ];
+        nftables = [ "nftables" ];
+        iputils = [
+          "iputils-ping"
+          "iputils-arping"
+        ];
+        jq = [ "jq" ];
+        kbd = [ "kbd" ];
+        kmod = [ "kmod" ];
+        less = [ "less" ];
+        libcap = [ "libcap2-bin" ];
+        libxslt = [ "xsltproc" ];
+        libxml2 = [ "libxml2-utils" ];
+        lndir = [ "xutils-dev" ];
+        man-db = [ "man-db" ];
+        mkpasswd = [ "whois" ];
+        nano = [ "nano" ];
+        ncurses = [
+          "ncurses-bin"
+          "ncurses-base"
+        ];
+        nix-bash-completions = [ ];
+        openresolv = [ "openresolv" ];
+        openssh = [
+          "openssh-client"
+          "openssh-server"
+          "openssh-sftp-server"
+        ];
+        patchelf = [ "patchelf" ];
+        procps = [ "procps" ];
+        psmisc = [ "psmisc" ];
+        restic = [ "restic" ];
+        rsync = [ "rsync" ];
+        strace = [ "strace" ];
+        sudo = [ "sudo" ];
+        tinyxxd = [ "xxd" ];
+        unzip = [ ];
+        which = [ "debianutils" ];
+        xz = [ "xz-utils" ];
+        zstd = [ "zstd" ];
+        # nothing of theirs is used
+        xauth = [ ];
+        xwininfo = [ ];
+        fish = [ ];
+        openresty = [ ];
+        angie = [ ];
+        tengine = [ ];
+        zsh = [ ];
+        xonsh = [ ];
+        bcache-tools = [ ];
+        btrfs-progs = [ ];
+        bind = [ ];
+        desktop-file-utils = [ ];
+        fontconfig = [ ];
+        hicolor-icon-theme = [ ];
+        kexec-tools = [ ];
+        qemu = [ ];
+        qemu_test = [ ];
+        shared-mime-info = [ ];
+        sound-theme-freedesktop = [ ];
+        linuxHeaders = [ ];
+        time = [ ];
+        lvm2 = [ ];
+        nixos-init = [ ];
+        fuse = [ ];
+        fuse3 = [ ];
+        nixos-rebuild-ng = [ ];
+        nixos-firewall-tool = [ ];
+        nsncd = [ ];
+        make-initrd-ng = [ ];
+        libressl = [ ];
+        tpm2-tools = [ ];
+        netpbm = [ ];
+        vhost-device-vsock = [ ];
+        socat = [ "socat" ];
+        vde2 = [ "vde2" ];
+        netcat-openbsd = [ "netcat-openbsd" ];
+      };
 
   withShell = deb "bash" {
     debs = [ "bash" ];
@@ -264,10 +315,23 @@ simple
   glibc = deb "glibc" {
     debs = [ "libc-bin" ];
     version = "2.41";
-    outputs = [ "out" "bin" "dev" "static" "getent" "debug" ];
+    outputs = [
+      "out"
+      "bin"
+      "dev"
+      "static"
+      "getent"
+      "debug"
+    ];
   };
-  getent = deb "getent" { debs = [ ]; links.getent = "getent"; };
-  getconf = deb "getconf" { debs = [ ]; links.getconf = "getconf"; };
+  getent = deb "getent" {
+    debs = [ ];
+    links.getent = "getent";
+  };
+  getconf = deb "getconf" {
+    debs = [ ];
+    links.getconf = "getconf";
+  };
   glibcLocales = deb "glibc-locales" {
     debs = [ ];
     version = "2.41";
@@ -300,31 +364,67 @@ simple
   };
   gitMinimal = final.git;
   host = empty "host";
-  netcat = deb "netcat" { debs = [ ]; links.nc = "nc"; };
+  netcat = deb "netcat" {
+    debs = [ ];
+    links.nc = "nc";
+  };
 
   iana-etc = deb "iana-etc" {
     debs = [ ];
     extra = "mkdir -p $out/etc; cp /etc/protocols /etc/services $out/etc/";
   };
-  tzdata = deb "tzdata" { outputs = [ "out" "bin" "man" "dev" ]; };
-  cacert = deb "nss-cacert" {
-    debs = [ ];
-    outputs = [ "out" "unbundled" "p11kit" "hashed" ];
-    extra = ''
-      mkdir -p $out/etc/ssl/certs $out/etc/ssl/trust-source
-      cp -L /etc/ssl/certs/ca-certificates.crt $out/etc/ssl/certs/ca-bundle.crt
-      touch $out/etc/ssl/trust-source/ca-bundle.trust.p11-kit
-    '';
+  tzdata = deb "tzdata" {
+    outputs = [
+      "out"
+      "bin"
+      "man"
+      "dev"
+    ];
   };
+  # `security.pki` overrides it
+  cacert = lib.makeOverridable (
+    {
+      extraCertificateFiles ? [ ],
+      ...
+    }:
+    deb "nss-cacert" {
+      debs = [ ];
+      outputs = [
+        "out"
+        "unbundled"
+        "p11kit"
+        "hashed"
+      ];
+      extra = ''
+        mkdir -p $out/etc/ssl/certs $out/etc/ssl/trust-source
+        cat /etc/ssl/certs/ca-certificates.crt ${toString extraCertificateFiles} > $out/etc/ssl/certs/ca-bundle.crt
+        touch $out/etc/ssl/trust-source/ca-bundle.trust.p11-kit
+      '';
+    }
+  ) { };
 
   linux-pam = deb "linux-pam" {
-    debs = [ "libpam-modules" "libpam-modules-bin" "libpam-runtime" "libpam-systemd" "libpam0g" ];
+    debs = [
+      "libpam-modules"
+      "libpam-modules-bin"
+      "libpam-runtime"
+      "libpam-systemd"
+      "libpam0g"
+    ];
     links.unix_chkpwd = "unix_chkpwd";
   };
   pam = final.linux-pam;
   shadow = deb "shadow" {
-    debs = [ "passwd" "login.defs" ];
-    outputs = [ "out" "su" "dev" "man" ];
+    debs = [
+      "passwd"
+      "login.defs"
+    ];
+    outputs = [
+      "out"
+      "su"
+      "dev"
+      "man"
+    ];
     links = {
       su = "su";
       newgrp = "newgrp";
@@ -338,8 +438,29 @@ simple
     passthru.shellPath = "/bin/nologin";
   };
   util-linux = deb "util-linux" {
-    debs = [ "util-linux" "util-linux-extra" "mount" "bsdextrautils" "bsdutils" "fdisk" "eject" "libmount1" "login" ];
-    outputs = [ "out" "bin" "dev" "lib" "man" "login" "mount" "swap" "lastlog" "withPatches" ];
+    debs = [
+      "util-linux"
+      "util-linux-extra"
+      "mount"
+      "bsdextrautils"
+      "bsdutils"
+      "fdisk"
+      "eject"
+      "libmount1"
+      "login"
+    ];
+    outputs = [
+      "out"
+      "bin"
+      "dev"
+      "lib"
+      "man"
+      "login"
+      "mount"
+      "swap"
+      "lastlog"
+      "withPatches"
+    ];
     version = "2.41";
     passthru.withLastlog = true;
     extra = ''
@@ -355,8 +476,17 @@ simple
   systemd = deb "systemd" {
     version = "257";
     debs = [
-      "systemd" "systemd-sysv" "udev" "systemd-container" "systemd-timesyncd" "systemd-oomd" "systemd-coredump"
-      "systemd-homed" "systemd-userdbd" "systemd-repart" "libpam-systemd" 
+      "systemd"
+      "systemd-sysv"
+      "udev"
+      "systemd-container"
+      "systemd-timesyncd"
+      "systemd-oomd"
+      "systemd-coredump"
+      "systemd-homed"
+      "systemd-userdbd"
+      "systemd-repart"
+      "libpam-systemd"
     ];
     passthru = {
       interfaceVersion = 2;
@@ -395,7 +525,9 @@ simple
       for f in $out/example/tmpfiles.d/*; do case ''${f##*/} in systemd*|etc.conf|home.conf|legacy.conf|portables.conf|provision.conf|static-nodes*|tmp.conf|var.conf|x11.conf|credstore.conf|journal-nocow.conf|20-systemd*) ;; *) rm $f ;; esac; done
       # what a newer systemd has, Debian's has not
       grep -rohE '"[a-z0-9@.-]+\.(service|socket|target|mount|path|slice|timer|automount)(\.wants)?"' \
-        ${nixpkgs + "/nixos/modules/system/boot"} ${nixpkgs + "/nixos/modules/services/system"} ${nixpkgs + "/nixos/modules/services/ttys"} | tr -d '"' | sort -u | while read -r unit; do
+        ${nixpkgs + "/nixos/modules/system/boot"} ${nixpkgs + "/nixos/modules/services/system"} ${
+          nixpkgs + "/nixos/modules/services/ttys"
+        } | tr -d '"' | sort -u | while read -r unit; do
         for kind in system user; do
           fn=$out/example/systemd/$kind/$unit
           [[ -e $fn || -L $fn ]] && continue
@@ -414,7 +546,10 @@ simple
   libudev-zero = final.systemd;
 
   nginx = deb "nginx" {
-    debs = [ "nginx" "nginx-common" ];
+    debs = [
+      "nginx"
+      "nginx-common"
+    ];
     version = "1.26.3";
     passthru.modules = [ ];
     extra = ''
@@ -452,7 +587,13 @@ simple
   remarshal_0_17 = final.remarshal;
 
   mariadb = deb "mariadb-server" {
-    debs = [ "mariadb-server" "mariadb-server-core" "mariadb-client" "mariadb-client-core" "mariadb-common" ];
+    debs = [
+      "mariadb-server"
+      "mariadb-server-core"
+      "mariadb-client"
+      "mariadb-client-core"
+      "mariadb-common"
+    ];
     version = "11.8";
     mainProgram = "mariadb";
     # its programs find the rest beside themselves: copies, not links
@@ -486,12 +627,19 @@ simple
         '';
       };
     in
-    self // { buildEnv = _: self; withExtensions = _: self; extensions = { }; };
+    self
+    // {
+      buildEnv = _: self;
+      withExtensions = _: self;
+      extensions = { };
+    };
   php84 = final.php;
 
   drupal = deb "drupal" {
     debs = [ ];
-    extra = "mkdir -p $out/share/php; cp -r ${project + "/pkgs/hostenv-lab/drupal_standin"} $out/share/php/drupal";
+    extra = "mkdir -p $out/share/php; cp -r ${
+      project + "/pkgs/hostenv-lab/drupal_standin"
+    } $out/share/php/drupal";
   };
   restic-rest-server = deb "restic-rest-server" {
     debs = [ "restic-rest-server" ];
@@ -532,17 +680,26 @@ simple
   };
 
   nix = deb "nix" {
-    debs = [ "nix-bin" "nix-setup-systemd" ];
+    debs = [
+      "nix-bin"
+      "nix-setup-systemd"
+    ];
     extra = "echo 'd /nix/var/nix/daemon-socket 0755 root root - -' > $out/lib/tmpfiles.d/nix-daemon.conf";
     version = "2.26.3";
     passthru.aws-sdk-cpp = null;
   };
-  nixVersions = prev.nixVersions // { stable = final.nix; latest = final.nix; };
+  nixVersions = prev.nixVersions // {
+    stable = final.nix;
+    latest = final.nix;
+  };
 
   perl =
     let
       self = deb "perl" {
-        debs = [ "perl" "perl-base" ];
+        debs = [
+          "perl"
+          "perl-base"
+        ];
         version = "5.40.1";
       };
     in

@@ -21,13 +21,18 @@ let
   python =
     let
       self = final.debianPackage "python3" {
-        debs = [ "python3-minimal" "python3.13-minimal" ];
+        debs = [
+          "python3-minimal"
+          "python3.13-minimal"
+        ];
         version = "3.13.5";
         mainProgram = "python3";
         links.python = "python3";
         extra = ''
           mkdir -p $out/nix-support
-          sed 's#@sitePackages@#lib/python3.13/site-packages#' ${nixpkgs + "/pkgs/development/interpreters/python/setup-hook.sh"} > $out/nix-support/setup-hook
+          sed 's#@sitePackages@#lib/python3.13/site-packages#' ${
+            nixpkgs + "/pkgs/development/interpreters/python/setup-hook.sh"
+          } > $out/nix-support/setup-hook
         '';
         passthru = passthruFun {
           inherit self;
@@ -99,14 +104,31 @@ let
     in
     {
       bootstrap = {
-        inherit (self) installer build packaging pyproject-hooks wheel setuptools;
+        inherit (self)
+          installer
+          build
+          packaging
+          pyproject-hooks
+          wheel
+          setuptools
+          ;
         flit-core = self.packaging;
       };
       flit-core = self.packaging;
-      setuptools = module "setuptools" { files = [ "setuptools" "_distutils_hack" "pkg_resources" "distutils-precedence.pth" ]; };
+      setuptools = module "setuptools" {
+        files = [
+          "setuptools"
+          "_distutils_hack"
+          "pkg_resources"
+          "distutils-precedence.pth"
+        ];
+      };
       wheel = module "wheel" { };
       build = module "build" {
-        needs = [ self.packaging self.pyproject-hooks ];
+        needs = [
+          self.packaging
+          self.pyproject-hooks
+        ];
         post = "mkdir -p $out/bin; printf '#!/bin/sh\nexec /usr/bin/python3 -m build \"$@\"\n' > $out/bin/pyproject-build; chmod +x $out/bin/pyproject-build";
       };
       # older than what nixpkgs' hook calls, which names the interpreter; and Debian's layout is not its
@@ -122,7 +144,12 @@ let
       packaging = module "packaging" { };
       pyproject-hooks = module "pyproject_hooks" { };
       requests = module "requests" {
-        needs = [ self.urllib3 self.idna self.certifi self.charset-normalizer ];
+        needs = [
+          self.urllib3
+          self.idna
+          self.certifi
+          self.charset-normalizer
+        ];
       };
       urllib3 = module "urllib3" { };
       idna = module "idna" { };
