@@ -79,6 +79,10 @@
           };
         }
         // scenarios pkgs
+        // import ./tests/nixos/checks.nix {
+          inherit pkgs;
+          hostenv = self.nixosModules;
+        }
         // import ./tests/nix/checks.nix {
           inherit pkgs;
           nixfmt = nixfmt pkgs;

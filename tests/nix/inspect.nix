@@ -81,6 +81,16 @@ let
     )
   );
 
+  # built and booted by tests/nixos, which says more and takes less
+  bootedNames =
+    scenarioNames
+    ++ lib.attrNames (
+      import (project + "/tests/nixos/checks.nix") {
+        pkgs = { };
+        hostenv = { };
+      }
+    );
+
   perSystem =
     system:
     let
@@ -88,14 +98,14 @@ let
     in
     {
       packages = of hostenv.packages.${system};
-      checks = of (removeAttrs hostenv.checks.${system} scenarioNames);
+      checks = of (removeAttrs hostenv.checks.${system} bootedNames);
       devShells = of hostenv.devShells.${system};
       formatter = hostenv.formatter.${system}.drvPath;
       apps = lib.mapAttrs (_: app: { inherit (app) type program; }) hostenv.apps.${system};
       driverInteractive = hostenv.checks.${system}.migration.driverInteractive.drvPath;
       driver = hostenv.checks.${system}.migration.driver.drvPath;
       hydraJobs = lib.mapAttrs (_: job: (job.${system} or { drvPath = null; }).drvPath or null) (
-        removeAttrs hostenv.hydraJobs ([ "packages" ] ++ scenarioNames)
+        removeAttrs hostenv.hydraJobs ([ "packages" ] ++ bootedNames)
       );
     };
 

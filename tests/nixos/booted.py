@@ -1,0 +1,129 @@
+# What evaluation cannot show of the machines: that they boot without complaint, who owns what, what listens,
+# how far the units are locked in, and what a reboot keeps.
+
+import re
+
+NODES = (node_a, node_b)
+MACHINES = (provider, *NODES)
+
+# path → mode, owner, group
+PROVIDER_FILES = {
+    "/etc/hostenv": "755 root root",
+    "/run/hostenv-provider/hostenv-provider.sock": "660 hostenv-provider hostenv-provider",
+    "/var/lib/hostenv-provider": "700 hostenv-provider hostenv-provider",
+    "/var/lib/hostenv-provider/accounts/backups.htpasswd": "600 hostenv-provider hostenv-provider",
+    "/var/lib/hostenv-provider/backups": "700 hostenv-provider hostenv-provider",
+    "/var/lib/hostenv-provider/git": "750 hostenv-provider hostenv-provider",
+}
+NODE_FILES = {
+    "/etc/hostenv": "755 root root",
+    "/run/hostenv": "755 root root",
+    "/var/lib/hostenv": "755 root root",
+    "/var/lib/hostenv/git": "700 root root",
+    "/var/lib/hostenv/jobs": "700 root root",
+    "/var/lib/hostenv/nginx": "755 root root",
+    "/var/lib/hostenv/spool": "700 root root",
+    "/var/lib/private/comin": "755 root root",
+}
+PROVIDER_UNITS = (
+    "nginx.service",
+    "hostenv-provider.service",
+    "hostenv-backups.service",
+    "hostenv-git.socket",
+    "hostenv-backups-reload.path",
+)
+NODE_UNITS = ("nginx.service", "hostenv-runtime.service", "hostenv-activate.timer", "hostenv-token.path")
+# the most that `systemd-analyze security` may say, in tenths
+EXPOSURE = {
+    provider: {
+        "hostenv-provider": 30,
+        "hostenv-git": 15,
+        "hostenv-backups": 15,
+        "hostenv-backups-reload": 15,
+    },
+    node_a: {"hostenv-activate": 35, "hostenv-runtime": 20, "hostenv-token": 15},
+}
+
+
+def owners(machine, wanted):
+    paths = " ".join(wanted)
+    found = machine.succeed(f"stat -c '%n %a %U %G' {paths}").splitlines()
+    t.assertEqual(dict(line.split(" ", 1) for line in found), wanted)
+
+
+def open_ports(machine):
+    """The TCP ports on which the machine answers others."""
+    lines = machine.succeed("ss --no-header --listening --tcp --numeric").splitlines()
+    addresses = [line.split()[3].rsplit(":", 1) for line in lines]
+    return {int(port) for address, port in addresses if not re.match(r"127\.|\[::1\]", address)}
+
+
+def complaints(machine):
+    """What is in the journal about ours that somebody should read."""
+    journal = "journalctl --no-pager --boot --priority warning --output cat"
+    warnings = machine.succeed(f"{journal} --unit 'hostenv*' --unit comin --unit nginx")
+    # others speak of ours when they do not understand a file
+    return warnings + machine.succeed(
+        f"{journal} _PID=1 + SYSLOG_IDENTIFIER=systemd-tmpfiles | {{ grep -iE 'hostenv|comin' || true; }}"
+    )
+
+
+def look():
+    for machine in MACHINES:
+        machine.wait_for_unit("multi-user.target", None, 300)
+        _, state = machine.execute("systemctl is-system-running --wait")
+        failed = machine.succeed("systemctl list-units --failed --plain --no-legend")
+        t.assertEqual((state.strip(), failed), ("running", ""), machine.name)
+        t.assertEqual(complaints(machine), "", machine.name)
+        t.assertEqual(open_ports(machine), {80}, machine.name)
+    owners(provider, PROVIDER_FILES)
+    provider.succeed(*(f"systemctl is-active {unit}" for unit in PROVIDER_UNITS))
+    for node in NODES:
+        owners(node, NODE_FILES)
+        node.succeed(*(f"systemctl is-active {unit}" for unit in NODE_UNITS))
+
+
+with subtest("The machines boot, and say nothing that somebody should read"):
+    start_all()
+    for machine in MACHINES:
+        machine.wait_for_unit("multi-user.target", None, 300)
+    provider.succeed(
+        "hostenv-provider init --hostname demo.hostenv.test --node node-a=192.168.1.1",
+        "systemctl start hostenv-provider.service hostenv-backups.service",
+    )
+    look()
+
+with subtest("Every tool that the configuration names is a program"):
+    for machine, name in ((provider, "provider"), (node_a, "node"), (node_b, "node")):
+        machine.succeed(f"jq --exit-status .tools /etc/hostenv/{name}.json > /dev/null")
+        tools = machine.succeed(f"jq --raw-output '.tools[]' /etc/hostenv/{name}.json").split()
+        machine.succeed(*(f"test -x {tool}" for tool in tools))
+
+with subtest("The units are locked in as they are written"):
+    for machine, units in EXPOSURE.items():
+        for unit, most in units.items():
+            machine.succeed(f"systemd-analyze security --no-pager --threshold={most} {unit}.service")
+
+with subtest("nginx may talk to the service; a node answers nobody who asks for no host of its own"):
+    ask = "curl -s -o /dev/null -w '%{http_code}'"
+    # which only the service says of a GET
+    t.assertEqual(provider.succeed(f"{ask} http://provider/webhook/none"), "405")
+    # 52: the connection is closed without a byte
+    t.assertEqual(provider.execute(f"{ask} http://node-a/")[0], 52)
+
+with subtest("comin waits for its token, and starts when it comes"):
+    provider.succeed("hostenv-provider comin-tokens")
+    t.assertEqual(node_a.execute("systemctl is-active comin.service")[1].strip(), "inactive")
+    _, token = provider.execute("hostenv-provider comin-tokens --show node-a")
+    new = "/etc/hostenv/node-token"
+    node_a.execute(f"umask 377 && echo {token.strip()} > {new}.new && mv {new}.new {new}")
+    node_a.wait_until_succeeds("systemctl is-active comin.service", 60)
+
+with subtest("A reboot keeps all of it"):
+    for machine in MACHINES:
+        machine.shutdown()
+        # the driver's containers remember the process of their first boot
+        machine.__dict__.pop("get_systemd_process", None)
+    start_all()
+    look()
+    node_a.wait_until_succeeds("systemctl is-active comin.service", 60)
