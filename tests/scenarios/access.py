@@ -95,7 +95,6 @@ with subtest("On a node"):
         "user": DRUPAL.user,
         "home": f"/home/{DRUPAL.user}",
         "run": f"/run/hostenv/user/{DRUPAL.user}",
-        "codebase": DRUPAL.name,
         "uid": node_a.succeed(f"id -u {DRUPAL.user}").strip(),
         "pid": node_a.succeed(f"pgrep -o -u {DRUPAL.user} -f mariadbd").strip(),
         "token": TOKEN,

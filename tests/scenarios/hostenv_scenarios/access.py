@@ -83,7 +83,7 @@ ON_A_NODE = Table(
             "{mariadb} --no-defaults --socket={run}/mysql.sock --user={user} -e 'SELECT 1'",
             "ynnn",
         ),
-        Row("PHP-FPM socket", f"{_CONNECT} {{run}}/{{codebase}}.sock", "ynny"),
+        Row("PHP-FPM socket", f"{_CONNECT} {{run}}/php-fpm.sock", "ynny"),
         Row("web server's socket", f"{_CONNECT} /run/hostenv/nginx/{{user}}/in.sock", "ynyy"),
         Row("service manager", f"{_CONNECT} /run/user/{{uid}}/systemd/private", "ynny"),
         Row("processes: signals", "kill -0 {pid}", "ynny"),
