@@ -25,7 +25,7 @@ from hostenv_node.runtime.record import Applied, Phase, Record, Records
 from hostenv_node.runtime.render import release_name
 from hostenv_node.runtime.render_nginx import front_door
 from hostenv_node.runtime.run_dirs import make_run_dirs
-from hostenv_node.runtime.user_call import Step, layout_of, user_apply
+from hostenv_node.runtime.user_call import Step, layout_of, open_home, user_apply
 from hostenv_node.runtime.user_manager import UserManager
 
 SecretsOf = Callable[[str], Mapping[str, str]]
@@ -390,6 +390,7 @@ class Runtime:
 
     def _prepare(self, context: Context, layout: Layout) -> None:
         make_run_dirs(self.config, layout)
+        open_home(layout)
         UserManager(self.config, layout).start(context.deadline)
 
     def _take_down(self, context: Context, record: Record) -> None:

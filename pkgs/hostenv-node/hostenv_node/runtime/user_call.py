@@ -30,12 +30,14 @@ def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
         raise OperationFailed(f"there is no account {user} on {config.node}; the switch makes it") from None
     if account.pw_uid != uid:
         raise OperationFailed(f"account {user} has uid {account.pw_uid}, not {uid}; it is not the plan's")
-    home = Path(account.pw_dir)
+    return Layout(user, uid, codebase, Path(account.pw_dir), config.freeze_dir / user)
+
+
+def open_home(layout: Layout) -> None:
+    """Let the user into the home again: its modes are the user's to change, and keep out all that runs so."""
     with suppress(FileNotFoundError):
-        # Its user can shut himself out of it, and with him all that is done as him.
-        if home.stat().st_mode & 0o700 != 0o700:
-            home.chmod(0o700)
-    return Layout(user, uid, codebase, home, config.freeze_dir / user)
+        if layout.home.stat().st_mode & 0o700 != 0o700:
+            layout.home.chmod(0o700)
 
 
 def as_user(config: Config, layout: Layout, *argv: str) -> list[str]:
@@ -64,6 +66,7 @@ def user_apply(
     What could not be removed is noted (`Leftovers`). Raises OperationFailed with the first failing step's
     message, OperationTimedOut at the deadline. The user may have answered anything.
     """
+    open_home(layout)
     request = {
         "layout": layout.to_json(),
         "tools": dict(config.tools),

@@ -86,11 +86,18 @@ def test_what_the_user_could_not_remove_is_noted_until_it_is_gone(
     assert apply([]) is None
 
 
-def test_a_home_that_its_user_closed_is_opened(
+def test_a_home_that_its_user_closed_is_opened(answering: Config, layout: Layout, tmp_path: Path) -> None:
+    layout.home.chmod(0o100)
+    answer(tmp_path, 0, {"results": {}})
+    user_apply(answering, layout, Deadline.after(600), [("load", {})])
+    assert layout.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_to_know_the_places_of_an_environment_no_home_is_looked_at(
     config: Config, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout.home.mkdir(mode=0o100)
+    # The unit that makes them at boot sees no home (ProtectHome).
     account = pwd.struct_passwd((layout.user, "x", layout.uid, layout.uid, "", str(layout.home), "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: account)
+    monkeypatch.setattr(Path, "stat", lambda path, **_: pytest.fail(f"looks at {path}"))
     assert layout_of(config, layout.user, layout.uid, layout.codebase).home == layout.home
-    assert layout.home.stat().st_mode & 0o777 == 0o700
