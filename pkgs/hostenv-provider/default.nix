@@ -40,7 +40,7 @@ python3Packages.buildPythonApplication {
   build-system = [ python3Packages.setuptools ];
 
   inherit (machineFiles) postPatch postInstall;
-  # Nix fetches projects with git, and git over SSH with ssh.
+  # Git fetches projects over SSH with ssh.
   makeWrapperArgs = [
     "--prefix PATH : ${
       lib.makeBinPath [
