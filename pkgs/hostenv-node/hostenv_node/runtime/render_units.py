@@ -173,7 +173,7 @@ mkdir -p {dump.parent} {layout.sessions_dir} {layout.files_dir} {layout.private_
 trap 'rm -rf {dump} {sessions}' EXIT
 cp -a {layout.sessions_dir} {sessions} || true
 # mariadb-dump refuses the history of these, and then the whole dump; it has the option since 10.11.
-by_transactions=$({config.tool("mariadb")} {client} --batch --skip-column-names \\
+by_transactions=$({config.tool("mariadb")} {client} --connect-timeout=30 --batch --skip-column-names \\
   --execute="{counted_in_transactions(layout.codebase)}")
 history=--loose-dump-history
 [ -z "$by_transactions" ] || history=

@@ -4,10 +4,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hostenv_node.operations import OperationFailed
+from hostenv_node.run import CommandFailed
 from hostenv_node.runtime import user_units
 from hostenv_node.runtime.layout import MAX_PACKET
 from hostenv_node.runtime.user_paths import clear, make_folder
 from hostenv_node.runtime.user_process import UserProcess
+
+# A server that its user has stopped accepts connections for ever, and a statement may take long.
+_CONNECT_SECONDS = 30
 
 
 def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
@@ -48,17 +53,29 @@ def create_database(process: UserProcess, socket: Path) -> None:
 
 
 def query(process: UserProcess, socket: Path, statement: str) -> str:
-    """Run one statement; tab-separated rows without headings."""
-    return process.run(
-        "mariadb",
-        "--no-defaults",
-        f"--socket={socket}",
-        f"--user={process.layout.user}",
-        "--batch",
-        "--skip-column-names",
-        f"--execute={statement}",
-        whole=True,
-    ).text
+    """Run one statement; tab-separated rows without headings.
+
+    Raises OperationFailed when the server lets nobody in, CommandFailed for the statement's own error.
+    """
+    try:
+        return process.run(
+            "mariadb",
+            "--no-defaults",
+            f"--socket={socket}",
+            f"--user={process.layout.user}",
+            f"--connect-timeout={_CONNECT_SECONDS}",
+            "--batch",
+            "--skip-column-names",
+            f"--execute={statement}",
+            whole=True,
+        ).text
+    except CommandFailed as error:
+        if "at 'handshake" not in str(error):
+            raise
+        raise OperationFailed(
+            f"MariaDB of {process.layout.user} does not answer; as that user, run"
+            f" systemctl --user restart {process.layout.mysql_unit} ({error})"
+        ) from error
 
 
 def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:

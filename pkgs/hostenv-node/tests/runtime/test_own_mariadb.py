@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from hostenv_node.config import Config
-from hostenv_node.operations import Deadline
+from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.runtime import user_database
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
@@ -56,3 +57,13 @@ def test_the_units_own_command_ends_it(
     line = next(line for line in text.splitlines() if line.startswith("ExecStop=-"))
     subprocess.run(shlex.split(line.removeprefix("ExecStop=-")), check=True, timeout=60)
     assert server.wait(60) == 0
+
+
+def test_one_that_its_user_has_stopped_is_not_waited_for_as_long_as_the_action_may_take(
+    config: Config, own: Layout, server: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_database, "_CONNECT_SECONDS", 1)
+    process = UserProcess(own, config.tools, Deadline.after(60))
+    server.send_signal(signal.SIGSTOP)
+    with pytest.raises(OperationFailed, match=r"MariaDB of root does not answer"):
+        user_database.create_database(process, own.mysql_socket)
