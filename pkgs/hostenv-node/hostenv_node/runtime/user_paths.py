@@ -4,6 +4,7 @@ What is to be deleted loses its name first and is deleted then, so that what can
 nobody's way and can be tried again.
 """
 
+import errno
 import os
 import re
 import stat
@@ -86,6 +87,7 @@ def clear(process: UserProcess, path: Path) -> None:
 
     Raises OperationFailed, saying why, when it cannot even be moved.
     """
+    discarded = process.layout.discarded_dir
     try:
         try:
             kind = _kind(path)
@@ -98,12 +100,16 @@ def clear(process: UserProcess, path: Path) -> None:
         if kind != "a folder":
             path.unlink()
             return
-        discarded = process.layout.discarded_dir
         make_folder(discarded)
         move(path, discarded / f"{time.time_ns()}-{path.name[:100]}")
     except OSError as error:
         if _real(path) in _mount_points():
             raise OperationFailed(f"cannot remove {path}: it is a mount point; unmount it") from error
+        if error.errno == errno.EXDEV:
+            raise OperationFailed(
+                f"cannot remove {path}: it is on another file system than {discarded};"
+                " unmount that one, or remove it by hand"
+            ) from error
         raise OperationFailed(f"cannot remove {path}: {error.strerror}; see lsattr and its owner") from error
 
 

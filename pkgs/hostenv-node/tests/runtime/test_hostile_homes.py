@@ -176,6 +176,16 @@ def test_a_link_where_the_data_were_is_set_aside_as_it_is(home: Home, target: st
     assert (home.layout.data_dir / "own/letter").read_text() == "mine"
 
 
+def test_a_folder_on_another_file_system_is_left_with_what_to_do(home: Home) -> None:
+    elsewhere, old = home.layout.home / "elsewhere", home.layout.state_dir / "old"
+    (elsewhere / old.name).mkdir(parents=True)
+    home.owned()
+    home.mount(elsewhere, home.layout.state_dir)
+    left = home.done(("tidy", {"paths": [str(old)], "keep": []}))
+    assert f"{old}: it is on another file system" in left
+    assert "unmount that one" in left
+
+
 def test_a_restore_over_a_mount_is_refused_before_anything_is_touched(home: Home) -> None:
     data(home, home.layout.data_dir, "old")
     other = home.layout.home / "other"
