@@ -116,12 +116,14 @@ def next_move(
     could not be settled and must be tried again later.
 
     Jobs are worked on in commit order, one at a time (contract 7): a job without a verdict that is not
-    finished keeps every later one from beginning. A verdict on a later one is acted on all the same. What
-    follows a verdict or the commit point and fails holds up only the jobs of its environments, because a
-    tenant decides what fails in its home, and must not stop others by it.
+    finished keeps every later one from beginning. A verdict on a later one is acted on all the same. A tenant
+    decides what fails in its home and must not stop others by it, so two things hold up only the jobs of
+    their environments: what follows a verdict or the commit point and fails, and what waits here for a source
+    that has not begun.
     """
     held = False
     stuck: dict[str, str] = {}
+    expected: set[str] = set()
     waiting: Move | None = None
     for journal in journals:
         view = views.get(journal.job_id)
@@ -133,7 +135,7 @@ def next_move(
         step: Step
         if view.state in VERDICTS:
             step = next_step(journal, view, failed)
-        elif held:
+        elif held or users & expected:
             continue
         elif blocker is not None:
             step = _tell(journal, f"waits for what job {blocker} left to do here") or Retry()
@@ -144,7 +146,10 @@ def next_move(
         elif not isinstance(step, Wait):
             return Move(journal, step)
         elif not journal.finished:
-            held = True
+            if _not_begun(journal, view):
+                expected |= users
+            else:
+                held = True
             waiting = waiting or Move(journal, step)
     return waiting
 
@@ -170,6 +175,14 @@ def next_step(journal: JobJournal, view: JobView, failed: Container[Unsettled] =
         elif step is not None:
             return step
     return Retry() if left else Finish()
+
+
+def _not_begun(journal: JobJournal, view: JobView) -> bool:
+    """Whether a job waits here whose source has not begun it either."""
+    action = journal.actions[0].action
+    return not any(record.begun for record in journal.actions) and (
+        action.op == "restore" and view.status(action.from_node, "backup", action.user) == "queued"
+    )
 
 
 def _tell(journal: JobJournal, trouble: str | None) -> Tell | None:

@@ -210,12 +210,26 @@ def test_success_is_a_verdict_too() -> None:
 
 def test_jobs_run_in_commit_order_one_at_a_time() -> None:
     first, second = TARGET, journal(move("activate", V), job="second", order=2)
-    blocked = {"job": view(*rows()), "second": view(job="second")}
+    blocked = {"job": view(*rows("running")), "second": view(job="second")}
     assert next_move([first, second], blocked) == Move(first, Announce(0))
     waiting = first.announced(0)
     assert next_move([waiting, second], blocked) == Move(waiting, Wait())
     finished = succeeded(first, 0, 1).settled(U).done()
     assert next_move([finished, second], blocked) == Move(second, Start(0))
+
+
+def test_target_whose_source_is_held_up_holds_up_its_environment_alone() -> None:
+    waiting, other = TARGET.announced(0), journal(move("restore", V), job="other", order=3)
+    same = journal(move("activate"), job="same", order=2)
+    views = {
+        "job": view(*rows("queued")),
+        "same": view(job="same"),
+        "other": view(("node-a", "backup", V, "success"), job="other"),
+    }
+    assert next_move([waiting, same], views) == Move(waiting, Wait())
+    assert next_move([waiting, same, other], views) == Move(other, Start(0))
+    views["job"] = view(*rows("success"))
+    assert next_move([waiting, same, other], views) == Move(waiting, Start(0)), "it is the first again"
 
 
 def test_verdict_of_a_later_job_does_not_wait_for_an_earlier_one() -> None:
