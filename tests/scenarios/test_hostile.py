@@ -15,6 +15,7 @@ def test_every_deed_comes_up_before_one_does_again() -> None:
     assert {deed for home in homes(1, len(DEEDS)) for deed in home.deeds} == set(DEEDS)
 
 
-def test_a_home_whose_data_would_stay_behind_is_to_be_refused() -> None:
+def test_a_home_says_what_its_jobs_must_say() -> None:
     for home in homes(3, 100):
         assert bool(home.refused) == any(deed.refused is not None for deed in home.deeds)
+        assert bool(home.fails) == any(deed.fails is not None for deed in home.deeds)

@@ -1,6 +1,7 @@
 """The fault scenarios on lab machines; those that take longest only with `-m long`.
 
-`HOSTENV_LAB_TEST_MACHINES=vm` runs them on VMs, `HOSTENV_LAB_TEST_COMIN` with that comin.
+`HOSTENV_LAB_TEST_MACHINES=vm` runs them on VMs, `HOSTENV_LAB_TEST_COMIN` with that comin;
+`HOSTENV_HOMES` says how many hostile homes there are.
 """
 
 import os
@@ -19,13 +20,17 @@ COMIN = os.environ.get("HOSTENV_LAB_TEST_COMIN")
 pytestmark = pytest.mark.machine
 
 
-def run(name: str, workdir: Path) -> None:
+def run(name: str, workdir: Path) -> list[Event]:
     events: list[Event] = []
     given = {"comin": Path(COMIN)} if COMIN else {}
     described = description.load(FOLDER.parent / "lab" / "machines.toml")
     with Lab(described, workdir, MACHINES, given=given, on_event=events.append) as lab:
         lab.driver.run_script(FOLDER / f"{name}.py")
-    figures = from_log(event.text for event in events)
+    return events
+
+
+def lose_nothing(name: str, workdir: Path) -> None:
+    figures = from_log(event.text for event in run(name, workdir))
     assert figures
     assert [figure for figure in figures if figure.lost] == []
 
@@ -34,10 +39,16 @@ def run(name: str, workdir: Path) -> None:
     "name", ["moves", "node_crashes", "broken_target", "broken_push", "comin_killed", "long_lived"]
 )
 def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
-    run(name, tmp_path / "work")
+    lose_nothing(name, tmp_path / "work")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["service_killed", "links_cut", "more_node_crashes"])
 def test_nothing_is_lost_however_long_it_takes(name: str, tmp_path: Path) -> None:
-    run(name, tmp_path / "work")
+    lose_nothing(name, tmp_path / "work")
+
+
+@pytest.mark.long
+def test_no_home_holds_up_another_projects_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTENV_HOMES", os.environ.get("HOSTENV_HOMES", "200"))
+    run("hostile_homes", tmp_path / "work")

@@ -18,6 +18,7 @@ REPOSITORY = "/var/lib/hostenv-provider/git/provider.git"
 BACKUPS = "/var/lib/hostenv-provider/backups"
 FOLDER = "/run/hostenv-scenarios"
 FRONT_DOOR = "/var/lib/hostenv/nginx"
+FRONT_DOOR_PROBE = "/.well-known/hostenv-front-door"
 ENDED = ("succeeded", "failed", "superseded")
 _AS_PROVIDER = "runuser -u hostenv-provider --"
 _COMMIT = "git -c user.name=Demo -c user.email=demo@hostenv.test"
@@ -223,10 +224,11 @@ class Cluster:
         return machine.succeed(quote("su", "-", site.user, "-c", f"set -euo pipefail; {command}"))
 
     def serving(self, site: Site) -> list[str]:
-        """The nodes whose front doors answer for the site."""
+        """The nodes whose front doors answer for the site, whatever becomes of what is behind them."""
         answers = {
             name: self.provider.execute(
-                f"curl -s -o /dev/null --max-time 20 -w '%{{http_code}}' -H 'Host: {site.host}' http://{name}/"
+                f"curl -s -o /dev/null --max-time 20 -w '%{{http_code}}' -H 'Host: {site.host}'"
+                f" http://{name}{FRONT_DOOR_PROBE}"
             )[1]
             for name in self.nodes
         }

@@ -15,13 +15,15 @@ _SUMMARY = f"{_STATE}/backup-drupal-migrate.json"
 class Deed:
     """One thing done to a home: a shell command of its user's, or of root's in the home.
 
-    It can be done again. `refused` is what a move's job must say when it is refused for it.
+    It can be done again. `refused` is what a move's job must say when it is refused for it, `fails` a
+    pattern of what a push must say that it lets fail: one that changes units or needs the database.
     """
 
     name: str
     command: str
     by_root: bool = False
     refused: str | None = None
+    fails: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Home:
     def refused(self) -> list[str]:
         """Of these a move's job must say one; none when a move may succeed."""
         return [deed.refused for deed in self.deeds if deed.refused is not None]
+
+    @property
+    def fails(self) -> list[str]:
+        """Of these patterns one is in what a push says that fails for a deed; none when none can."""
+        return [deed.fails for deed in self.deeds if deed.fails is not None]
 
     def __str__(self) -> str:
         return f"home {self.number} of seed {self.seed}: {', '.join(deed.name for deed in self.deeds)}"
@@ -82,6 +89,11 @@ DEEDS: Sequence[Deed] = (
     Deed("the backup's errors are a folder", _instead(f"{_SUMMARY}.errors", "mkdir")),
     Deed("the state's folder is 0500", f"chmod 500 {_STATE}"),
     Deed("the units' folder is 0500", f"chmod 500 {_UNITS}/user"),
+    Deed(
+        "MariaDB is stopped by a signal",
+        "systemctl --user kill --signal=STOP mysql.service",
+        fails="does not answer",
+    ),
     Deed("mysql.service is masked", f"ln -sf /dev/null {_UNITS}/user/mysql.service"),
     Deed("a unit's file is a folder", _instead(f"{_UNITS}/user/mysql-restore.service", "mkdir")),
     Deed(
@@ -110,10 +122,19 @@ DEEDS: Sequence[Deed] = (
         "for release in .local/share/app/*-*; do touch $release/locked; chattr +i $release/locked; done",
         by_root=True,
     ),
+    Deed(
+        "the state's file system is full",
+        "state=.local/state/hostenv; rm -rf kept; cp -a $state kept; mount -t tmpfs -o size=1m full $state;"
+        " cp -a kept/. $state; head -c 2M /dev/zero > $state/full 2>/dev/null || true",
+        by_root=True,
+        # A folder cannot be moved off it.
+        fails="No space left on device|on another file system",
+    ),
     Deed("the home is closed", "chmod 0 .", by_root=True),
 )
 
 MENDED = """
+systemctl kill --signal=CONT "user@$(stat -c %u .).service" 2>/dev/null || true
 for path in $(findmnt -rno TARGET | grep "^$PWD/"); do umount "$path"; done
 chattr -R -i . 2>/dev/null || true
 chmod -R u+rwX .
