@@ -22,7 +22,7 @@ let
       pkgs.closureInfo {
         rootPaths = [
           cfg.package
-          config.nix.package
+          (lib.getBin config.nix.package)
         ];
       }
     }/store-paths >> $folder/programs.conf

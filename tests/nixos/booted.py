@@ -9,6 +9,7 @@ MACHINES = (provider, *NODES)
 # path → mode, owner, group
 PROVIDER_FILES = {
     "/etc/hostenv": "755 root root",
+    "/run/hostenv-evaluate.sock": "600 hostenv-provider hostenv-provider",
     "/run/hostenv-provider/hostenv-provider.sock": "660 hostenv-provider hostenv-provider",
     "/var/lib/hostenv-provider": "700 hostenv-provider hostenv-provider",
     "/var/lib/hostenv-provider/accounts/backups.htpasswd": "600 hostenv-provider hostenv-provider",
@@ -29,6 +30,7 @@ PROVIDER_UNITS = (
     "nginx.service",
     "hostenv-provider.service",
     "hostenv-backups.service",
+    "hostenv-evaluate.socket",
     "hostenv-git.socket",
     "hostenv-backups-reload.path",
 )
@@ -40,6 +42,7 @@ EXPOSURE = {
         "hostenv-git": 15,
         "hostenv-backups": 15,
         "hostenv-backups-reload": 15,
+        "hostenv-evaluate@": 15,
     },
     node_a: {"hostenv-activate": 35, "hostenv-runtime": 20, "hostenv-token": 15},
 }
