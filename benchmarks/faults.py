@@ -30,6 +30,7 @@ SCENARIOS = (
     "broken_target",
     "comin_killed",
     "long_lived",
+    "broken_push",
 )
 
 

@@ -122,6 +122,10 @@ class Cluster:
             f"{_AS_PROVIDER} git -C {clone} push --quiet",
         )
 
+    def cancel(self, job_id: str) -> None:
+        """Give a job up before its commit point."""
+        self.provider.succeed(f"hostenv-provider cancel {job_id}")
+
     def place(self, site: Site, node: str) -> None:
         """Push another placement to the provider's repository; the next webhook brings it about."""
         edit = (
@@ -155,12 +159,13 @@ class Cluster:
             )
 
     def shut_front_door(self, node: str) -> None:
-        """Every page of the node is answered 403, so that nothing that it activates can be verified.
+        """Every page of the node is answered 502, as of an application that is not up: verification waits.
 
         Its own probes, the freeze and unknown host names are answered as ever. Booting opens it again.
         """
+        # No answer's head is so short.
         self.nodes[node].succeed(
-            f"echo 'deny all;' > {FRONT_DOOR}/scenario.conf", "systemctl reload nginx.service"
+            f"echo 'proxy_buffer_size 16;' > {FRONT_DOOR}/scenario.conf", "systemctl reload nginx.service"
         )
 
     def open_front_door(self, node: str) -> None:
