@@ -16,7 +16,10 @@ from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.nar import nar_hash
 
-SOON = Deadline.after(600)
+
+def soon() -> Deadline:
+    """A limit for one operation; the run of all tests may take longer."""
+    return Deadline.after(600)
 
 
 def answers() -> None:
@@ -63,46 +66,46 @@ def locked(project: Path, config: Config, environment: Environment) -> tuple[Con
 
 def test_the_tree_is_the_locked_one_whatever_its_attributes_say(locked: tuple[Config, Environment]) -> None:
     config, environment = locked
-    repository = code.fetch(config, environment, SOON, answers)
-    code.check(config, environment, repository, SOON)
+    repository = code.fetch(config, environment, soon(), answers)
+    code.check(config, environment, repository, soon())
     assert [path.name for path in config.git_dir.iterdir()] == ["demo__drupal.git"]
 
 
 def test_a_tree_with_another_hash_is_refused(locked: tuple[Config, Environment]) -> None:
     config, environment = locked
     other = replace(environment, nar_hash="sha256-" + "A" * 43 + "=")
-    repository = code.fetch(config, other, SOON, answers)
+    repository = code.fetch(config, other, soon(), answers)
     with pytest.raises(OperationFailed, match=r"demo__drupal at .* the plan says"):
-        code.check(config, other, repository, SOON)
+        code.check(config, other, repository, soon())
 
 
 def test_a_revision_that_the_mirror_lacks_is_an_error(locked: tuple[Config, Environment]) -> None:
     config, environment = locked
     with pytest.raises((OperationFailed, CommandFailed)):
-        code.fetch(config, replace(environment, rev="b" * 40), SOON, answers)
+        code.fetch(config, replace(environment, rev="b" * 40), soon(), answers)
 
 
 def test_what_a_crash_left_in_the_copy_is_got_over(locked: tuple[Config, Environment], project: Path) -> None:
     config, environment = locked
-    repository = code.fetch(config, environment, SOON, answers)
+    repository = code.fetch(config, environment, soon(), answers)
     (repository / "shallow.lock").touch()
     (project / "page").write_text("two\n")
     git(project, "commit", "--quiet", "--all", "--message=two")
     newer = replace(environment, rev=git(project, "rev-parse", "HEAD"))
-    fetched = code.fetch(config, newer, SOON, answers)
+    fetched = code.fetch(config, newer, soon(), answers)
     assert git(fetched, "cat-file", "-t", newer.rev) == "commit"
 
 
 def test_an_absent_provider_interrupts_a_fetch_and_the_copy_stays(locked: tuple[Config, Environment]) -> None:
     config, environment = locked
-    repository = code.fetch(config, environment, SOON, answers)
+    repository = code.fetch(config, environment, soon(), answers)
     absent = replace(config, api_base_url="http://127.0.0.1:9")
 
     def stays_away() -> None:
         raise Unreachable("no answer")
 
     with pytest.raises(Unreachable):
-        code.fetch(absent, replace(environment, rev="b" * 40), SOON, stays_away)
+        code.fetch(absent, replace(environment, rev="b" * 40), soon(), stays_away)
     assert git(repository, "cat-file", "-t", environment.rev) == "commit"
 
 
@@ -111,7 +114,7 @@ def test_a_fetch_that_a_cut_link_broke_is_made_again_once_the_provider_answers(
 ) -> None:
     config, environment = locked
     mirror = project.rename(project.with_name("away.git"))
-    repository = code.fetch(config, environment, SOON, lambda: mirror.rename(project) and None)
+    repository = code.fetch(config, environment, soon(), lambda: mirror.rename(project) and None)
     assert git(repository, "cat-file", "-t", environment.rev) == "commit"
 
 
@@ -121,7 +124,7 @@ def test_the_token_is_in_no_argument(locked: tuple[Config, Environment], tmp_pat
     real, log = config.tool("git"), tmp_path / "log"
     spy.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{log}\nexec {real} "$@"\n')
     spy.chmod(0o755)
-    code.fetch(replace(config, tools={**config.tools, "git": str(spy)}), environment, SOON, answers)
+    code.fetch(replace(config, tools={**config.tools, "git": str(spy)}), environment, soon(), answers)
     assert "fetch" in log.read_text()
     assert "secret-token" not in log.read_text()
     assert "Basic" not in log.read_text()
@@ -142,7 +145,7 @@ def test_what_was_checked_is_unpacked_by_the_user(
     (unfinished / "left/over").mkdir(parents=True)
     (unfinished / "left/over/file").touch()
     (unfinished / "left/over").chmod(0o555)
-    code.unpack_source(replace(config, tools=tools), environment, layout, "r1", SOON, answers)
+    code.unpack_source(replace(config, tools=tools), environment, layout, "r1", soon(), answers)
     assert (unfinished / "source/hidden").read_text() == "still here\n"
     assert not (unfinished / "left").exists()
     assert runuser.with_name("became").read_text() == f"-u {layout.user} --\n" * 2
@@ -155,5 +158,5 @@ def test_what_is_not_the_locked_tree_is_not_unpacked(
     config = replace(config, tools={**config.tools, "runuser": str(runuser)})
     other = replace(environment, nar_hash="sha256-" + "B" * 43 + "=")
     with pytest.raises(OperationFailed, match="not what was locked"):
-        code.unpack_source(config, other, layout, "r1", SOON, answers)
+        code.unpack_source(config, other, layout, "r1", soon(), answers)
     assert not layout.unfinished_release("r1").exists()
