@@ -36,6 +36,8 @@ def initialise(process: UserProcess, directory: Path) -> None:
         "mariadb-install-db",
         "--no-defaults",
         f"--datadir={directory}",
+        # A server that starts deletes the temporary tables of others in its folder for them.
+        f"--tmpdir={directory}",
         f"--basedir={Path(process.tools['mariadb-install-db']).resolve().parent.parent}",
         "--auth-root-authentication-method=socket",
         f"--auth-root-socket-user={process.layout.user}",
