@@ -158,7 +158,8 @@ class JobJournal:
             node=_instance(value["node"], str),
             order=_instance(value["order"], int),
             finished=value["finished"] is True,
-            shown=_instance(value["shown"], str, optional=True),
+            # What an earlier version wrote says nothing of it.
+            shown=_instance(value.get("shown"), str, optional=True),
             actions=tuple(
                 ActionRecord(
                     action=Action.from_json(record),
@@ -168,7 +169,7 @@ class JobJournal:
                     announced=record["announced"] is True,
                     reported=record["reported"] is True,
                     settled=record["settled"] is True,
-                    trouble=_instance(record["trouble"], str, optional=True),
+                    trouble=_instance(record.get("trouble"), str, optional=True),
                 )
                 for record in actions
             ),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hostenv_node.errors import HostenvError
-from hostenv_node.files import write_durably
+from hostenv_node.files import write_durably, write_json
 from hostenv_node.intent import Action, parse_intent
 from hostenv_node.journal import JobJournal, JournalStore, Progress
 from node_support import C1, USER, action
@@ -30,6 +30,17 @@ def test_every_kind_of_progress_is_read_back(tmp_path: Path) -> None:
     assert JournalStore(tmp_path / "jobs").load() == [journal]
     assert journal.actions[0].settled
     assert not journal.actions[1].settled
+
+
+def test_a_journal_of_the_version_before_is_read(tmp_path: Path) -> None:
+    document = opened().started(0).to_json()
+    actions = document["actions"]
+    assert isinstance(actions, list)
+    for part in (document, *actions):
+        part.pop("shown", None)
+        part.pop("trouble", None)
+    write_json(tmp_path / "5f1c-1.json", document)
+    assert JournalStore(tmp_path).load() == [opened().started(0)]
 
 
 def test_journals_come_in_the_order_of_their_jobs(tmp_path: Path) -> None:
