@@ -31,7 +31,7 @@
       "--timezone=off"
       "--console=read-only"
       # a store of its own over everybody's, its database included
-      "--overlay=/nix:/work/nix/${config.system.name}:/nix"
+      "--overlay=/nix:/harness/nix/${config.system.name}:/nix"
     ]
     # libraries and what they read; programs come from the store
     ++ map (folder: "--bind-ro=/usr/${folder}") [
@@ -40,7 +40,7 @@
       "libexec"
       "share"
     ]
-    ++ map (folder: "--bind-ro=/work/empty:/usr/${folder}") (import ./hidden.nix)
+    ++ map (folder: "--bind-ro=/harness/empty:/usr/${folder}") (import ./hidden.nix)
   );
   services.qemuGuest.enable = lib.mkForce false;
   # the driver's own containers have no DHCP either

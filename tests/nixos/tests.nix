@@ -6,17 +6,17 @@ final: prev: {
       prev.testers.runNixOSTest (
         { config, lib, ... }:
         let
-          # what the driver starts; `run` has made the folders below /work
+          # what the driver starts; `run` has made the folders below /harness
           start =
             name: machine:
             final.writeScript "run-${name}-nspawn" ''
               #!/bin/bash
               set -euo pipefail
               export PATH=/usr/sbin:/usr/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-              while read -r file; do echo $$ > "$file"; done < /work/groups/${name}
+              while read -r file; do echo $$ > "$file"; done < /harness/groups/${name}
               mkdir -p ${toString (map (folder: "/usr/${folder}") (import ./hidden.nix))}
               root=$RUN_NSPAWN_ROOT_DIR
-              mkdir -p "$root"/{nix,bin,sbin,usr/bin,usr/sbin} /work/nix/${name}
+              mkdir -p "$root"/{nix,bin,sbin,usr/bin,usr/sbin} /harness/nix/${name}
               ln -sfn usr/lib "$root/lib"
               ln -sfn usr/lib64 "$root/lib64"
               # compiled into Debian's systemd

@@ -230,16 +230,16 @@ class Machines:
         words: Sequence[str] = []
         if script:
             (self._work / "script.py").write_bytes(script.read_bytes())
-            config["test_script"] = "/work/script.py"
+            config["test_script"] = "/harness/script.py"
             (self._work / "driver.json").write_text(json.dumps(config), encoding="utf-8")
-            words = ["--config", "/work/driver.json"]
-        settings = ["env", "--chdir=/work/tmp", "XDG_RUNTIME_DIR=/work/tmp", "LOGFILE=/dev/null"]
+            words = ["--config", "/harness/driver.json"]
+        settings = ["env", "--chdir=/harness/tmp", "XDG_RUNTIME_DIR=/harness/tmp", "LOGFILE=/dev/null"]
         command = [
             *settings,
             str(driver / "bin/nixos-test-driver"),
             *words,
             "--output_directory",
-            "/work/tmp",
+            "/harness/tmp",
         ]
         try:
             return run.run_visibly(self._entered(*command), timeout=_TEST_TIMEOUT) == 0
