@@ -151,16 +151,16 @@ with subtest("A move, so that there are backups"):
     cluster.demand(cluster.migrate(DRUPAL, "node-b"), "succeeded", 300)
 
 with subtest("Backups"):
-    accounts = (
+    owners = (
         (node_b, f"/home/{DRUPAL.user}/.config/hostenv/backup.env"),
         (node_a, f"/home/{SECOND.user}/.config/hostenv/backup.env"),
         (node_a, NO_FILE),
     )
     try_all(
         OF_BACKUPS,
-        lambda column: accounts[column][0],
+        lambda column: owners[column][0],
         lambda _, command: command,
-        lambda column: {"account": accounts[column][1], "user": DRUPAL.user},
+        lambda column: {"account": owners[column][1], "user": DRUPAL.user},
     )
 
 with subtest("A token is rotated: the service goes on, comin starts again, the old token ends"):

@@ -12,7 +12,7 @@ cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, su
 NEUTRAL = Site("neutral")
 HOSTILE = [Site(name) for name in ("alpha", "beta", "gamma")]
 MADE = homes(int(os.environ.get("HOSTENV_HOMES_SEED", "1")), int(os.environ.get("HOSTENV_HOMES", "6")))
-verdicts = {}
+verdicts: dict[tuple[str, str], list[int]] = {}
 
 
 def as_root(node, site, command):
