@@ -148,8 +148,10 @@ class Api:
         # Nobody knows the secret of a hash that no environment has: a stranger is not told what is hosted.
         secret = None if project is None else webhook_secrets.read(self._config, project)
         signature = webhook.check_signature(secret, request.headers, request.body)
-        if project is None or signature is not webhook.Signature.VALID:
+        if project is None or secret is None or not signature.passes:
             raise HttpError(401, signature.value)
+        if secret.previous and signature is webhook.Signature.VALID:
+            webhook_secrets.forget_previous(self._config, project, secret)
         said = webhook.parse(request.headers, request.body())
         if isinstance(said, webhook.Ignored):
             return HttpAnswer(202, {"accepted": False, "reason": said.reason})

@@ -93,21 +93,22 @@ class TokenFile:
                 self._previous_path, {node: each for node, each in previous.items() if node not in nodes}
             )
 
-    def rotate(self, node: str) -> None:
-        """Replace a node's token; the old one stays valid until the new one was used.
+    def rotate(self, nodes: Iterable[str]) -> None:
+        """Replace the tokens of these nodes; each old one stays valid until the new one was used.
 
-        Raises HostenvError if the node has none.
+        Raises HostenvError, with nothing changed, if one of them has none.
         """
         with exclusive(self._lock_path):
-            current = dict(read_texts(self._path))
-            if node not in current:
-                raise HostenvError(f"no token for node {node!r}: run hostenv-provider comin-tokens first")
-            previous = _read_previous(self._previous_path)
-            # Old ones first: a crash between the two writes then leaves the node a token that works.
-            previous[node] = (*previous.get(node, ()), current[node])
+            current, previous = dict(read_texts(self._path)), _read_previous(self._previous_path)
+            replaced = {}
+            for node in nodes:
+                if node not in current:
+                    raise HostenvError(f"no token for node {node!r}: run hostenv-provider comin-tokens first")
+                previous[node] = (*previous.get(node, ()), current[node])
+                replaced[node] = secrets.token_hex(32)
+            # Old ones first: a crash between the two writes then leaves each node a token that works.
             self._write(self._previous_path, previous)
-            current[node] = secrets.token_hex(32)
-            self._write(self._path, current)
+            self._write(self._path, {**current, **replaced})
 
     def _forget_previous(self, node: str, used: str) -> None:
         with exclusive(self._lock_path):

@@ -25,17 +25,27 @@ _UNQUOTED_AT_ONCE = 65536
 
 @dataclass(frozen=True)
 class Secret:
-    """How a project's webhook is guarded: by a shared secret, or on purpose not at all (None)."""
+    """How a project's webhook is guarded: by a shared secret, or on purpose not at all (None).
+
+    `previous` are those before it, which pass until the new one was used.
+    """
 
     value: str | None = field(repr=False)
+    previous: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Signature(Enum):
     """What became of the check of a delivery's signature."""
 
     VALID = "valid"
+    PREVIOUS = "valid, of a secret that was replaced"
     MISSING = "missing webhook signature"
     WRONG = "invalid webhook signature"
+
+    @property
+    def passes(self) -> bool:
+        """Whether the delivery is from somebody who knows a secret that is good."""
+        return self in (Signature.VALID, Signature.PREVIOUS)
 
 
 @dataclass(frozen=True)
@@ -74,14 +84,22 @@ def check_signature(
         return Signature.MISSING
     if secret is None or secret.value is None:
         return Signature.WRONG
-    key = secret.value.encode()
-    valid = False
-    if signature is not None:
-        expected = "sha256=" + hmac.new(key, body(), hashlib.sha256).hexdigest()
-        valid |= hmac.compare_digest(signature.strip().lower().encode(), expected.encode())
-    if token is not None:
-        valid |= hmac.compare_digest(token.strip().encode(), key)
-    return Signature.VALID if valid else Signature.WRONG
+    signed = b"" if signature is None else body()
+
+    def proves(value: str) -> bool:
+        key, valid = value.encode(), False
+        if signature is not None:
+            expected = "sha256=" + hmac.new(key, signed, hashlib.sha256).hexdigest()
+            valid |= hmac.compare_digest(signature.strip().lower().encode(), expected.encode())
+        if token is not None:
+            valid |= hmac.compare_digest(token.strip().encode(), key)
+        return valid
+
+    # All are tried, so that the answer's time tells nothing of them.
+    current, previous = proves(secret.value), [proves(value) for value in secret.previous]
+    if current:
+        return Signature.VALID
+    return Signature.PREVIOUS if any(previous) else Signature.WRONG
 
 
 def delivery_id(headers: Mapping[str, str], secret: Secret | None, push: Push) -> str | None:

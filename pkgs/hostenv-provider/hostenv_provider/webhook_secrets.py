@@ -1,22 +1,24 @@
 """The projects' webhook secrets: made by `project add`, read by the service at every delivery."""
 
+import json
 import secrets
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.files import read_object, write_private
+from hostenv_provider.files import exclusive, read_object, write_private
 from hostenv_provider.webhook import Secret
-
-_OPEN = '{"open": true}\n'
 
 
 def create(config: Config, project: str) -> str:
-    """Make the secret of a project, `<org>__<project>`, which ends the one it had, and return it.
+    """Make the secret of a project, `<org>__<project>`, which ends all that it had, and return it.
 
     Raises HostenvError if it cannot be written.
     """
     value = secrets.token_hex(32)
-    write_private(config.webhook_secrets_dir / f"{project}.json", f'{{"secret": "{value}"}}\n')
+    with _locked(config):
+        _write(config, project, {"secret": value})
     return value
 
 
@@ -25,7 +27,42 @@ def leave_open(config: Config, project: str) -> None:
 
     Raises HostenvError if that cannot be written.
     """
-    write_private(config.webhook_secrets_dir / f"{project}.json", _OPEN)
+    with _locked(config):
+        _write(config, project, {"open": True})
+
+
+def guarded(config: Config) -> list[str]:
+    """The projects whose webhook has a secret. Raises HostenvError."""
+    projects = sorted(path.stem for path in config.webhook_secrets_dir.glob("*.json"))
+    return [
+        project
+        for project in projects
+        if (secret := read(config, project)) is not None and secret.value is not None
+    ]
+
+
+def rotate(config: Config, project: str) -> str:
+    """Replace a project's secret and return the new one; the old one passes until the new one was used.
+
+    Raises HostenvError if the webhook has none.
+    """
+    value = secrets.token_hex(32)
+    with _locked(config):
+        before = read(config, project)
+        if before is None or before.value is None:
+            raise HostenvError(f"{project}: its webhook has no secret: run hostenv-provider project add")
+        _write(config, project, {"secret": value, "previous": [*before.previous, before.value]})
+    return value
+
+
+def forget_previous(config: Config, project: str, used: Secret) -> None:
+    """End the secrets before the one that was used, unless that one was itself replaced meanwhile.
+
+    Raises HostenvError.
+    """
+    with _locked(config):
+        if read(config, project) == used:
+            _write(config, project, {"secret": used.value})
 
 
 def read(config: Config, project: str) -> Secret | None:
@@ -39,7 +76,17 @@ def read(config: Config, project: str) -> Secret | None:
         return None
     if document.get("open") is True:
         return Secret(None)
-    value = document.get("secret")
-    if not isinstance(value, str) or not value:
+    value, previous = document.get("secret"), document.get("previous", [])
+    values = [value, *previous] if isinstance(previous, list) else [None]
+    texts = [each for each in values if isinstance(each, str) and each]
+    if len(texts) != len(values):
         raise HostenvError(f"{path}: holds no secret: run hostenv-provider project add again")
-    return Secret(value)
+    return Secret(texts[0], tuple(texts[1:]))
+
+
+def _locked(config: Config) -> AbstractContextManager[None]:
+    return exclusive(config.webhook_secrets_dir / ".lock")
+
+
+def _write(config: Config, project: str, document: Mapping[str, object]) -> None:
+    write_private(config.webhook_secrets_dir / f"{project}.json", json.dumps(document) + "\n")

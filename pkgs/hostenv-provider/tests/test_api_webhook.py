@@ -93,6 +93,16 @@ def test_the_webhooks_secret_is_checked_before_all_else(api: Any, main_hash: str
     assert api.request("POST", path, body, {"X-Gitlab-Token": secret}).status == 202
 
 
+def test_a_new_secret_of_a_webhook_takes_over_when_the_git_host_has_it(api: Any, main_hash: str) -> None:
+    def status(secret: str) -> int:
+        given = api.request("POST", f"/webhook/{main_hash}", b"{}", {"X-Gitlab-Token": secret})
+        return int(given.status)
+
+    old = webhook_secrets.create(api.config, "demo__drupal")
+    new = webhook_secrets.rotate(api.config, "demo__drupal")
+    assert [status(secret) for secret in (old, new, old, new)] == [202, 202, 401, 202]
+
+
 def test_a_project_without_a_decision_on_its_secret_lets_nobody_in(api: Any, main_hash: str) -> None:
     (api.config.webhook_secrets_dir / "demo__drupal.json").unlink()
     assert api.request("POST", f"/webhook/{main_hash}", b"{}").status == 401

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from hostenv_provider import stop_point
+from hostenv_provider import stop_point, webhook_secrets
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -32,6 +32,7 @@ from hostenv_provider.service import Service
 from hostenv_provider.store import Store
 from hostenv_provider.tokens import TokenFile
 from hostenv_provider.verify import Answer
+from hostenv_provider.webhook import Secret
 
 PACKAGE = Path(__file__).parents[1]
 PROGRAM = "import sys; from hostenv_provider.cli import main; sys.exit(main())"
@@ -331,6 +332,16 @@ def test_tokens_on_the_command_line(machine: Config, capsys: pytest.CaptureFixtu
     assert main(["comin-tokens", "--rotate", "node-a"]) == 0
     assert json.loads(machine.tokens_file.read_text())["node-a"] != first
     assert main(["comin-tokens", "--rotate", "node-z"]) == 1
+    before = json.loads(machine.tokens_file.read_text())
+    assert main(["comin-tokens", "--rotate-all", "--dry-run"]) == 0
+    assert json.loads(machine.tokens_file.read_text()) == before
+    capsys.readouterr()
+    assert main(["comin-tokens", "--rotate-all"]) == 0
+    assert capsys.readouterr().out == "replaced: node-a, node-b\n"
+    after = json.loads(machine.tokens_file.read_text())
+    assert not set(after.values()) & set(before.values())
+    for node, token in before.items():
+        assert TokenFile(machine).is_valid(node, token)
     with pytest.raises(SystemExit, match="2"):
         main(["comin-tokens", "--rotate", "node-a", "--show", "node-a"])
 
@@ -379,3 +390,21 @@ def test_a_secret_comes_from_standard_input(
     assert give(b"\xff\xfe") == 1
     assert main(["secrets", "set", "demo__drupal/none", "API_KEY"]) == 1
     assert (EnvironmentSecrets(machine).read(user) or {})["API_KEY"] == "correct horse"
+
+
+def test_one_command_replaces_all_webhook_secrets_and_shows_them_once(
+    machine: Config, environment: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(machine, environment())
+    old = webhook_secrets.create(machine, "demo__drupal")
+    webhook_secrets.leave_open(machine, "demo__open")
+    assert main(["secrets", "rotate", "webhooks", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "demo__drupal: would be replaced\n"
+    assert webhook_secrets.read(machine, "demo__drupal") == Secret(old)
+    assert main(["secrets", "rotate", "webhooks"]) == 0
+    name, webhook, shown = capsys.readouterr().out.splitlines()
+    assert name == "demo__drupal: replaced"
+    assert webhook.endswith(f"/webhook/{environment().project_name_hash}")
+    secret = webhook_secrets.read(machine, "demo__drupal")
+    assert secret == Secret(shown.rpartition(" ")[2], (old,))
+    assert webhook_secrets.read(machine, "demo__open") == Secret(None)

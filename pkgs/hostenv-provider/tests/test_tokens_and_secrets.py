@@ -66,9 +66,9 @@ def test_a_replaced_token_is_valid_until_the_new_one_was_used(config: Config) ->
     command_line.create(["node-a"])
     first = command_line.show("node-a")
     assert running.is_valid("node-a", first)
-    command_line.rotate("node-a")
+    command_line.rotate(["node-a"])
     second = command_line.show("node-a")
-    command_line.rotate("node-a")
+    command_line.rotate(["node-a"])
     third = command_line.show("node-a")
     assert len({first, second, third}) == 3
     for token in (first, second, first, third):
@@ -84,13 +84,13 @@ def test_a_rotation_while_the_token_before_is_first_used_takes_no_valid_token(
 ) -> None:
     running, command_line = TokenFile(config), TokenFile(config)
     command_line.create(["node-a"])
-    command_line.rotate("node-a")
+    command_line.rotate(["node-a"])
     second = command_line.show("node-a")
     compare = tokens.matches
 
     def compare_and_rotate(*arguments: Any) -> tuple[bool, bool]:
         found = compare(*arguments)
-        command_line.rotate("node-a")
+        command_line.rotate(["node-a"])
         return found
 
     with monkeypatch.context() as patched:
@@ -106,7 +106,7 @@ def test_a_node_that_is_gone_opens_nothing(config: Config) -> None:
     running, command_line = TokenFile(config), TokenFile(config)
     command_line.create(["node-a", "node-b"])
     old = command_line.show("node-b")
-    command_line.rotate("node-b")
+    command_line.rotate(["node-b"])
     kept, new = command_line.show("node-a"), command_line.show("node-b")
 
     assert command_line.others(["node-a"]) == ["node-b"]
@@ -119,8 +119,12 @@ def test_a_node_that_is_gone_opens_nothing(config: Config) -> None:
 
 
 def test_a_rotation_needs_a_token(config: Config) -> None:
+    tokens = TokenFile(config)
+    tokens.create(["node-a"])
+    kept = tokens.show("node-a")
     with pytest.raises(HostenvError, match="run hostenv-provider comin-tokens first"):
-        TokenFile(config).rotate("node-a")
+        tokens.rotate(["node-a", "node-b"])
+    assert tokens.show("node-a") == kept
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"node-a": 7}', "\x00"])

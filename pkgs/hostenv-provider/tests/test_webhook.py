@@ -319,7 +319,35 @@ def test_secrets_of_webhooks_are_kept_privately(config: Config) -> None:
     assert webhook_secrets.read(replace(config), "demo__other") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"secret": ""}', '{"secret": 7}', '{"open": "yes"}'])
+def test_a_replaced_webhook_secret_passes_until_the_new_one_was_used(config: Config) -> None:
+    first = webhook_secrets.create(config, "demo__drupal")
+    second = webhook_secrets.rotate(config, "demo__drupal")
+    third = webhook_secrets.rotate(config, "demo__drupal")
+    secret = webhook_secrets.read(config, "demo__drupal")
+    assert secret == Secret(third, (first, second))
+    for value, found in ((first, Signature.PREVIOUS), (second, Signature.PREVIOUS), (third, Signature.VALID)):
+        for headers in ({"x-gitlab-token": value}, {"x-hub-signature-256": sign(value, b"{}")}):
+            assert webhook.check_signature(secret, headers, lambda: b"{}") is found
+    webhook_secrets.forget_previous(config, "demo__drupal", Secret(second, (first,)))
+    assert webhook_secrets.read(config, "demo__drupal") == secret
+    webhook_secrets.forget_previous(config, "demo__drupal", secret)
+    assert webhook_secrets.read(config, "demo__drupal") == Secret(third)
+    with pytest.raises(HostenvError, match="has no secret"):
+        webhook_secrets.rotate(config, "demo__other")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"secret": ""}',
+        '{"secret": 7}',
+        '{"secret": "x", "previous": [""]}',
+        '{"open": "yes"}',
+    ],
+)
 def test_a_damaged_secret_lets_nobody_in(config: Config, text: str) -> None:
     webhook_secrets.create(config, "demo__drupal")
     (config.webhook_secrets_dir / "demo__drupal.json").write_text(text)

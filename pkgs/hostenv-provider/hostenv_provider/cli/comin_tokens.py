@@ -21,6 +21,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="NODE",
         help="replace NODE's token; the old one stays valid until the new one was used",
     )
+    what.add_argument(
+        "--rotate-all", action="store_true", help="replace every node's token, each as --rotate does"
+    )
     what.add_argument("--show", metavar="NODE", help="print NODE's token")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
     parser.set_defaults(run=run)
@@ -33,15 +36,17 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         print(tokens.show(arguments.show))
         return 0
     nodes = sorted(Repository(config).published_settings().nodes)
-    if arguments.rotate is not None:
-        if arguments.rotate not in nodes:
+    if arguments.rotate is not None or arguments.rotate_all:
+        rotated = nodes if arguments.rotate is None else [arguments.rotate]
+        if not set(rotated) <= set(nodes):
             raise HostenvError(
                 f"no node {arguments.rotate!r} in provider.json; there are: {', '.join(nodes)}"
             )
-        tokens.show(arguments.rotate)
+        for node in rotated:
+            tokens.show(node)
         if not arguments.dry_run:
-            tokens.rotate(arguments.rotate)
-        print(f"{_would(arguments)}replaced: {arguments.rotate}")
+            tokens.rotate(rotated)
+        print(f"{_would(arguments)}replaced: {', '.join(rotated)}")
         return 0
     missing, others = tokens.missing(nodes), tokens.others(nodes)
     if not arguments.dry_run:

@@ -1,8 +1,9 @@
-"""`hostenv-provider secrets set`: a project's own secrets for one of its environments (contract 6)."""
+"""`hostenv-provider secrets`: a project's own secrets (contract 6), and new ones for those that are made."""
 
 import argparse
 import sys
 
+from hostenv_provider import webhook_secrets
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import MAX_VALUE, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
@@ -12,7 +13,7 @@ from hostenv_provider.repository import Repository
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its arguments."""
     secrets = commands.add_parser("secrets", help="secrets that environments get from the provider")
-    actions = secrets.add_subparsers(required=True, metavar="set")
+    actions = secrets.add_subparsers(required=True, metavar="set|rotate")
     parser = actions.add_parser(
         "set",
         help="set a secret; the value is read from standard input, so that it stands in no process list",
@@ -21,6 +22,18 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("environment", metavar="ENV", help="user name or <org>__<project>/<environment>")
     parser.add_argument("key", metavar="KEY", help="name of the secret: letters, digits and _")
     parser.set_defaults(run=run)
+    parser = actions.add_parser(
+        "rotate",
+        help="replace all secrets of one kind",
+        epilog="example: hostenv-provider secrets rotate webhooks",
+    )
+    parser.add_argument(
+        "kind",
+        choices=("webhooks",),
+        help="webhooks: prints the new ones for your Git hosts; an old one passes until the new one was used",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
+    parser.set_defaults(run=rotate)
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -32,4 +45,17 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         raise HostenvError(f"secret {arguments.key}: standard input is not UTF-8 text") from None
     EnvironmentSecrets(config).set(environment.user_name, arguments.key, value)
     print(f"{environment.user_name}: {arguments.key} set; the environment gets it with its next deployment")
+    return 0
+
+
+def rotate(arguments: argparse.Namespace, config: Config) -> int:
+    """Raises HostenvError."""
+    plan = Repository(config).published_plan()
+    for project in webhook_secrets.guarded(config):
+        print(f"{project}: {'would be replaced' if arguments.dry_run else 'replaced'}")
+        if not arguments.dry_run:
+            value = webhook_secrets.rotate(config, project)
+            for environment in plan.of_project(project).values():
+                print(f"  webhook {config.public_url}/webhook/{environment.project_name_hash}")
+            print(f"  secret, not shown again: {value}")
     return 0
