@@ -36,7 +36,7 @@ PartOf={layout.target_unit}
 Type=notify
 ExecStart={config.tool("mariadbd")} --defaults-file={layout.config_dir}/my.cnf
 ExecStop=-{config.tool("mariadb")} --no-defaults --socket={layout.mysql_socket} --user={layout.user} \\
-  --connect-timeout=10 --execute=SHUTDOWN
+  --skip-ssl --connect-timeout=10 --execute=SHUTDOWN
 Restart=on-failure
 RestartSec=2
 TimeoutStartSec=10min
@@ -56,7 +56,8 @@ ExecStart={config.tool("mariadbd")} --no-defaults --datadir={layout.restore_dir}
   --socket={layout.restore_socket} --pid-file={layout.runtime_dir}/restore.pid \\
   --tmpdir={layout.cache_dir}/tmp --skip-networking --skip-name-resolve \\
   --innodb-log-file-size=32M --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=0 \\
-  --innodb-doublewrite=0 --max-allowed-packet={MAX_PACKET} --character-set-server=utf8mb4
+  --innodb-doublewrite=0 --max-allowed-packet={MAX_PACKET} --character-set-server=utf8mb4 \\
+  --connect-timeout=60
 TimeoutStartSec=10min
 KillSignal=SIGKILL
 UMask=0077

@@ -63,6 +63,7 @@ def query(process: UserProcess, socket: Path, statement: str) -> str:
         return process.run(
             "mariadb",
             "--no-defaults",
+            "--skip-ssl",
             f"--socket={socket}",
             f"--user={process.layout.user}",
             f"--connect-timeout={_CONNECT_SECONDS}",
@@ -85,6 +86,7 @@ def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:
     process.run(
         "mariadb",
         "--no-defaults",
+        "--skip-ssl",
         f"--socket={socket}",
         f"--user={process.layout.user}",
         f"--max-allowed-packet={MAX_PACKET}",

@@ -118,7 +118,10 @@ def test_mariadb_takes_its_options(environment: Environment, layout: Layout, con
     defaults = f"--defaults-file={layout.config_dir}/my.cnf"
     options = checked(config.tool("mariadbd"), defaults, "--user=root", "--verbose", "--help")
     assert str(layout.mysql_socket) in options
-    assert any(line.split() == ["skip-networking", "TRUE"] for line in options.splitlines())
+    values = dict(line.split(maxsplit=1) for line in options.splitlines() if len(line.split()) == 2)
+    assert values["skip-networking"] == "TRUE"
+    # the default of 10 s is too short for a client on a node with too much to do
+    assert values["connect-timeout"] == "60"
 
 
 @needs("mariadbd")
@@ -130,7 +133,23 @@ def test_mariadb_is_not_on_the_network_while_data_are_restored_either(
     command = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).split()
     options = checked(config.tool("mariadbd"), *command[1:], "--user=root", "--verbose", "--help")
     assert str(layout.restore_socket) in options
-    assert any(line.split() == ["skip-networking", "TRUE"] for line in options.splitlines())
+    values = dict(line.split(maxsplit=1) for line in options.splitlines() if len(line.split()) == 2)
+    assert values["skip-networking"] == "TRUE"
+    # the default of 10 s is too short for a client on a node with too much to do
+    assert values["connect-timeout"] == "60"
+
+
+@needs("mariadb")
+def test_no_client_pays_for_tls_on_the_socket(
+    environment: Environment, layout: Layout, config: Config
+) -> None:
+    """MariaDB's clients ask for TLS by default since 11.4: four times the time of a connection."""
+    written(environment, layout, config)
+    units = (layout.units_dir / layout.mysql_unit).read_text().replace("\\\n", "")
+    stop = next(line for line in units.splitlines() if line.startswith("ExecStop=-")).split()[1:]
+    for options in ([f"--defaults-file={layout.config_dir}/client.cnf"], stop[:-1]):
+        shown = checked(config.tool("mariadb"), *options, "--help", "--verbose")
+        assert re.search(r"^ssl +FALSE$", shown, re.MULTILINE)
 
 
 @needs("php")
