@@ -121,6 +121,24 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     assert not missing
 
 
+def test_every_citation_of_the_contract_names_a_section() -> None:
+    """`contract 5`, `contract 4 and 6`, `contract 5, 7 and 8`."""
+    sections = set(re.findall(r"^## (\d+)\. ", (TREE / "docs/contract.md").read_text(), re.MULTILINE))
+    files = subprocess.run(
+        ["git", "grep", "-lIi", "contract", "--", ":!docs/contract.md"],
+        cwd=TREE, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.splitlines()  # fmt: skip
+    citation = re.compile(r"contract\s+(\d+(?:(?:,\s|\sand\s)\d+)*)", re.IGNORECASE)
+    cited = [
+        (file, number)
+        for file in files
+        for found in citation.findall((TREE / file).read_text())
+        for number in re.findall(r"\d+", found)
+    ]
+    assert len(cited) > 100
+    assert [each for each in cited if each[1] not in sections] == []
+
+
 def test_every_file_that_is_named_exists() -> None:
     text = (TREE / "docs/how-it-works.md").read_text()
     folders = {
