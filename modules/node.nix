@@ -34,7 +34,7 @@ let
     restic = lib.getExe pkgs.restic;
     systemctl = tool config.systemd.package "systemctl";
     loginctl = tool config.systemd.package "loginctl";
-    runuser = tool pkgs.util-linux "runuser";
+    systemd-run = tool config.systemd.package "systemd-run";
     tar = lib.getExe pkgs.gnutar;
     useradd = tool pkgs.shadow "useradd";
     groupadd = tool pkgs.shadow "groupadd";

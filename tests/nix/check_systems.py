@@ -47,9 +47,9 @@ PROGRAMS = {
     ("php-with-extensions", "bin/php-fpm"): ("pkgs/development/interpreters/php/generic.nix", "/bin/php-fpm"),
     ("systemd", "bin/loginctl"): ("nixos/modules/config/users-groups.nix", "/bin/loginctl enable-linger"),
     ("systemd", "bin/systemctl"): ("nixos/modules/config/console.nix", "/bin/systemctl restart"),
-    ("util-linux", "bin/runuser"): (
-        "nixos/modules/services/web-apps/netbox.nix",
-        "${util-linux}/bin/runuser",
+    ("systemd", "bin/systemd-run"): (
+        "nixos/modules/services/web-apps/nextcloud.nix",
+        '''lib.getExe' config.systemd.package "systemd-run"''',
     ),
     ("shadow", "bin/useradd"): ("nixos/modules/programs/shadow.nix", "useradd.rootOK"),
     ("shadow", "bin/groupadd"): ("nixos/modules/programs/shadow.nix", "groupadd.rootOK"),

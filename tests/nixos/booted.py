@@ -44,7 +44,7 @@ EXPOSURE = {
         "hostenv-backups-reload": 15,
         "hostenv-evaluate@": 15,
     },
-    node_a: {"hostenv-activate": 35, "hostenv-runtime": 20, "hostenv-token": 15},
+    node_a: {"hostenv-activate": 30, "hostenv-runtime": 20, "hostenv-token": 15},
 }
 
 

@@ -1,5 +1,5 @@
-# Who may do what on real machines: every cell of the tables in `hostenv_scenarios.access`, a token that is
-# rotated, and a search for secrets in every place where none belongs.
+# Who may do what on real machines: every cell of the tables in `hostenv_scenarios.access`, where processes of
+# tenants run, a token that is rotated, and a search for secrets in every place where none belongs.
 
 import json
 import re
@@ -12,6 +12,14 @@ from hostenv_scenarios.site import DRUPAL, SECOND
 cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
 TOKEN, NO_FILE = "/etc/hostenv/node-token", "/dev/null"
 SEEN = "/run/hostenv-scenarios/arguments"
+GROUPS = "/run/hostenv-scenarios/groups"
+# Leaves a child that holds none of its streams, has left its group and ignores the signal to end; goes on
+# itself for as long as its user wishes.
+DRUSH = """<?php
+exec("setsid sh -c 'trap \\"\\" TERM; exec sleep 86399' </dev/null >/dev/null 2>&1 &");
+touch(getenv('HOME') . '/drush-ran');
+while (file_exists(getenv('HOME') . '/drush-waits')) { usleep(100000); clearstatcache(); }
+"""
 THIRD = """{
   outputs = _: {
     lib.hostenv = rec {
@@ -27,7 +35,7 @@ EXPOSURE = {
         "hostenv-backups": 15,
         "hostenv-backups-reload": 15,
     },
-    node_a: {"hostenv-activate": 35, "hostenv-runtime": 20, "hostenv-token": 15},
+    node_a: {"hostenv-activate": 30, "hostenv-runtime": 20, "hostenv-token": 15},
 }
 
 
@@ -54,6 +62,21 @@ def watch(machine):
     machine.succeed(f"systemd-run --quiet --unit watch-arguments --service-type exec {program} {SEEN}")
 
 
+def watch_groups(machine):
+    program = cluster.install(machine, "control_groups")
+    machine.succeed(f"systemd-run --quiet --unit watch-groups --service-type exec {program} {GROUPS}")
+
+
+def left_by(site):
+    """The processes that the site's program left on its node."""
+    return node_a.execute(f"pgrep -u {site.user} -fx 'sleep 86399'")[1].split()
+
+
+def result_of_activation():
+    """`timeout` when something in its control group did not end."""
+    return node_a.succeed("systemctl show --property=Result --value hostenv-activate.service").strip()
+
+
 def ask(path):
     return json.loads(provider.succeed(f"curl -fsS --unix-socket {SOCKET} 'http://service{path}'"))
 
@@ -62,6 +85,8 @@ with subtest("A provider, two nodes and two sites; somebody watches the argument
     cluster.set_up()
     for machine in (provider, node_a, node_b):
         watch(machine)
+    for machine in (node_a, node_b):
+        watch_groups(machine)
     for site in (DRUPAL, SECOND):
         cluster.add_site(site)
     # an own secret beside those that are made
@@ -85,6 +110,37 @@ with subtest("The units run as hardened as they are written"):
     for machine, units in EXPOSURE.items():
         for unit, most in units.items():
             machine.succeed(f"systemd-analyze security --no-pager --threshold={most} {unit}.service")
+
+with subtest("What a release starts ends with the action, and delays nobody"):
+    step = f"hostenv-step-{node_a.succeed(f'id -u {DRUPAL.user}').strip()}.service"
+    path = f"{DRUPAL.folder}/web/vendor/bin"
+    provider.succeed(f"mkdir -p {path}", f"printf %s {shlex.quote(DRUSH)} > {path}/drush")
+    cluster.commit(DRUPAL, "A release with a program of its own")
+    cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
+    node_a.succeed(f"test -e ~{DRUPAL.user}/drush-ran")
+    t.assertEqual(left_by(DRUPAL), [])
+    node_a.wait_until_succeeds("test $(systemctl is-active hostenv-activate.service) = inactive", 120)
+    t.assertEqual(result_of_activation(), "success")
+    cluster.commit(SECOND, "The neighbour works on")
+    cluster.demand(cluster.fire_webhook(SECOND), "succeeded", 300)
+
+with subtest("It ends with who asked for it, too"):
+    cluster.as_environment(node_a, DRUPAL, "rm drush-ran; touch drush-waits")
+    cluster.commit(DRUPAL, "A release whose program does not end")
+    waiting = cluster.fire_webhook(DRUPAL)
+    node_a.wait_until_succeeds(f"test -e ~{DRUPAL.user}/drush-ran", 300)
+    t.assertEqual(len(left_by(DRUPAL)), 1)
+    node_a.succeed(f"systemd-analyze security --no-pager --threshold=25 {step}")
+    for end in ("kill --kill-whom=main --signal=KILL", "stop"):
+        node_a.wait_until_succeeds(f"test -e ~{DRUPAL.user}/drush-ran", 300)
+        cluster.as_environment(node_a, DRUPAL, "rm drush-ran")
+        node_a.succeed(f"systemctl {end} hostenv-activate.service")
+        node_a.wait_until_succeeds("test $(systemctl is-active hostenv-activate.service) = failed", 120)
+        t.assertEqual(result_of_activation(), "signal")
+        t.assertEqual(left_by(DRUPAL), [])
+        node_a.succeed("systemctl --no-block start hostenv-activate.service")
+    cluster.as_environment(node_a, DRUPAL, "rm drush-waits")
+    cluster.demand(waiting, "succeeded", 300)
 
 with subtest("On a node"):
     front = node_a.succeed(
@@ -189,6 +245,20 @@ with subtest("A token is rotated: the service goes on, comin starts again, the o
     )
     # what the new token brings: a job over both nodes
     cluster.demand(cluster.migrate(DRUPAL, "node-a"), "succeeded", 300)
+
+with subtest("No process of a tenant was outside its user's slice"):
+    for machine in (node_a, node_b):
+        machine.succeed("systemctl stop watch-groups.service")
+        seen = [line.split(" ", 1) for line in machine.succeed(f"cat {GROUPS}").splitlines()]
+        for uid in {uid for uid, _ in seen}:
+            # but for what this script itself ran as that user
+            units = [
+                group
+                for user, group in seen
+                if user == uid and ".service" in group and not group.endswith("/backdoor.service")
+            ]
+            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in units), units)
+            t.assertEqual([group for group in units if f"/user-{uid}.slice/" not in group], [])
 
 with subtest("No secret stands where none belongs"):
     for machine in (provider, node_a, node_b):

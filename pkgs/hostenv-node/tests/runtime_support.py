@@ -34,7 +34,6 @@ TOOLS = {
     "php": ("php",),
     "php-fpm": ("php-fpm", "php-fpm8.2", "php-fpm8.4"),
     "restic": ("restic",),
-    "runuser": ("runuser",),
     "tar": ("tar",),
     "hostenv-node": ("hostenv-node",),
 }
@@ -95,6 +94,34 @@ class Machine:
             self.note(name)
             self.arguments.setdefault(name, []).append(arguments)
         return {"backup": {"drupal-migrate": SNAPSHOT}, "look": self.found}
+
+
+class Systemd:
+    """What the machine's systemd is told; `systemd-run` runs the program as whoever runs the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "systemd.log"
+        scripts = {
+            "systemctl": f'echo "systemctl $*" >>{self.log}\n',
+            "systemd-run": (
+                f'echo "systemd-run $*" >>{self.log}\nvariables=\n'
+                'while [ "$1" != -- ]; do\n'
+                "  case $1 in\n"
+                '    --setenv=*) variables="$variables ${1#--setenv=}" ;;\n'
+                '    --working-directory=*) cd "${1#*=}" ;;\n'
+                "  esac\n"
+                '  shift\ndone\nshift\nexec env -i $variables "$@"\n'
+            ),
+        }
+        self.tools = {name: str(folder / name) for name in scripts}
+        for name, script in scripts.items():
+            program = Path(self.tools[name])
+            program.write_text(f"#!/bin/sh\n{script}")
+            program.chmod(0o755)
+
+    def told(self) -> list[list[str]]:
+        """Each call's program and arguments."""
+        return [line.split() for line in self.log.read_text().splitlines()]
 
 
 class Systemctl:

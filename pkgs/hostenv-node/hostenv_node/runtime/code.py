@@ -9,11 +9,11 @@ from pathlib import Path
 from hostenv_node.api import git_environment, git_url
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
-from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
+from hostenv_node.run import CommandFailed, CommandTimedOut, run
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.nar import nar_hash
-from hostenv_node.runtime.user_call import as_user, user_apply
+from hostenv_node.runtime.user_call import pipe_to_user, user_apply
 
 # The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
@@ -38,19 +38,12 @@ def unpack_source(
     repository = fetch(config, environment, deadline, await_provider)
     check(config, environment, repository, deadline)
     user_apply(config, layout, deadline, [("begin", {"name": release})])
-    pipe(
+    pipe_to_user(
+        config,
+        layout,
+        deadline,
         _archive(config, repository, environment.rev),
-        as_user(
-            config,
-            layout,
-            "/bin/sh",
-            "-c",
-            'umask 022; exec "$1" -x -f - -C "$2"',
-            "sh",
-            config.tool("tar"),
-            str(layout.unfinished_release(release) / "source"),
-        ),
-        timeout=deadline.remaining(),
+        [config.tool("tar"), "-x", "-f", "-", "-C", str(layout.unfinished_release(release) / "source")],
     )
 
 

@@ -1,25 +1,32 @@
-"""How root has something done by an environment's user; it opens no path below a home itself (contract 8)."""
+"""How root has something done by an environment's user; it opens no path below a home itself (contract 8).
+
+All of it runs in `hostenv-step-<uid>.service`, a unit in that user's own slice: what it uses is the tenant's,
+and it ends with all that it started. What such a unit may do is in `systemd/hostenv-step-.service.d`.
+"""
 
 import json
 import pwd
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hostenv_node.config import Config
 from hostenv_node.errors import one_line
 from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
-from hostenv_node.run import run
+from hostenv_node.run import CommandFailed, Completed, pipe, run
 from hostenv_node.runtime.layout import PATH, Layout
 from hostenv_node.runtime.leftovers import Leftovers
 
 Step = tuple[str, Mapping[str, object]]
 
 _ANSWER_SECONDS = 5.0
+_STOP_SECONDS = 60.0
+# Only if nobody is left to stop the unit at its time limit.
+_OVERTIME_SECONDS = 30.0
 _MESSAGE_CHARACTERS = 4000
 # Nothing of the user's own joins the part that root starts: neither its usercustomize nor its folders.
-_ISOLATED = ("PYTHONNOUSERSITE=1", "PYTHONSAFEPATH=1")
+_ISOLATED = {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
 
 
 def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
@@ -40,22 +47,16 @@ def open_home(layout: Layout) -> None:
             layout.home.chmod(0o700)
 
 
-def as_user(config: Config, layout: Layout, *argv: str) -> list[str]:
-    """The argument list that runs `argv` as the environment's user, in its environment."""
-    return [
-        config.tool("runuser"),
-        "-u",
-        layout.user,
-        "--",
-        "/usr/bin/env",
-        f"--chdir={layout.home}",
-        f"HOME={layout.home}",
-        f"USER={layout.user}",
-        f"LOGNAME={layout.user}",
-        f"PATH={PATH}",
-        f"XDG_RUNTIME_DIR=/run/user/{layout.uid}",
-        *argv,
-    ]
+def pipe_to_user(
+    config: Config, layout: Layout, deadline: Deadline, producer: Sequence[str], consumer: Sequence[str]
+) -> None:
+    """Run `producer` as root, and `consumer` as the environment's user on what it writes.
+
+    Raises CommandTimedOut, OutputTooLong or CommandFailed.
+    """
+    timeout = deadline.remaining()
+    with _alone(config, layout):
+        pipe(producer, _as_user(config, layout, timeout, consumer), timeout=timeout)
 
 
 def user_apply(
@@ -74,13 +75,7 @@ def user_apply(
         "timeout": max(1.0, deadline.remaining() - _ANSWER_SECONDS),
         "steps": steps,
     }
-    completed = run(
-        as_user(config, layout, *_ISOLATED, config.tool("hostenv-node"), "user-apply"),
-        timeout=deadline.remaining(),
-        stdin=json.dumps(request).encode(),
-        cwd=Path("/"),
-        check=False,
-    )
+    completed = _run_as_user(config, layout, deadline, json.dumps(request).encode())
     try:
         answer = json.loads(completed.stdout)
         Leftovers(config.leftovers_dir).note(layout.user, _lines(answer.get("left")), time.time())
@@ -96,6 +91,58 @@ def user_apply(
             f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
         ) from None
     raise OperationTimedOut(message) if timed_out else OperationFailed(message)
+
+
+def _run_as_user(config: Config, layout: Layout, deadline: Deadline, request: bytes) -> Completed:
+    timeout = deadline.remaining()
+    argv = _as_user(config, layout, timeout, [config.tool("hostenv-node"), "user-apply"])
+    with _alone(config, layout):
+        return run(argv, timeout=timeout, stdin=request, check=False)
+
+
+def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]) -> list[str]:
+    environment = {
+        "HOME": str(layout.home),
+        "USER": layout.user,
+        "LOGNAME": layout.user,
+        "PATH": PATH,
+        "XDG_RUNTIME_DIR": f"/run/user/{layout.uid}",
+        **_ISOLATED,
+    }
+    return [
+        config.tool("systemd-run"),
+        *("--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"),
+        f"--unit={_unit(layout)}",
+        f"--slice=user-{layout.uid}.slice",
+        f"--uid={layout.user}",
+        f"--working-directory={layout.home}",
+        f"--property=RuntimeMaxSec={timeout + _OVERTIME_SECONDS:.0f}",
+        *(f"--setenv={name}={value}" for name, value in environment.items()),
+        "--",
+        *argv,
+    ]
+
+
+def _unit(layout: Layout) -> str:
+    return f"hostenv-step-{layout.uid}.service"
+
+
+@contextmanager
+def _alone(config: Config, layout: Layout) -> Iterator[None]:
+    """No other step of the user runs beside the block, and none is left when it is cut short."""
+    # An earlier activation may have been killed in the middle of one.
+    _stop(config, layout)
+    try:
+        yield
+    except BaseException:
+        with suppress(CommandFailed):
+            _stop(config, layout)
+        raise
+
+
+def _stop(config: Config, layout: Layout) -> None:
+    # Its exit status tells of a unit that is not there, too.
+    run([config.tool("systemctl"), "stop", _unit(layout)], timeout=_STOP_SECONDS, check=False)
 
 
 def _lines(value: object) -> str | None:

@@ -13,7 +13,7 @@ from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.runtime import Runtime
 from hostenv_node.runtime.user_process import UserProcess
-from runtime_support import TOOLS, USER, Machine, Systemctl, entry, program
+from runtime_support import TOOLS, USER, Machine, Systemctl, Systemd, entry, program
 
 SECRETS = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt"), "x")
 
@@ -42,13 +42,9 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def runuser(tmp_path: Path, layout: Layout) -> Path:
-    """Notes whose user it is asked to be, and runs the program as whoever runs the tests."""
+def played(tmp_path: Path, layout: Layout) -> Systemd:
     layout.home.mkdir()
-    path = tmp_path / "runuser"
-    path.write_text(f'#!/bin/sh\necho "$1 $2 $3" >>{tmp_path}/became\nshift 4\nexec env "$@"\n')
-    path.chmod(0o755)
-    return path
+    return Systemd(tmp_path)
 
 
 @pytest.fixture

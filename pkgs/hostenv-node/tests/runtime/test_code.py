@@ -15,6 +15,7 @@ from hostenv_node.runtime import code
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.nar import nar_hash
+from runtime_support import Systemd
 
 
 def soon() -> Deadline:
@@ -131,16 +132,16 @@ def test_the_token_is_in_no_argument(locked: tuple[Config, Environment], tmp_pat
 
 
 def test_what_was_checked_is_unpacked_by_the_user(
-    locked: tuple[Config, Environment], layout: Layout, runuser: Path
+    locked: tuple[Config, Environment], layout: Layout, played: Systemd, tmp_path: Path
 ) -> None:
     config, environment = locked
-    helper = runuser.with_name("hostenv-node")
+    helper = tmp_path / "hostenv-node"
     helper.write_text(
         f"#!/bin/sh\ncd / && PYTHONPATH={Path(hostenv_node.__file__).parent.parent} exec {sys.executable} -c"
         ' "from hostenv_node.cli import main; raise SystemExit(main())" "$@"\n'
     )
     helper.chmod(0o755)
-    tools = {**config.tools, "runuser": str(runuser), "hostenv-node": str(helper)}
+    tools = {**config.tools, **played.tools, "hostenv-node": str(helper)}
     unfinished = layout.unfinished_release("r1")
     (unfinished / "left/over").mkdir(parents=True)
     (unfinished / "left/over/file").touch()
@@ -148,14 +149,15 @@ def test_what_was_checked_is_unpacked_by_the_user(
     code.unpack_source(replace(config, tools=tools), environment, layout, "r1", soon(), answers)
     assert (unfinished / "source/hidden").read_text() == "still here\n"
     assert not (unfinished / "left").exists()
-    assert runuser.with_name("became").read_text() == f"-u {layout.user} --\n" * 2
+    ran = [told for told in played.told() if told[0] == "systemd-run"]
+    assert [f"--uid={layout.user}" in told for told in ran] == [True, True]
 
 
 def test_what_is_not_the_locked_tree_is_not_unpacked(
-    locked: tuple[Config, Environment], layout: Layout, runuser: Path
+    locked: tuple[Config, Environment], layout: Layout, played: Systemd
 ) -> None:
     config, environment = locked
-    config = replace(config, tools={**config.tools, "runuser": str(runuser)})
+    config = replace(config, tools={**config.tools, **played.tools})
     other = replace(environment, nar_hash="sha256-" + "B" * 43 + "=")
     with pytest.raises(OperationFailed, match="not what was locked"):
         code.unpack_source(config, other, layout, "r1", soon(), answers)

@@ -11,28 +11,23 @@ from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.user_call import user_apply
+from runtime_support import Systemd
 
 Ask = Callable[[str], object]
 
 
 @pytest.fixture
-def ask(config: Config, layout: Layout, tmp_path: Path) -> Ask:
-    """Have a program of the user's answer instead; `runuser` runs it as whoever runs the tests."""
-    layout.home.mkdir()
-    runuser = tmp_path / "runuser"
-    runuser.write_text('#!/bin/sh\nshift 3\nexec "$@"\n')
+def ask(config: Config, layout: Layout, played: Systemd, tmp_path: Path) -> Ask:
+    """Have a program of the user's answer instead."""
     helper = tmp_path / "hostenv-node"
-    helper.touch()
-    for script in (runuser, helper):
-        script.chmod(0o755)
+    helper.touch(mode=0o755)
 
     def answer(script: str) -> object:
         helper.write_text(f"#!{sys.executable}\n{script}\n")
         tools = {
             **config.tools,
-            "runuser": str(runuser),
+            **played.tools,
             "hostenv-node": str(helper),
-            "systemctl": "/bin/echo",
         }
         return user_apply(replace(config, tools=tools), layout, Deadline.after(60), [])
 

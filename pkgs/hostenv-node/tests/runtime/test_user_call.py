@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_node import run
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.operations import Deadline, OperationFailed, OperationTimedOut
+from hostenv_node.run import CommandTimedOut, OutputTooLong
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.leftovers import Leftovers
 from hostenv_node.runtime.user_call import layout_of, user_apply
+from runtime_support import Systemd
 
 
 @pytest.fixture
-def answering(config: Config, runuser: Path, tmp_path: Path) -> Config:
+def answering(config: Config, played: Systemd, tmp_path: Path) -> Config:
     """The user's side keeps what it was given, and answers with the file `answer`."""
     program = tmp_path / "hostenv-node"
     program.write_text(
@@ -25,7 +28,7 @@ def answering(config: Config, runuser: Path, tmp_path: Path) -> Config:
         "cat answer; exit $(cat status)\n"
     )
     program.chmod(0o755)
-    return replace(config, tools={"runuser": str(runuser), "hostenv-node": str(program)})
+    return replace(config, tools={**played.tools, "hostenv-node": str(program)})
 
 
 def answer(folder: Path, status: int, document: object) -> None:
@@ -33,10 +36,14 @@ def answer(folder: Path, status: int, document: object) -> None:
     (folder / "status").write_text(str(status))
 
 
-def test_the_environments_user_does_it(answering: Config, layout: Layout, tmp_path: Path) -> None:
+def test_the_environments_user_does_it(
+    answering: Config, played: Systemd, layout: Layout, tmp_path: Path
+) -> None:
     answer(tmp_path, 0, {"results": {"load": None}})
     assert user_apply(answering, layout, Deadline.after(600), [("load", {})]) == {"load": None}
-    assert (tmp_path / "became").read_text() == f"-u {layout.user} --\n"
+    ran = played.told()[-1]
+    assert f"--uid={layout.user}" in ran
+    assert f"--slice=user-{layout.uid}.slice" in ran
     assert (tmp_path / "call").read_text() == f"user-apply {layout.home} /run/user/{layout.uid}\n"
     request = json.loads((tmp_path / "request").read_text())
     assert request["steps"] == [["load", {}]]
@@ -58,6 +65,38 @@ def test_what_it_could_not_do_is_told_apart(
     with pytest.raises(error, match=r"^disk full$") as raised:
         user_apply(answering, layout, Deadline.after(600), [("load", {})])
     assert raised.type is error
+
+
+ENDLESS = "exec sleep 3600"
+TALKATIVE = "exec yes"
+
+
+@pytest.mark.parametrize(("script", "error"), [(ENDLESS, CommandTimedOut), (TALKATIVE, OutputTooLong)])
+def test_what_is_cut_short_ends_with_all_that_it_started(
+    answering: Config,
+    played: Systemd,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    error: type[HostenvError],
+) -> None:
+    monkeypatch.setattr(run, "_MAX_OUTPUT", 1 << 20)
+    Path(answering.tool("hostenv-node")).write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(error):
+        user_apply(answering, layout, Deadline.after(2 if script == ENDLESS else 600), [("load", {})])
+    assert [told[0] for told in played.told()] == ["systemctl", "systemd-run", "systemctl"]
+    assert played.told()[-1] == ["systemctl", "stop", f"hostenv-step-{layout.uid}.service"]
+
+
+def test_what_an_earlier_activation_left_ends_before_anything_begins(
+    answering: Config, played: Systemd, layout: Layout, tmp_path: Path
+) -> None:
+    answer(tmp_path, 0, {"results": {}})
+    user_apply(answering, layout, Deadline.after(600), [("load", {})])
+    stopped, ran = played.told()
+    assert stopped == ["systemctl", "stop", f"hostenv-step-{layout.uid}.service"]
+    # one name for all of them, so that systemd refuses a second one beside the first
+    assert f"--unit=hostenv-step-{layout.uid}.service" in ran
 
 
 def test_no_answer_is_no_success(answering: Config, layout: Layout, tmp_path: Path) -> None:
