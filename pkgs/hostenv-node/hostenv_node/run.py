@@ -1,18 +1,23 @@
 """The only place of this package that starts processes. Every one has a time limit."""
 
 import contextlib
+import io
 import os
+import select
 import selectors
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hostenv_node.errors import HostenvError, last_lines
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # So that a message that begins with the program's name is not cut where it is handed on.
 _ERROR_CHARACTERS = 3000
@@ -110,9 +115,53 @@ def pipe(
         if sink.returncode:
             raise CommandFailed(_failure(consumer, sink.returncode, stderr or stdout))
         if source.returncode:
-            complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - _KEPT_END))
-            raise CommandFailed(_failure(producer, source.returncode, complaints.read()))
+            raise CommandFailed(_failure(producer, source.returncode, _end_of(complaints)))
     return Completed(0, stdout, stderr)
+
+
+@contextlib.contextmanager
+def reading(argv: Sequence[str], *, timeout: float, stdin: bytes = b"") -> Iterator[IO[bytes]]:
+    """Run a program and give what it writes, as it comes; the block reads it to its end or raises.
+
+    Raises CommandTimedOut, in the block where it reads, and CommandFailed when it does not end with 0.
+    """
+    deadline = time.monotonic() + timeout
+    with tempfile.TemporaryFile() as complaints, open(os.memfd_create("stdin"), "w+b") as given:
+        given.write(stdin)
+        given.seek(0)
+        process = _start(argv, given, complaints, None, None)
+        try:
+            assert process.stdout is not None
+            yield io.BufferedReader(_Stream(process.stdout.fileno(), argv, deadline), _CHUNK_BYTES)
+            process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise CommandTimedOut(f"{_name(argv)} did not end in time") from None
+        finally:
+            _kill(process)
+        if process.returncode:
+            raise CommandFailed(_failure(argv, process.returncode, _end_of(complaints)))
+
+
+class _Stream(io.RawIOBase):
+    """What a process writes, until `deadline` (`time.monotonic`)."""
+
+    def __init__(self, descriptor: int, argv: Sequence[str], deadline: float) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._argv = argv
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
+            raise CommandTimedOut(f"{_name(self._argv)} did not end in time")
+        view = memoryview(buffer).cast("B")
+        chunk = os.read(self._descriptor, len(view))
+        view[: len(chunk)] = chunk
+        return len(chunk)
 
 
 def _start(
@@ -201,6 +250,11 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def _end_of(complaints: IO[bytes]) -> bytes:
+    complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - _KEPT_END))
+    return complaints.read()
 
 
 def _name(argv: Sequence[str]) -> str:

@@ -1,23 +1,28 @@
 """An environment's source, from the provider's mirror into the user's release folder (contract 8)."""
 
-import os
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hostenv_node.api import git_environment, git_url
 from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
 from hostenv_node.operations import Deadline, OperationFailed
-from hostenv_node.run import CommandFailed, CommandTimedOut, run
+from hostenv_node.run import CommandFailed, CommandTimedOut, reading, run
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.nar import nar_hash
+from hostenv_node.runtime.source_tree import MAX_BYTES, Entry, entries
 from hostenv_node.runtime.user_call import pipe_to_user, user_apply
 
 # The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
-
+# So that of a large file no more than this is in the memory of root's unit.
+_STREAMED_BYTES = 1 << 20
+_TIDY_SECONDS = 60.0
+# The last is what tar says of a file that fits in part.
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "Wrote only")
 
 AwaitProvider = Callable[[], None]
 """Returns once the provider answers; raises `api.Unreachable`."""
@@ -33,18 +38,26 @@ def unpack_source(
 ) -> None:
     """Fetch the locked revision as root, check it, and let the user unpack it as the start of `release`.
 
-    Raises OperationFailed when the mirror does not have the revision or its tree is not the one of the plan.
+    Raises OperationFailed when the mirror does not have the revision, or its tree is too large or not the one
+    of the plan; CommandFailed when it cannot be unpacked, and nothing of it is left then.
     """
     repository = fetch(config, environment, deadline, await_provider)
-    check(config, environment, repository, deadline)
+    files = check(config, environment, repository, deadline)
     user_apply(config, layout, deadline, [("begin", {"name": release})])
-    pipe_to_user(
-        config,
-        layout,
-        deadline,
-        _archive(config, repository, environment.rev),
-        [config.tool("tar"), "-x", "-f", "-", "-C", str(layout.unfinished_release(release) / "source")],
-    )
+    source = layout.unfinished_release(release) / "source"
+    try:
+        pipe_to_user(
+            config,
+            layout,
+            deadline,
+            _git(config, repository, "-c", "tar.umask=0022", "archive", "--format=tar", environment.rev),
+            [config.tool("tar"), "-x", "-f", "-", "-C", str(source)],
+        )
+    except CommandFailed as error:
+        with suppress(HostenvError):
+            user_apply(config, layout, Deadline.after(_TIDY_SECONDS), [("drop", {"name": release})])
+        _demand_room(error, source, files)
+        raise
 
 
 def fetch(
@@ -55,40 +68,43 @@ def fetch(
     A provider that does not answer interrupts it (`api.Unreachable`), which is no failure.
     """
     repository = config.git_dir / f"{environment.mirror}.git"
-    if repository.exists() and _has(config, repository, environment.rev, deadline):
-        return repository
+    if repository.exists():
+        if _has(config, repository, environment.rev, deadline):
+            return repository
+        if _size(repository) > MAX_BYTES:
+            # Revisions that nobody needs any more stay in it.
+            shutil.rmtree(repository, ignore_errors=True)
     try:
         _fetch(config, environment, repository, deadline)
     except CommandTimedOut:
+        # It may hold locks and halves of files now, and nothing that cannot be fetched again.
+        shutil.rmtree(repository, ignore_errors=True)
         raise
     except CommandFailed:
         await_provider()
-        # A crash may have left locks in the copy; it holds nothing that cannot be fetched again.
         shutil.rmtree(repository, ignore_errors=True)
-        _fetch(config, environment, repository, deadline)
+        _fetch_anew(config, environment, repository, deadline)
     if not _has(config, repository, environment.rev, deadline):
         raise OperationFailed(f"{environment.mirror}.git at the provider has no revision {environment.rev}")
     return repository
 
 
-def check(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> None:
-    """Raises OperationFailed unless the revision's tree has the plan's `narHash`."""
-    descriptor, name = tempfile.mkstemp(dir=config.git_dir, prefix=".tree-", suffix=".tar")
-    os.close(descriptor)
-    archive = Path(name)
-    try:
-        run(
-            [*_archive(config, repository, environment.rev), f"--output={archive}"],
-            timeout=deadline.remaining(),
-        )
-        found = nar_hash(archive)
-    finally:
-        archive.unlink()
+def check(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> Sequence[Entry]:
+    """The revision's files. Raises OperationFailed unless they are within the limits and the plan's."""
+    where = f"{environment.mirror} at {environment.rev[:12]}"
+    ls_tree = _git(config, repository, "ls-tree", "-r", "-l", "-z", "--full-tree", environment.rev)
+    with reading(ls_tree, timeout=deadline.remaining()) as listing:
+        files = entries(listing, where)
+    wanted = "".join(f"{entry.object_id}\n" for entry in files).encode()
+    cat_file = _git(config, repository, "cat-file", "--batch", "--buffer")
+    with reading(cat_file, timeout=deadline.remaining(), stdin=wanted) as objects:
+        found = nar_hash(files, objects)
     if found != environment.nar_hash:
         raise OperationFailed(
-            f"{environment.mirror} at {environment.rev[:12]} has the hash {found}, the plan says"
-            f" {environment.nar_hash}; the mirror is not what was locked"
+            f"{where} has the hash {found}, the plan says {environment.nar_hash}; the mirror is not what was"
+            " locked"
         )
+    return files
 
 
 def _fetch(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> None:
@@ -102,9 +118,9 @@ def _fetch(config: Config, environment: Environment, repository: Path, deadline:
         (unfinished / "info/attributes").write_text(_RAW_BYTES)
         unfinished.rename(repository)
     run(
-        [
-            git,
-            f"--git-dir={repository}",
+        _git(
+            config,
+            repository,
             "fetch",
             "--quiet",
             "--no-tags",
@@ -112,24 +128,38 @@ def _fetch(config: Config, environment: Environment, repository: Path, deadline:
             "--no-write-fetch-head",
             git_url(config, environment.mirror),
             f"+{environment.rev}:refs/environments/{environment.user}",
-        ],
+        ),
         timeout=deadline.remaining(),
         env=git_environment(config),
     )
 
 
+def _fetch_anew(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> None:
+    try:
+        _fetch(config, environment, repository, deadline)
+    except CommandFailed as error:
+        shutil.rmtree(repository, ignore_errors=True)
+        _demand_room(error, repository)
+        raise
+
+
 def _has(config: Config, repository: Path, rev: str, deadline: Deadline) -> bool:
-    argv = [config.tool("git"), f"--git-dir={repository}", "cat-file", "-e", f"{rev}^{{tree}}"]
+    argv = _git(config, repository, "cat-file", "-e", f"{rev}^{{tree}}")
     return run(argv, timeout=deadline.remaining(60), check=False).returncode == 0
 
 
-def _archive(config: Config, repository: Path, rev: str) -> list[str]:
-    return [
-        config.tool("git"),
-        f"--git-dir={repository}",
-        "-c",
-        "tar.umask=0022",
-        "archive",
-        "--format=tar",
-        rev,
-    ]
+def _size(repository: Path) -> int:
+    return sum(path.lstat().st_size for path in repository.rglob("*"))
+
+
+def _demand_room(error: CommandFailed, place: Path, files: Sequence[Entry] = ()) -> None:
+    """Raises OperationFailed, saying what to do, if a full disk is behind the error."""
+    if any(words in str(error) for words in _NO_ROOM):
+        size = sum(entry.size for entry in files) >> 20
+        what = f"the source ({size} MiB in {len(files)} files)" if files else "the source"
+        raise OperationFailed(f"there is no room for {what} at {place}; make room there, then deploy again")
+
+
+def _git(config: Config, repository: Path, *arguments: str) -> list[str]:
+    limit = f"core.bigFileThreshold={_STREAMED_BYTES}"
+    return [config.tool("git"), f"--git-dir={repository}", "-c", limit, *arguments]

@@ -1,84 +1,86 @@
-"""Nix's hash of a source tree, computed from a tar archive, so that root unpacks no stranger's files."""
+"""Nix's hash of a commit's tree, from Git's objects as they come: no stranger's files are unpacked for it."""
 
 import base64
 import hashlib
-import tarfile
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from hostenv_node.operations import OperationFailed
+from hostenv_node.runtime.source_tree import Entry
 
 _CHUNK_BYTES = 1 << 20
+_HEADER_BYTES = 200
 
 
-@dataclass
-class _Directory:
-    members: dict[bytes, "_Directory | tarfile.TarInfo"] = field(default_factory=dict)
+def nar_hash(entries: Sequence[Entry], objects: IO[bytes]) -> str:
+    """`narHash` of the tree of these files, in SRI form (`sha256-…`).
 
-
-def nar_hash(archive: Path) -> str:
-    """`narHash` of the tree in an uncompressed tar archive, in SRI form (`sha256-…`).
-
-    Raises OperationFailed for a member that is neither a folder, a file nor a link, or an archive cut short.
+    `entries` are in the order of `source_tree.entries`, `objects` what `git cat-file --batch` says of them.
+    Raises OperationFailed when an object is missing or two files share a name.
     """
-    digest = hashlib.sha256()
-    with tarfile.open(archive, "r:") as tar, archive.open("rb") as data:
-        root = _Directory()
-        for member in tar:
-            _place(root, member)
-        digest.update(_text(b"nix-archive-1"))
-        _node(digest, data, root)
+    digest = hashlib.sha256(_text(b"nix-archive-1") + _FOLDER)
+    around: tuple[bytes, ...] = ()
+    before: tuple[bytes, ...] | None = None
+    for entry in entries:
+        folders, name = entry.parts[:-1], entry.parts[-1]
+        if before is not None and entry.parts[: len(before)] == before:
+            raise OperationFailed(f"{entry} comes twice, or lies below a file; the repository is malformed")
+        shared = _shared(around, folders)
+        digest.update(_END * 2 * (len(around) - shared))
+        for folder in folders[shared:]:
+            digest.update(_named(folder) + _FOLDER)
+        digest.update(_named(name))
+        _file(digest, entry, objects)
+        digest.update(_END)
+        around, before = folders, entry.parts
+    digest.update(_END * (2 * len(around) + 1))
     return "sha256-" + base64.b64encode(digest.digest()).decode()
 
 
-def _place(root: _Directory, member: tarfile.TarInfo) -> None:
-    parts = [
-        part for part in member.name.encode("utf-8", "surrogateescape").split(b"/") if part not in (b"", b".")
-    ]
-    if not parts:
-        return
-    directory = root
-    for part in parts[:-1]:
-        found = directory.members.setdefault(part, _Directory())
-        if not isinstance(found, _Directory):
-            raise OperationFailed(f"{member.name} lies below a file")
-        directory = found
-    if member.isdir():
-        directory.members.setdefault(parts[-1], _Directory())
-    elif member.isreg() or member.issym():
-        directory.members[parts[-1]] = member
-    else:
-        raise OperationFailed(f"{member.name} is neither a folder, a file nor a link")
-
-
-def _node(digest: "hashlib._Hash", data: IO[bytes], node: "_Directory | tarfile.TarInfo") -> None:
+def _file(digest: "hashlib._Hash", entry: Entry, objects: IO[bytes]) -> None:
     digest.update(_text(b"(") + _text(b"type"))
-    if isinstance(node, _Directory):
-        digest.update(_text(b"directory"))
-        for name in sorted(node.members):
-            digest.update(_text(b"entry") + _text(b"(") + _text(b"name") + _text(name) + _text(b"node"))
-            _node(digest, data, node.members[name])
-            digest.update(_text(b")"))
-    elif node.issym():
-        target = node.linkname.encode("utf-8", "surrogateescape")
-        digest.update(_text(b"symlink") + _text(b"target") + _text(target))
+    if entry.is_link:
+        digest.update(_text(b"symlink") + _text(b"target"))
     else:
         digest.update(_text(b"regular"))
-        if node.mode & 0o100:
+        if entry.is_executable:
             digest.update(_text(b"executable") + _text(b""))
-        digest.update(_text(b"contents") + node.size.to_bytes(8, "little"))
-        data.seek(node.offset_data)
-        left = node.size
-        while left:
-            chunk = data.read(min(left, _CHUNK_BYTES))
-            if not chunk:
-                raise OperationFailed(f"the archive ends within {node.name}")
-            digest.update(chunk)
-            left -= len(chunk)
-        digest.update(bytes(-node.size % 8))
-    digest.update(_text(b")"))
+        digest.update(_text(b"contents"))
+    digest.update(entry.size.to_bytes(8, "little"))
+    for chunk in _content(entry, objects):
+        digest.update(chunk)
+    digest.update(bytes(-entry.size % 8) + _END)
+
+
+def _content(entry: Entry, objects: IO[bytes]) -> Iterator[bytes]:
+    header = objects.readline(_HEADER_BYTES)
+    if header != f"{entry.object_id} blob {entry.size}\n".encode():
+        raise OperationFailed(f"the content of {entry} is not in the copy of the repository")
+    left = entry.size
+    while left:
+        chunk = objects.read(min(left, _CHUNK_BYTES))
+        if not chunk:
+            raise OperationFailed(f"the content of {entry} ends early")
+        left -= len(chunk)
+        yield chunk
+    objects.read(1)
+
+
+def _shared(first: Sequence[bytes], second: Sequence[bytes]) -> int:
+    """How many names at the beginning are the same."""
+    return next(
+        (index for index, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+        min(len(first), len(second)),
+    )
+
+
+def _named(name: bytes) -> bytes:
+    return _text(b"entry") + _text(b"(") + _text(b"name") + _text(name) + _text(b"node")
 
 
 def _text(value: bytes) -> bytes:
     return len(value).to_bytes(8, "little") + value + bytes(-len(value) % 8)
+
+
+_FOLDER = _text(b"(") + _text(b"type") + _text(b"directory")
+_END = _text(b")")

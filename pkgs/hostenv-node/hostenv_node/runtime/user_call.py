@@ -107,6 +107,8 @@ def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]
         "LOGNAME": layout.user,
         "PATH": PATH,
         "XDG_RUNTIME_DIR": f"/run/user/{layout.uid}",
+        # Jobs tell what programs say, and some of it is understood here.
+        "LC_ALL": "C.UTF-8",
         **_ISOLATED,
     }
     return [

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hostenv_node.errors import HostenvError
 from hostenv_node.operations import OperationFailed
 from hostenv_node.runtime.user_files import make_link
 from hostenv_node.runtime.user_paths import clear, discard, make_folder
@@ -18,32 +19,21 @@ def begin(process: UserProcess, arguments: Mapping[str, object]) -> None:
     make_folder(unfinished / "source")
 
 
+def drop(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Leave nothing of a release that was not finished."""
+    discard(process, [process.layout.unfinished_release(text_of(arguments, "name"))])
+
+
 def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
     """Finish the release whose `source` was unpacked: join it with the operator's Drupal, then rename it.
 
-    Raises OperationFailed when the project has no such document root.
+    Raises OperationFailed when the project has no such document root. Nothing is left of what fails.
     """
-    layout = process.layout
-    name, docroot = text_of(arguments, "name"), text_of(arguments, "docroot")
-    unfinished = layout.unfinished_release(name)
-    source = unfinished / "source" / docroot
-    if not source.is_dir():
-        raise OperationFailed(f"the project has no folder {docroot} in its source; mend application.docroot")
-    public = Path("source") / docroot
-    if arguments.get("operatorRoot") is not None:
-        site = unfinished / "site"
-        clear(process, site)
-        operator = text_of(arguments, "operatorRoot")
-        process.run_program(["cp", "-r", "--reflink=auto", f"{operator}/.", str(site)])
-        # A read-only store's modes come along.
-        process.run_program(["chmod", "-R", "u+w", str(site)])
-        public = Path("site") / text_of(arguments, "operatorDocroot")
-        process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
-        _join_site(process, unfinished / public / "sites/default")
-    make_link(process, unfinished / "public", str(public))
-    # A reload that is done again after a crash may find it there, and served.
-    clear(process, layout.release(name))
-    os.rename(unfinished, layout.release(name))
+    try:
+        _lay_out(process, arguments)
+    except (HostenvError, OSError):
+        drop(process, arguments)
+        raise
 
 
 def switch(process: UserProcess, arguments: Mapping[str, object]) -> None:
@@ -68,6 +58,30 @@ def discard_but(process: UserProcess, keep: Sequence[str]) -> None:
         kept.add(os.readlink(current))
     with suppress(FileNotFoundError):
         discard(process, [entry for entry in process.layout.app_dir.iterdir() if entry.name not in kept])
+
+
+def _lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    layout = process.layout
+    name, docroot = text_of(arguments, "name"), text_of(arguments, "docroot")
+    unfinished = layout.unfinished_release(name)
+    source = unfinished / "source" / docroot
+    if not source.is_dir():
+        raise OperationFailed(f"the project has no folder {docroot} in its source; mend application.docroot")
+    public = Path("source") / docroot
+    if arguments.get("operatorRoot") is not None:
+        site = unfinished / "site"
+        clear(process, site)
+        operator = text_of(arguments, "operatorRoot")
+        process.run_program(["cp", "-r", "--reflink=auto", f"{operator}/.", str(site)])
+        # A read-only store's modes come along.
+        process.run_program(["chmod", "-R", "u+w", str(site)])
+        public = Path("site") / text_of(arguments, "operatorDocroot")
+        process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
+        _join_site(process, unfinished / public / "sites/default")
+    make_link(process, unfinished / "public", str(public))
+    # A reload that is done again after a crash may find it there, and served.
+    clear(process, layout.release(name))
+    os.rename(unfinished, layout.release(name))
 
 
 def _join_site(process: UserProcess, site: Path) -> None:

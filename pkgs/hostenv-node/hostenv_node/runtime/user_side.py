@@ -32,6 +32,7 @@ STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
     "files": user_files.write_files,
     "secrets": user_files.write_secrets,
     "begin": user_release.begin,
+    "drop": user_release.drop,
     "layOut": user_release.lay_out,
     "candidate": user_candidate.check,
     "switch": user_release.switch,

@@ -1,7 +1,10 @@
 """Fetching and checking a project's source, with a real Git."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +14,9 @@ from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
 from hostenv_node.operations import Deadline, OperationFailed
 from hostenv_node.run import CommandFailed
-from hostenv_node.runtime import code
+from hostenv_node.runtime import code, source_tree
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.nar import nar_hash
 from runtime_support import Systemd
 
 
@@ -25,6 +27,14 @@ def soon() -> Deadline:
 
 def answers() -> None:
     """A provider that does not have to be awaited."""
+
+
+LOCKED = "sha256-cv3loDOxNMi7BAs0vksUH1TrwZXhXHNjm0stmqCGJv0="
+"""What `nix hash path` (2.26) says of the project's files."""
+LARGE = "sha256-a5PBuOqWyQY4U/2Y1fab1F1nFAste5GQsiYsbUsJ2Lc="
+"""The same, of those with 8 MiB of zeros."""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
 
 
 def git(directory: Path, *arguments: str) -> str:
@@ -50,19 +60,41 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def locked(project: Path, config: Config, environment: Environment) -> tuple[Config, Environment]:
     config.git_dir.mkdir()
-    raw = project.parent / "raw"
-    raw.mkdir()
-    for name in (".gitattributes", "hidden", "page"):
-        content = subprocess.run(
-            ["git", "-C", project, "cat-file", "blob", f"HEAD:{name}"], check=True, capture_output=True
-        ).stdout
-        (raw / name).write_bytes(content)
-    archive = project.parent / "raw.tar"
-    subprocess.run(["tar", "-cf", archive, "-C", raw, "."], check=True, timeout=60)
     return (
         replace(config, api_base_url=f"file://{project.parent.parent}"),
-        replace(environment, rev=git(project, "rev-parse", "HEAD"), nar_hash=nar_hash(archive)),
+        replace(environment, rev=git(project, "rev-parse", "HEAD"), nar_hash=LOCKED),
     )
+
+
+@pytest.fixture
+def working(locked: tuple[Config, Environment], played: Systemd, tmp_path: Path) -> Config:
+    """The user's side is the real one, run as whoever runs the tests."""
+    config, _ = locked
+    helper = tmp_path / "hostenv-node"
+    helper.write_text(
+        f"#!/bin/sh\ncd / && PYTHONPATH={Path(hostenv_node.__file__).parent.parent} exec {sys.executable} -c"
+        ' "from hostenv_node.cli import main; raise SystemExit(main())" "$@"\n'
+    )
+    helper.chmod(0o755)
+    return replace(config, tools={**config.tools, **played.tools, "hostenv-node": str(helper)})
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """A file system of 4 MiB in place of the folder."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "small", place], check=True, timeout=60)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True, timeout=60)
+
+
+def commit_large_file(project: Path) -> str:
+    """The revision of a source of 8 MiB, of which Git makes a few kB."""
+    (project / "zeros").write_bytes(bytes(8 << 20))
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=large")
+    return git(project, "rev-parse", "HEAD")
 
 
 def test_the_tree_is_the_locked_one_whatever_its_attributes_say(locked: tuple[Config, Environment]) -> None:
@@ -132,25 +164,76 @@ def test_the_token_is_in_no_argument(locked: tuple[Config, Environment], tmp_pat
 
 
 def test_what_was_checked_is_unpacked_by_the_user(
-    locked: tuple[Config, Environment], layout: Layout, played: Systemd, tmp_path: Path
+    working: Config, locked: tuple[Config, Environment], layout: Layout, played: Systemd
 ) -> None:
-    config, environment = locked
-    helper = tmp_path / "hostenv-node"
-    helper.write_text(
-        f"#!/bin/sh\ncd / && PYTHONPATH={Path(hostenv_node.__file__).parent.parent} exec {sys.executable} -c"
-        ' "from hostenv_node.cli import main; raise SystemExit(main())" "$@"\n'
-    )
-    helper.chmod(0o755)
-    tools = {**config.tools, **played.tools, "hostenv-node": str(helper)}
     unfinished = layout.unfinished_release("r1")
     (unfinished / "left/over").mkdir(parents=True)
     (unfinished / "left/over/file").touch()
     (unfinished / "left/over").chmod(0o555)
-    code.unpack_source(replace(config, tools=tools), environment, layout, "r1", soon(), answers)
+    code.unpack_source(working, locked[1], layout, "r1", soon(), answers)
+    # as it was hashed, whatever its attributes say
     assert (unfinished / "source/hidden").read_text() == "still here\n"
+    assert (unfinished / "source/page").read_bytes() == b"$Format:%H$ $Id$\nline\n"
     assert not (unfinished / "left").exists()
     ran = [told for told in played.told() if told[0] == "systemd-run"]
     assert [f"--uid={layout.user}" in told for told in ran] == [True, True]
+
+
+def test_a_source_that_is_too_large_is_not_unpacked_anywhere(
+    working: Config,
+    locked: tuple[Config, Environment],
+    layout: Layout,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(source_tree, "MAX_BYTES", 4 << 20)
+    environment = replace(locked[1], rev=commit_large_file(project))
+    with pytest.raises(OperationFailed, match="has 8 MiB, 4 are the most"):
+        code.unpack_source(working, environment, layout, "r1", soon(), answers)
+    assert not layout.app_dir.exists()
+    (copy,) = working.git_dir.iterdir()
+    assert sum(path.stat().st_size for path in copy.rglob("*")) < 1 << 20
+
+
+@needs_root
+def test_a_home_without_room_is_said_in_one_line_and_nothing_is_left_in_it(
+    working: Config, locked: tuple[Config, Environment], layout: Layout, project: Path
+) -> None:
+    environment = replace(locked[1], rev=commit_large_file(project), nar_hash=LARGE)
+    with small_disk(layout.home):
+        with pytest.raises(OperationFailed, match=r"no room for the source \(8 MiB in 4 files\) at .*; make"):
+            code.unpack_source(working, environment, layout, "r1", soon(), answers)
+        assert list(layout.app_dir.iterdir()) == []
+        assert list(layout.discarded_dir.iterdir()) == []
+
+
+@needs_root
+def test_a_disk_of_roots_without_room_keeps_no_half_of_a_copy(
+    locked: tuple[Config, Environment], project: Path
+) -> None:
+    config, environment = locked
+    (project / "noise").write_bytes(os.urandom(8 << 20))
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=incompressible")
+    environment = replace(environment, rev=git(project, "rev-parse", "HEAD"))
+    with small_disk(config.git_dir):
+        with pytest.raises(OperationFailed, match="no room for the source at "):
+            code.fetch(config, environment, soon(), answers)
+        assert list(config.git_dir.iterdir()) == []
+
+
+def test_a_copy_that_has_grown_is_begun_anew(
+    locked: tuple[Config, Environment], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, environment = locked
+    repository = code.fetch(config, environment, soon(), answers)
+    before = environment.rev
+    newer = replace(environment, rev=commit_large_file(project))
+    monkeypatch.setattr(code, "MAX_BYTES", 1)
+    code.fetch(config, newer, soon(), answers)
+    assert git(repository, "cat-file", "-t", newer.rev) == "commit"
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "cat-file", "-t", before)
 
 
 def test_what_is_not_the_locked_tree_is_not_unpacked(

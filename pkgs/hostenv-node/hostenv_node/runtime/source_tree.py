@@ -1,0 +1,76 @@
+"""The files of a commit: a project may have so much of them, checked before any is unpacked.
+
+The provider refuses the same (its `source_tree`); a node does not rely on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from hostenv_node.errors import one_line
+from hostenv_node.operations import OperationFailed
+
+MAX_BYTES = 1 << 30
+MAX_FILES = 200_000
+MAX_DEPTH = 64
+
+_MAX_LISTING = 64 << 20
+_SHOWN_CHARACTERS = 200
+_MODES = ("100644", "100664", "100755", "120000")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or link of a commit; `size` in bytes, `parts` the names on its way."""
+
+    mode: str
+    object_id: str
+    size: int
+    parts: tuple[bytes, ...]
+
+    @property
+    def is_link(self) -> bool:
+        return self.mode == "120000"
+
+    @property
+    def is_executable(self) -> bool:
+        return self.mode == "100755"
+
+    def __str__(self) -> str:
+        return one_line(b"/".join(self.parts).decode("utf-8", "replace"), _SHOWN_CHARACTERS)
+
+
+def entries(listing: IO[bytes], where: str) -> list[Entry]:
+    """What `git ls-tree -r -l -z` lists, in the order in which Nix hashes it.
+
+    Raises OperationFailed, which begins with `where`, for too much of it and for what is no file nor link.
+    """
+    text = listing.read(_MAX_LISTING + 1)
+    if len(text) > _MAX_LISTING:
+        raise OperationFailed(f"{where} has too many files: {MAX_FILES} are the most")
+    found = sorted(map(_entry, filter(None, text.split(b"\0"))), key=lambda entry: entry.parts)
+    for entry in found:
+        if entry.mode not in _MODES:
+            raise OperationFailed(f"{where}: {entry} is neither a file nor a link; commit its files instead")
+    _check(found, where)
+    return found
+
+
+def _entry(line: bytes) -> Entry:
+    facts, _, path = line.partition(b"\t")
+    mode, _, object_id, size = facts.decode().split()
+    return Entry(mode, object_id, 0 if size == "-" else int(size), tuple(path.split(b"/")))
+
+
+def _check(found: Sequence[Entry], where: str) -> None:
+    size = sum(entry.size for entry in found)
+    depth = max((len(entry.parts) - 1 for entry in found), default=0)
+    for what, value, most in (
+        ("MiB", size >> 20, MAX_BYTES >> 20),
+        ("files", len(found), MAX_FILES),
+        ("folders in one another", depth, MAX_DEPTH),
+    ):
+        if value > most:
+            raise OperationFailed(
+                f"{where} has {value} {what}, {most} are the most: remove what the site does not need"
+            )
