@@ -38,6 +38,7 @@ let
     tar = lib.getExe pkgs.gnutar;
     useradd = tool pkgs.shadow "useradd";
     groupadd = tool pkgs.shadow "groupadd";
+    usermod = tool pkgs.shadow "usermod";
     comin = lib.getExe config.services.comin.package;
     hostenv-node = lib.getExe cfg.package;
   };

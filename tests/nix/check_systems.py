@@ -53,6 +53,7 @@ PROGRAMS = {
     ),
     ("shadow", "bin/useradd"): ("nixos/modules/programs/shadow.nix", "useradd.rootOK"),
     ("shadow", "bin/groupadd"): ("nixos/modules/programs/shadow.nix", "groupadd.rootOK"),
+    ("shadow", "bin/usermod"): ("nixos/modules/programs/shadow.nix", "usermod.rootOK"),
     ("git", "libexec/git-core/git-http-backend"): (
         "nixos/modules/services/networking/cgit.nix",
         "${pkgs.git}/libexec/git-core/git-http-backend",

@@ -74,6 +74,7 @@ class Machine:
         self.fails: Mapping[str, Exception] = {}
         self.manager_runs = True
         self.repository = True
+        self.open = False
         self.found: object = {}
         self.arguments: dict[str, list[Mapping[str, object]]] = {}
         """What the user's side was given, by step."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from hostenv_node import logins
 from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
@@ -171,7 +172,7 @@ class Runtime:
                 self.front_door.serve(environment, layout, context.deadline)
 
     def deactivate(self, context: Context, action: Action) -> None:
-        """Serve and run the environment no more, and check it; its data stay."""
+        """Serve and run the environment no more, let nobody log in as it, and check it; its data stay."""
         with _reported():
             record = self.records.get(action.user)
             if record is not None:
@@ -306,6 +307,9 @@ class Runtime:
         record = self.records.get(user)
         if record is None:
             return None
+        if record.phase is Phase.INACTIVE and logins.is_open(user):
+            # An earlier version deactivated it and left its account as it was.
+            self._stop(Deadline.after(_UPKEEP_SECONDS), record, self._layout(record))
         due = {job for job, at in record.set_aside.items() if at < oldest}
         if not due and self.leftovers.reason(user) is None:
             return None
@@ -351,7 +355,7 @@ class Runtime:
         snapshots = {key: _snapshot_id(key, taken.get(key)) for key in action.migrations}
         if record.phase is Phase.INACTIVE:
             # Only `--migration-source` asks for the data of a copy that serves no more.
-            self._stop(context, record, layout)
+            self._stop(context.deadline, record, layout)
         record = replace(record, job=context.job, snapshots=snapshots)
         self.records.put(record)
         return record
@@ -391,11 +395,12 @@ class Runtime:
     def _prepare(self, context: Context, layout: Layout) -> None:
         make_run_dirs(self.config, layout)
         open_home(layout)
+        logins.allow(self.config, layout.user)
         UserManager(self.config, layout).start(context.deadline)
 
     def _take_down(self, context: Context, record: Record) -> None:
         self._close(context, record)
-        self._stop(context, record, self._layout(record))
+        self._stop(context.deadline, record, self._layout(record))
         self.records.put(replace(record, phase=Phase.INACTIVE, job=context.job, previous=None))
         self.freezes.lift(record.user)
 
@@ -411,12 +416,17 @@ class Runtime:
         """`boot`, which others run, sees the front door and the records agree."""
         return locked(self.config.front_door_lock_file)
 
-    def _stop(self, context: Context, record: Record, layout: Layout) -> None:
+    def _stop(self, deadline: Deadline, record: Record, layout: Layout) -> None:
+        """End all that runs as the user, and let nothing of it begin again."""
         manager = UserManager(self.config, layout)
-        runs = manager.runs(context.deadline)
-        if runs or record.phase is not Phase.INACTIVE:
-            user_apply(self.config, layout, context.deadline, [("stop", {"manager": runs})])
-        manager.stop(context.deadline)
+        runs = manager.runs(deadline)
+        begun = runs or record.phase is not Phase.INACTIVE or logins.is_open(record.user)
+        logins.end(self.config, layout.user, layout.uid)
+        if begun:
+            user_apply(self.config, layout, deadline, [("stop", {"manager": runs})])
+        manager.stop(deadline)
+        if begun:
+            user_apply(self.config, layout, deadline, [("endProcesses", {})])
 
     def _layout(self, of: Record | Environment) -> Layout:
         return layout_of(self.config, of.user, of.uid, of.codebase)

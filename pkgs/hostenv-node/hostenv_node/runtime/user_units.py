@@ -81,14 +81,15 @@ def unit_files(arguments: Mapping[str, object]) -> Mapping[str, Sequence[str]]:
 
 
 def stop(process: UserProcess, arguments: Mapping[str, object]) -> None:
-    """Stop and disable everything of the environment, forget its credentials, and check that nothing runs.
+    """Stop and disable everything of the environment, and check that nothing runs.
 
-    With `manager` false the user's manager does not run, hence no unit does.
+    Its credentials and the keys of those who log in go. With `manager` false the user's manager does not run,
+    hence no unit does.
     """
     layout = process.layout
     disable(process)
     secrets = [layout.config_dir / name for name in ("backup.env", "application.env", "hash-salt")]
-    for path in (*secrets, layout.standing_still):
+    for path in (*secrets, layout.home / ".ssh/authorized_keys", layout.standing_still):
         clear(process, path)
     if not arguments["manager"]:
         return

@@ -103,6 +103,9 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
     monkeypatch.setattr(module, "UserManager", Manager)
     monkeypatch.setattr(module, "user_apply", machine.user_apply)
     monkeypatch.setattr(module, "layout_of", layout_of)
+    monkeypatch.setattr(module.logins, "allow", lambda *_: machine.note("logins"))
+    monkeypatch.setattr(module.logins, "end", lambda *_: machine.note("no logins"))
+    monkeypatch.setattr(module.logins, "is_open", lambda _user: machine.open)
     monkeypatch.setattr(module, "make_run_dirs", lambda *_: machine.note("run dirs"))
     monkeypatch.setattr(module.code, "unpack_source", lambda *_: machine.note("fetch"))
     made = Runtime(

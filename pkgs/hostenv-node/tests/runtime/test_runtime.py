@@ -14,6 +14,8 @@ from hostenv_node.runtime.record import Phase, Record
 from hostenv_node.runtime.runtime import Runtime
 from runtime_support import HOST, SNAPSHOT, USER, Machine, action, active, context, entry, phase
 
+TAKEN_DOWN = [f"withdraw {HOST}", "no logins", "stop", "no manager", "endProcesses"]
+
 
 def test_a_target_is_frozen_before_anybody_can_reach_it(runtime: Runtime, machine: Machine) -> None:
     holders: list[str | None] = []
@@ -131,12 +133,12 @@ def test_deactivation_ends_with_the_freeze_lifted_and_may_be_repeated(
     for _ in range(2):
         machine.events.clear()
         runtime.deactivate(context(), action("deactivate"))
-        assert machine.events == [f"withdraw {HOST}", "stop", "no manager"]
+        assert machine.events == TAKEN_DOWN
     assert phase(runtime) is Phase.INACTIVE
     assert runtime.freezes.holder(USER) is None
 
 
-@pytest.mark.parametrize("fault", [f"withdraw {HOST}", "stop", "no manager"])
+@pytest.mark.parametrize("fault", TAKEN_DOWN)
 def test_deactivation_is_no_success_while_anything_runs(
     runtime: Runtime, machine: Machine, fault: str
 ) -> None:
@@ -238,7 +240,7 @@ def test_withdrawing_takes_a_failed_target_down(runtime: Runtime, machine: Machi
     runtime.activate(context(), action("activate"), entry())
     machine.events.clear()
     runtime.withdraw(context(), USER)
-    assert machine.events == [f"withdraw {HOST}", "stop", "no manager"]
+    assert machine.events == TAKEN_DOWN
     assert phase(runtime) is Phase.INACTIVE
     assert runtime.freezes.holder(USER) is None
 
@@ -262,6 +264,27 @@ def test_one_bad_record_keeps_no_other_site_from_being_served(runtime: Runtime, 
     with pytest.raises(OperationFailed, match=r"aa-broken.*zz-lost"):
         runtime.boot()
     assert machine.events[-2:] == [f"write {USER}", "nginx"]
+
+
+def test_what_an_earlier_version_deactivated_is_closed_to_logins(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    machine.open = True
+    assert runtime.prune(1000.0) == []
+    assert machine.events == [], "people log in where it is active"
+    runtime.deactivate(context(), action("deactivate"))
+    machine.events.clear()
+    assert runtime.prune(1000.0) == []
+    assert machine.events == TAKEN_DOWN[1:]
+
+
+def test_people_log_in_where_an_environment_comes_to(runtime: Runtime, machine: Machine) -> None:
+    for operation in (
+        lambda: runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT}),
+        lambda: runtime.activate(context(), action("activate"), entry()),
+    ):
+        machine.events.clear()
+        operation()
+        assert machine.events.index("logins") < machine.events.index("manager")
 
 
 def test_what_was_set_aside_goes_after_its_retention(

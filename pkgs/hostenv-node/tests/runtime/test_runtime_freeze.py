@@ -88,7 +88,7 @@ def test_what_waits_to_be_deactivated_takes_no_more_writes(runtime: Runtime, mac
     active(runtime, machine)
     for _ in range(2):
         runtime.freeze(context(), USER)
-    assert machine.events == ["run dirs", "manager", "freeze"]
+    assert machine.events == ["run dirs", "logins", "manager", "freeze"]
     assert runtime.freezes.holder(USER) == "job-1"
     runtime.freeze(context("job-2"), USER)
     assert runtime.freezes.holder(USER) == "job-1"
@@ -169,7 +169,7 @@ def test_only_an_active_copy_starts_what_stood_still_when_it_thaws(
     runtime.thaw(context("job-2"), USER)
     assert machine.events == []
     runtime.thaw(context(), USER)
-    assert machine.events == ["run dirs", "manager", "thaw"]
+    assert machine.events == ["run dirs", "logins", "manager", "thaw"]
     runtime.restore(context("job-3"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     runtime.thaw(context("job-3"), USER)
@@ -189,4 +189,4 @@ def test_a_thaw_that_was_cut_short_starts_what_stood_still_when_it_is_done_again
     machine.events.clear()
     machine.fails = {}
     runtime.thaw(context(), USER)
-    assert machine.events == ["run dirs", "manager", "thaw"]
+    assert machine.events == ["run dirs", "logins", "manager", "thaw"]

@@ -20,13 +20,15 @@ def test_stopping_leaves_nothing_that_starts_or_reads_by_itself(
     link.parent.mkdir(parents=True)
     link.symlink_to("../hostenv-environment.target")
     secrets = [layout.config_dir / name for name in ("backup.env", "application.env", "hash-salt")]
+    keys = layout.home / ".ssh/authorized_keys"
+    keys.parent.mkdir()
     layout.state_dir.mkdir(parents=True)
-    for path in (*secrets, layout.standing_still):
+    for path in (*secrets, keys, layout.standing_still):
         path.touch()
     (manager.folder / "states").write_text("Id=nginx.service\nActiveState=inactive\n")
     user_units.stop(process, {"manager": True})
     assert not link.is_symlink()
-    assert not any(path.exists() for path in (*secrets, layout.standing_still))
+    assert not any(path.exists() for path in (*secrets, keys, layout.standing_still))
     stopped = next(call for call in manager.calls() if call.startswith("stop ")).split()
     own = ["hostenv-candidate.service", "mysql-restore.service", *UNITS]
     assert stopped[1:] == ["--no-block", "--", *own, "restic-backups-*.service"]
