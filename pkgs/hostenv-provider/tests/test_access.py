@@ -44,7 +44,7 @@ def test_nobody_is_the_provider_itself(api: Any) -> None:
 def test_the_scheme_is_case_insensitive_and_tokens_are_reloaded(api: Any) -> None:
     old = api.tokens.show("node-a")
     assert api.request("GET", PENDING, headers={"Authorization": f"bearer   {old}"}).status == 200
-    api.tokens.rotate("node-a")
+    api.tokens.rotate(["node-a"])
     new = api.tokens.show("node-a")
     for token, status in ((old, 200), (new, 200), (old, 403)):
         assert api.request("GET", PENDING, headers={"Authorization": f"Bearer {token}"}).status == status
