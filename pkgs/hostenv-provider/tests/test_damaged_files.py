@@ -152,7 +152,7 @@ def test_damaged_tokens_admit_nobody_and_are_not_made_anew(config: Config, conte
         lambda: tokens.is_valid("node-a", "x"),
         lambda: tokens.show("node-a"),
         lambda: tokens.create(["node-a"]),
-        lambda: tokens.rotate("node-a"),
+        lambda: tokens.rotate(["node-a"]),
     )
     for call in calls:
         with pytest.raises(HostenvError, match=str(config.tokens_file)) as caught:
