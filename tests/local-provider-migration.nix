@@ -66,6 +66,7 @@ in
         services.hostenv-provider = {
           enable = true;
           domain = "provider";
+          sourceFolders = [ "/srv" ];
         };
         environment.systemPackages = [ pkgs.git ];
         environment.etc."hostenv-demo/project".source = ./project;

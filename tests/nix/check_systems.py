@@ -283,6 +283,8 @@ def check_provider(machine: Mapping[str, Any], findings: Findings) -> None:
         "socket": "/run/hostenv-provider/hostenv-provider.sock",
         "user": "hostenv-provider",
         "publicUrl": "http://provider",
+        "sourceFolders": ["/srv"],
+        "sourceNetworks": [],
     }
     findings.equal({key: configuration[key] for key in expected}, expected, "provider.json")
     for tool in tools_used(TREE / "pkgs/hostenv-provider/hostenv_provider"):
