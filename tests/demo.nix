@@ -42,13 +42,19 @@ let
       systemd.services.sshd.aliases = [ "ssh.service" ];
     }) addresses;
 
-    testScript = lib.mkForce ''
-      import json
+    testScript = lib.mkForce (
+      { nodes, ... }:
+      let
+        memory = lib.foldl' (sum: node: sum + node.virtualisation.memorySize) 0 (lib.attrValues nodes);
+      in
+      ''
+        import json
 
-      from hostenv_demo import nixos
+        from hostenv_demo import nixos
 
-      nixos.guide(globals(), json.loads("""${builtins.toJSON endpoints}"""))
-    '';
+        nixos.guide(globals(), json.loads("""${builtins.toJSON endpoints}"""), ${toString memory})
+      ''
+    );
     # the wizard's package is on the driver's path only while it runs
     skipTypeCheck = true;
     extraDriverArgs = lib.mkForce [ ];

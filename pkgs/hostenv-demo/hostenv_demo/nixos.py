@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
-from hostenv_lab import record, run
+from hostenv_lab import host, record, run
 from hostenv_lab.errors import HostenvError, MachineError
 from hostenv_lab.forward import ENDPOINTS_FILE
 from hostenv_lab.log import Log, Sink
+from hostenv_lab.memory import require_memory
 from hostenv_lab.parallel import ENDING_SIGNALS
 from test_driver.errors import MachineError as DriverMachineError
 
@@ -34,14 +35,16 @@ _PARTS = {"comin": "its own package", "Drupal": "nixpkgs' package"}
 _STDOUT, _STDERR = 1, 2
 
 
-def guide(names: Mapping[str, Any], endpoints: Mapping[str, str]) -> NoReturn:
+def guide(names: Mapping[str, Any], endpoints: Mapping[str, str], memory: int) -> NoReturn:
     """Guide somebody through the demo on the driver's machines, and exit as `run-demo.sh` does (contract 9).
 
-    `names` are the driver's names for its scripts; `endpoints` what its machines forward to this host.
+    `names` are the driver's names for its scripts; `endpoints` what its machines forward to this host;
+    `memory` what they take of it, in MiB.
     """
 
     def work() -> int:
         keys.check()
+        require_memory(memory)
         console = Console()
         with console:
             passed = demo.run_on(
@@ -71,12 +74,11 @@ class NixosMachines:
     Entering raises HostenvError if an endpoint's port is in use.
     """
 
-    kind = "NixOS VMs"
-
     def __init__(
         self, names: Mapping[str, Any], endpoints: Mapping[str, str], workdir: Path, tell: Sink
     ) -> None:
         self._names = names
+        self.kind = "NixOS VMs" if host.kvm_may_work() else "NixOS VMs, emulated and slow: no KVM here"
         self.endpoints = endpoints
         self.workdir = workdir
         self.driver = NixosDriver(names, workdir, Log(tell))

@@ -20,6 +20,9 @@ from hostenv_lab import driver as lab_driver
 from hostenv_lab.lab import Lab
 from hostenv_lab.log import Log
 
+# MiB that the machines are said to take
+MEMORY = 64
+
 
 class MachineError(Exception):
     """As in the driver, no error of ours."""
@@ -127,7 +130,7 @@ def main() -> None:
     print("run the VM test script", file=sys.stderr)
     with contextlib.ExitStack() as stack:
         driver = Driver(Path(sys.argv[1]), stack)
-        script = "from hostenv_demo import nixos\nnixos.guide(globals(), endpoints)\n"
+        script = f"from hostenv_demo import nixos\nnixos.guide(globals(), endpoints, {MEMORY})\n"
         try:
             exec(script, {**driver.names(), "endpoints": driver.endpoints})
         finally:

@@ -94,23 +94,37 @@ def test_the_driver_cleans_up_when_the_terminal_goes_away() -> None:
         assert not work.exists()
 
 
-def test_a_port_in_use_is_named_before_anything_starts() -> None:
-    program = f"""
+# the driver with a change of `nixos_driver` at CHANGE
+_CHANGED = f"""
 import dataclasses, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 import nixos_driver
 from hostenv_demo import workdir
 workdir.PARENT = sys.argv[1]
-taken = int(sys.argv[2])
-nixos_driver.free = lambda port: dataclasses.replace(port, port=taken)
+CHANGE
 sys.argv[1:] = ["lab"]
 nixos_driver.main()
 """
+
+
+def refused(folder: str, change: str) -> str:
+    """What the wizard says when it ends before it has started anything."""
+    command = [sys.executable, "-c", _CHANGED.replace("CHANGE", change), folder]
+    with terminal(Path(folder), command, PYTHONPATH=_PATH) as wizard:
+        assert wizard.exit_status() == 1
+    assert [path.name for path in Path(folder).iterdir()] == ["cleaned-up"]
+    return wizard.raw
+
+
+def test_a_port_in_use_is_named_before_anything_starts() -> None:
     with socket.socket() as listener, tempfile.TemporaryDirectory(prefix="nixos-") as made:
         listener.bind(("127.0.0.3", 0))
         listener.listen()
         taken = listener.getsockname()[1]
-        command = [sys.executable, "-c", program, made, str(taken)]
-        with terminal(Path(made), command, PYTHONPATH=_PATH) as wizard:
-            assert wizard.exit_status() == 1
-        assert f"run-demo: 127.0.0.3:{taken}: Address already in use; the machines answer there" in wizard.raw
-        assert [path.name for path in Path(made).iterdir()] == ["cleaned-up"]
+        said = refused(made, f"nixos_driver.free = lambda port: dataclasses.replace(port, port={taken})")
+    assert f"run-demo: 127.0.0.3:{taken}: Address already in use; the machines answer there" in said
+
+
+def test_too_little_memory_is_named_before_anything_starts() -> None:
+    with tempfile.TemporaryDirectory(prefix="nixos-") as made:
+        said = refused(made, "nixos_driver.MEMORY = 10**9")
+    assert "run-demo: the machines take 1000000000 MiB of memory, and " in said

@@ -41,7 +41,7 @@ def required_packages(choice: Choice) -> list[str]:
     kinds: tuple[Kind, ...] = ("container", "vm")
     if choice != "auto":
         kinds = (choice,)
-    elif not _kvm_may_work():
+    elif not kvm_may_work():
         kinds = ("container",)
     wanted = _IMAGE_TOOLS | _NETWORK_TOOLS
     for kind in kinds:
@@ -72,7 +72,7 @@ def choose(choice: Choice, image: Image, groups: Sequence[Path] = ()) -> tuple[K
 
 def kvm_works(image: Image, groups: Sequence[Path] = ()) -> bool:
     """Whether a guest says something with KVM. `/dev/kvm` may open, make a VM, and still not run one."""
-    if not _kvm_may_work():
+    if not kvm_may_work():
         return False
     with tempfile.TemporaryFile() as console:
         command = [
@@ -101,7 +101,8 @@ def kvm_works(image: Image, groups: Sequence[Path] = ()) -> bool:
         return _FIRST_LINE in said
 
 
-def _kvm_may_work() -> bool:
+def kvm_may_work() -> bool:
+    """Whether KVM runs a guest of one instruction, which costs nothing; `kvm_works` knows better."""
     return os.access(_KVM_DEVICE, os.R_OK | os.W_OK) and _guest_runs(_KVM_DEVICE)
 
 
