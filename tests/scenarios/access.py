@@ -252,13 +252,13 @@ with subtest("No process of a tenant was outside its user's slice"):
         seen = [line.split(" ", 1) for line in machine.succeed(f"cat {GROUPS}").splitlines()]
         for uid in {uid for uid, _ in seen}:
             # but for what this script itself ran as that user
-            units = [
+            groups = [
                 group
                 for user, group in seen
                 if user == uid and ".service" in group and not group.endswith("/backdoor.service")
             ]
-            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in units), units)
-            t.assertEqual([group for group in units if f"/user-{uid}.slice/" not in group], [])
+            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in groups), groups)
+            t.assertEqual([group for group in groups if f"/user-{uid}.slice/" not in group], [])
 
 with subtest("No secret stands where none belongs"):
     for machine in (provider, node_a, node_b):
