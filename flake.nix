@@ -39,6 +39,9 @@
           inherit pkgs;
           hostenv = self.nixosModules;
         };
+      # nixpkgs' test driver knows containers since 26.05
+      driverHasContainers =
+        pkgs: builtins.pathExists (pkgs.path + "/nixos/modules/virtualisation/nspawn-container");
       programs = pkgs: {
         inherit (pkgs)
           hostenv-provider
@@ -75,6 +78,12 @@
         {
           migration = pkgs.testers.runNixOSTest {
             imports = [ ./tests/local-provider-migration.nix ];
+            _module.args.hostenv = self.nixosModules;
+          };
+        }
+        // lib.optionalAttrs (driverHasContainers pkgs) {
+          migration-container = pkgs.testers.runNixOSTest {
+            imports = [ ./tests/migration-container.nix ];
             _module.args.hostenv = self.nixosModules;
           };
         }

@@ -8,13 +8,10 @@
   ...
 }:
 let
+  machines = import ./machines.nix hostenv;
+
   node = {
-    imports = [ hostenv.node ];
-    services.hostenv-node = {
-      enable = true;
-      apiBaseUrl = "http://provider";
-      period = 5;
-    };
+    imports = [ machines.node ];
     virtualisation = {
       cores = 2;
       memorySize = 2048;
@@ -46,36 +43,22 @@ in
   meta.timeout = 7200;
   globalTimeout = 5400;
 
-  defaults =
-    { pkgs, ... }:
-    {
-      # a machine of this network finds nothing on any other
-      nix.settings.substituters = lib.mkForce [ ];
-      virtualisation.writableStore = true;
-      # a generation is small, but a store in memory would take it from MariaDB
-      virtualisation.writableStoreUseTmpfs = false;
-      environment.systemPackages = [ pkgs.curl ];
-      environment.etc."hostenv-demo/seed".source = ../seed;
-    };
+  defaults = {
+    imports = [ machines.defaults ];
+    virtualisation.writableStore = true;
+    # a generation is small, but a store in memory would take it from MariaDB
+    virtualisation.writableStoreUseTmpfs = false;
+  };
 
   nodes = {
-    provider =
-      { pkgs, ... }:
-      {
-        imports = [ hostenv.provider ];
-        services.hostenv-provider = {
-          enable = true;
-          domain = "provider";
-          sourceFolders = [ "/srv" ];
-        };
-        environment.systemPackages = [ pkgs.git ];
-        environment.etc."hostenv-demo/project".source = ./project;
-        virtualisation = {
-          cores = 2;
-          memorySize = 1536;
-          diskSize = 4096;
-        };
+    provider = {
+      imports = [ machines.provider ];
+      virtualisation = {
+        cores = 2;
+        memorySize = 1536;
+        diskSize = 4096;
       };
+    };
     node-a = node;
     node-b = node;
   };

@@ -7,6 +7,36 @@
   modulesPath,
   ...
 }:
+let
+  forAll = [
+    "--drop-capability=CAP_LINUX_IMMUTABLE"
+    "--link-journal=no"
+    "--resolv-conf=off"
+    "--timezone=off"
+    "--console=read-only"
+  ]
+  # libraries and what they read; programs come from the store
+  ++ map (folder: "--bind-ro=/usr/${folder}") [
+    "lib"
+    "lib64"
+    "libexec"
+    "share"
+  ]
+  ++ map (folder: "--bind-ro=/harness/empty:/usr/${folder}") (import ./hidden.nix);
+
+  ofVirtualMachine = [
+    "--private-network"
+    "--machine=${config.system.name}"
+    "--private-users=no"
+    # a whole one, else the kernel refuses the one that Nix' sandbox mounts
+    "--bind=/proc:/run/host/proc"
+    "--keep-unit"
+    "--register=no"
+    "--notify-ready=yes"
+    # a store of its own over everybody's, its database included
+    "--overlay=/nix:/harness/nix/${config.system.name}:/nix"
+  ];
+in
 {
   imports = [ (modulesPath + "/virtualisation/nspawn-container") ];
 
@@ -15,33 +45,9 @@
   virtualisation.${if options.virtualisation ? fileSystems then "fileSystems" else null} =
     lib.mkForce
       { };
-  virtualisation.systemd-nspawn.options = lib.mkForce (
-    [
-      "--private-network"
-      "--machine=${config.system.name}"
-      "--private-users=no"
-      # a whole one, else the kernel refuses the one that Nix' sandbox mounts
-      "--bind=/proc:/run/host/proc"
-      "--drop-capability=CAP_LINUX_IMMUTABLE"
-      "--keep-unit"
-      "--register=no"
-      "--notify-ready=yes"
-      "--link-journal=no"
-      "--resolv-conf=off"
-      "--timezone=off"
-      "--console=read-only"
-      # a store of its own over everybody's, its database included
-      "--overlay=/nix:/harness/nix/${config.system.name}:/nix"
-    ]
-    # libraries and what they read; programs come from the store
-    ++ map (folder: "--bind-ro=/usr/${folder}") [
-      "lib"
-      "lib64"
-      "libexec"
-      "share"
-    ]
-    ++ map (folder: "--bind-ro=/harness/empty:/usr/${folder}") (import ./hidden.nix)
-  );
+  # the options of what is a container in the flake too are tested with it
+  virtualisation.systemd-nspawn.options =
+    if options.virtualisation ? qemu then lib.mkForce (ofVirtualMachine ++ forAll) else forAll;
   services.qemuGuest.enable = lib.mkForce false;
   # the driver's own containers have no DHCP either
   networking.useDHCP = lib.mkForce false;
