@@ -48,16 +48,10 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("check_systems")
 
 
-def test_a_system_that_forgets_the_packages_units_is_found(
-    checks: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_path_of_debians_in_a_unit_is_found(checks: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     findings = checks.Findings()
-    empty = {"wanted": {}, "users": {"root": {}}, "groups": ["root"]}
-    checks.check_units("provider", empty, {}, findings)
+    checks.check_paths("hostenv-provider", {}, findings)
     said = capsys.readouterr().out
-    assert "hostenv-git.socket is not wanted by sockets.target" in said
-    assert "hostenv-provider.service runs as hostenv-provider, who does not exist" in said
-    assert "sysusers' user hostenv-provider is missing" in said
     assert "names /usr/bin/hostenv-provider, which NixOS has not" in said
     assert findings.count == len(said.splitlines())
 

@@ -1,10 +1,14 @@
 # What evaluation cannot show of the machines: that they boot without complaint, who owns what, what listens,
 # how far the units are locked in, and what a reboot keeps.
 
+import json
 import re
 
 NODES = (node_a, node_b)
 MACHINES = (provider, *NODES)
+TOKEN = "/etc/hostenv/node-token"
+# by `execute`, which logs nothing
+SHOW_TOKEN = "hostenv-provider comin-tokens --show node-a"
 
 # path → mode, owner, group
 PROVIDER_FILES = {
@@ -61,6 +65,21 @@ def open_ports(machine):
     return {int(port) for address, port in addresses if not re.match(r"127\.|\[::1\]", address)}
 
 
+def settings(machine, name):
+    return json.loads(machine.succeed(f"cat /etc/hostenv/{name}.json"))
+
+
+def main_process(unit):
+    """A word of the shell: the process of a unit."""
+    return f"$(systemctl show --property MainPID --value {unit})"
+
+
+def finds(machine, unit, *tools):
+    """That the unit's process has the tools on its PATH."""
+    path = f"$(tr '\\0' '\\n' < /proc/{main_process(unit)}/environ | sed -n s/^PATH=//p)"
+    machine.succeed(*(f"PATH={path} command -v {tool}" for tool in tools))
+
+
 def complaints(machine):
     """What is in the journal about ours that somebody should read."""
     journal = "journalctl --no-pager --boot --priority warning --output cat"
@@ -96,11 +115,37 @@ with subtest("The machines boot, and say nothing that somebody should read"):
     )
     look()
 
-with subtest("Every tool that the configuration names is a program"):
-    for machine, name in ((provider, "provider"), (node_a, "node"), (node_b, "node")):
-        machine.succeed(f"jq --exit-status .tools /etc/hostenv/{name}.json > /dev/null")
-        tools = machine.succeed(f"jq --raw-output '.tools[]' /etc/hostenv/{name}.json").split()
-        machine.succeed(*(f"test -x {tool}" for tool in tools))
+with subtest("The configuration says how the machine is, and each file that it names is there"):
+    told = settings(provider, "provider")
+    wanted: dict[str, str | int] = {"user": "hostenv-provider", "publicUrl": "http://provider"}
+    t.assertEqual({key: told[key] for key in wanted}, wanted)
+    provider.succeed(f"test -S {told['socket']}", f"test -d {told['dataDir']}")
+    provider.succeed(*(f"test -x {tool}" for tool in told["tools"].values()))
+    for node in NODES:
+        told = settings(node, "node")
+        wanted = {
+            "node": node.name,
+            "apiBaseUrl": "http://provider",
+            "tokenFile": TOKEN,
+            "frontDoorPort": 80,
+            "frontDoorGroup": node.succeed("systemctl show --property Group --value nginx.service").strip(),
+        }
+        t.assertEqual({key: told[key] for key in wanted}, wanted)
+        node.succeed(f"test -d {told['stateDir']}", f"test -x {told['shell']}")
+        node.succeed(*(f"test -f {code['root']}/index.php" for code in told["applications"].values()))
+        node.succeed(*(f"test -x {tool}" for tool in told["tools"].values()))
+        # for who looks after it
+        node.succeed("hostenv-node --help > /dev/null")
+
+with subtest("A service finds the programs that it starts by their names"):
+    finds(provider, "hostenv-provider.service", "git", "ssh", "hostenv-provider")
+
+with subtest("The Nix daemon obeys who must ask it, and nobody else"):
+    ask = "NIX_REMOTE=daemon nix-store --query --hash /run/current-system"
+    provider.succeed(f"runuser -u hostenv-provider -- env {ask}")
+    for machine in MACHINES:
+        machine.succeed(f"env {ask}")
+        machine.fail(f"runuser -u nginx -- env {ask}")
 
 with subtest("The units are locked in as they are written"):
     for machine, units in EXPOSURE.items():
@@ -110,23 +155,30 @@ with subtest("The units are locked in as they are written"):
 with subtest("nginx may talk to the service; a node answers nobody who asks for no host of its own"):
     ask = "curl -s -o /dev/null -w '%{http_code}'"
     # which only the service says of a GET
-    t.assertEqual(provider.succeed(f"{ask} http://provider/webhook/none"), "405")
+    t.assertEqual(node_a.succeed(f"{ask} http://provider/webhook/none"), "405")
     # 52: the connection is closed without a byte
     t.assertEqual(provider.execute(f"{ask} http://node-a/")[0], 52)
 
 with subtest("comin waits for its token, and starts when it comes"):
     provider.succeed("hostenv-provider comin-tokens")
     t.assertEqual(node_a.execute("systemctl is-active comin.service")[1].strip(), "inactive")
-    _, token = provider.execute("hostenv-provider comin-tokens --show node-a")
-    new = "/etc/hostenv/node-token"
-    node_a.execute(f"umask 377 && echo {token.strip()} > {new}.new && mv {new}.new {new}")
+    _, token = provider.execute(SHOW_TOKEN)
+    node_a.execute(f"umask 377 && echo {token.strip()} > {TOKEN}.new && mv {TOKEN}.new {TOKEN}")
     node_a.wait_until_succeeds("systemctl is-active comin.service", 60)
+    # its metrics are for the machine alone
+    t.assertEqual(open_ports(node_a), {80})
+    # the generation's switch calls hostenv-node
+    finds(node_a, "comin.service", "hostenv-node")
+    configuration = f"$(tr '\\0' '\\n' < /proc/{main_process('comin.service')}/cmdline | grep yaml)"
+    hook = f"grep --only-matching '/nix/store/[^\" ]*/bin/hostenv-comin-activate' {configuration}"
+    node_a.succeed(f"test -x $({hook})")
 
 with subtest("A reboot keeps all of it"):
+    head = "git -c safe.directory='*' --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main"
+    before = provider.succeed(head), token
     for machine in MACHINES:
         machine.shutdown()
-        # the driver's containers remember the process of their first boot
-        machine.__dict__.pop("get_systemd_process", None)
     start_all()
     look()
+    t.assertEqual((provider.succeed(head), provider.execute(SHOW_TOKEN)[1]), before)
     node_a.wait_until_succeeds("systemctl is-active comin.service", 60)

@@ -33,9 +33,7 @@ let
       '';
 in
 {
-  booted = test "booted" {
-    defaults = { pkgs, ... }: { environment.systemPackages = [ pkgs.jq ]; };
-  };
+  booted = test "booted" { };
 
   options = test "options" {
     nodes.provider = {
