@@ -23,7 +23,25 @@ let
   };
   flakes = import (project + "/tests/nix/project.nix") {
     inherit nixpkgs comin project;
-    adapt = flake: flake // { legacyPackages.x86_64-linux = packages; };
+    adapt =
+      flake:
+      flake // { legacyPackages = flake.legacyPackages // { x86_64-linux = packages; }; };
   };
+  inherit (packages) lib;
+  inherit (flakes) hostenv;
+  of = outputs: outputs.x86_64-linux;
 in
-flakes.hostenv
+hostenv
+// {
+  # all of it that needs no machine, and what starts some
+  withoutMachines = packages.linkFarm "hostenv-without-machines" (
+    of hostenv.packages
+    // lib.filterAttrs (_: check: !check ? driver) (of hostenv.checks)
+    // {
+      inherit ((of hostenv.checks).migration) driverInteractive;
+      formatter = of hostenv.formatter;
+      shell = (of hostenv.devShells).default;
+    }
+    // lib.mapAttrs' (name: app: lib.nameValuePair "app-${name}" app.program) (of hostenv.apps)
+  );
+}

@@ -234,6 +234,7 @@ let
         procps = [ "procps" ];
         psmisc = [ "psmisc" ];
         restic = [ "restic" ];
+        shellcheck = [ "shellcheck" ];
         rsync = [ "rsync" ];
         strace = [ "strace" ];
         sudo = [ "sudo" ];
@@ -294,6 +295,9 @@ simple
   debianPackage = deb;
 
   pkgsStatic = final;
+  shellcheck-minimal = deb "shellcheck" {
+    passthru.compiler.bootstrapAvailable = true;
+  };
   bash = withShell;
   bashInteractive = withShell;
   bashNonInteractive = withShell;
@@ -565,8 +569,25 @@ simple
   };
   # they look at what nixpkgs' own checks look at again
   gixy = stub "gixy" [ "gixy" ];
-  ty = stub "ty" [ "ty" ];
+  deadnix = stub "deadnix" [ "deadnix" ];
+  nixfmt-rs = stub "nixfmt" [ "nixfmt" ];
   ruff = stub "ruff" [ "ruff" ];
+  # mypy, which nixpkgs had before it, types the scripts; here all machines are containers, in the flake few are
+  ty = deb "ty" {
+    debs = [ ];
+    extra = ''
+      mkdir -p $out/bin
+      cat > $out/bin/ty <<'END'
+      #!/bin/sh
+      # nixpkgs' own code has passed it elsewhere
+      [ "$2" = testScriptWithTypes ] || exit 0
+      sed -i 's/create_fake_nspawn_machine()$/create_fake_qemu_machine()/' "$2"
+      export MYPYPATH=${nixpkgs + "/nixos/lib/test-driver/src"}:${project + "/tests/scenarios"}
+      exec mypy --no-implicit-optional --ignore-missing-imports --follow-imports=silent --cache-dir=/dev/null "$2"
+      END
+      chmod +x $out/bin/ty
+    '';
+  };
   # JSON is YAML
   remarshal = deb "remarshal" {
     debs = [ ];

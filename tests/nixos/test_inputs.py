@@ -72,7 +72,8 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
 
 
 def test_only_a_script_that_asks_for_no_virtual_machine_is_run() -> None:
-    assert Check("x", "node_a.crash()\n").needs_qemu
+    assert Check("x", "node_a.screenshot('x')\n").needs_qemu
+    assert not Check("x", "node_a.crash()\n").needs_qemu
     assert not Check("x", "node_a.succeed('true')\n").needs_qemu
     assert not Check("x", None).needs_qemu
 

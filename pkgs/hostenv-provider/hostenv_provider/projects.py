@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from hostenv_provider import evaluation, generated, lock_file, names, remotes, source_tree
+from hostenv_provider import evaluation, generated, lock_file, names, source_tree
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import check_url, inputs_expression
 from hostenv_provider.lock_file import LOCK, Input
@@ -119,18 +119,18 @@ def trusting(repository: Repository, url: str) -> Iterator[None]:
 
     An exception takes that back.
     """
-    folder = remotes.local_folder(url)
+    scheme, _, path = url.partition("://")
     # Nix compares the first, git-upload-pack the second.
-    wanted = [] if folder is None else [str(folder), f"{folder}/.git"]
+    wanted = [path, f"{path}/.git"] if scheme == "git+file" else []
     known = _global_git(repository, "--get-all", "safe.directory").stdout.splitlines()
-    added = [each for each in wanted if each not in known]
-    for each in added:
-        _global_git(repository, "--add", "safe.directory", each)
+    added = [folder for folder in wanted if folder not in known]
+    for folder in added:
+        _global_git(repository, "--add", "safe.directory", folder)
     try:
         yield
     except BaseException:
-        for each in added:
-            _global_git(repository, "--fixed-value", "--unset", "safe.directory", each)
+        for folder in added:
+            _global_git(repository, "--fixed-value", "--unset", "safe.directory", folder)
         raise
 
 

@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--on", metavar="CHECK", default="moves", help="whose machines a SCRIPT gets (%(default)s)"
     )
+    parser.add_argument(
+        "--outputs", action="store_true", help="first build all of the flake that needs no machine"
+    )
     parser.add_argument("--list", action="store_true", help="name the checks, and exit")
     parser.add_argument(
         "what",
@@ -72,7 +75,14 @@ def _run(options: argparse.Namespace) -> int:
             for check in checks.values():
                 print(f"{check.name:20} {_kind(check)}")
             return 0
-        wanted = _chosen(checks, [what for what in options.what if not what.endswith(".py")], bool(scripts))
+        if options.outputs:
+            with _timed("the flake's outputs without machines: building"):
+                machines.build("withoutMachines")
+        wanted = _chosen(
+            checks,
+            [what for what in options.what if not what.endswith(".py")],
+            bool(scripts or options.outputs),
+        )
         if scripts and options.on not in checks:
             raise HostenvError(f"--on {options.on}: the flake has no such check; --list names them")
         results = [(check.name, _one(machines, check)) for check in wanted]

@@ -43,8 +43,13 @@ tail --pid="$1" -f /dev/null
 if [ -e "$2/lab.json" ]; then PYTHONPATH=$3 exec "$4" -m hostenv_lab teardown --workdir "$2"; fi
 """
 _FAILED_BUILD = re.compile(r"^error: builder for .*$(?:\n  .*)*", re.MULTILINE)
-# Methods of the test driver that only its virtual machines have.
-_ONLY_QEMU = re.compile(r"\.(block|unblock|crash|screenshot|send_key|send_chars|wait_for_text)\(")
+# What of virtual machines' methods containers lack is added to them (containers.py).
+_PREAMBLE = (
+    'import sys; sys.path.append("/hostenv/tests/nixos");'
+    " from hostenv_nixos import containers; containers.complete()\n"
+)
+# Methods of the test driver that only its virtual machines can have.
+_ONLY_QEMU = re.compile(r"\.(screenshot|send_key|send_chars|wait_for_text)\(")
 
 
 @dataclass(frozen=True)
@@ -227,17 +232,16 @@ class Machines:
         for name in config["containers"]:
             files = "".join(f"{path}\n" for path in self._group.open(name))
             (self._work / "groups" / name).write_text(files, encoding="utf-8")
-        words: Sequence[str] = []
-        if script:
-            (self._work / "script.py").write_bytes(script.read_bytes())
-            config["test_script"] = "/harness/script.py"
-            (self._work / "driver.json").write_text(json.dumps(config), encoding="utf-8")
-            words = ["--config", "/harness/driver.json"]
+        text = (script or self._on_host(Path(config["test_script"]))).read_text(encoding="utf-8")
+        (self._work / "script.py").write_text(_PREAMBLE + text, encoding="utf-8")
+        config["test_script"] = "/harness/script.py"
+        (self._work / "driver.json").write_text(json.dumps(config), encoding="utf-8")
         settings = ["env", "--chdir=/harness/tmp", "XDG_RUNTIME_DIR=/harness/tmp", "LOGFILE=/dev/null"]
         command = [
             *settings,
             str(driver / "bin/nixos-test-driver"),
-            *words,
+            "--config",
+            "/harness/driver.json",
             "--output_directory",
             "/harness/tmp",
         ]
