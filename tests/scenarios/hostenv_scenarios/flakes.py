@@ -98,6 +98,11 @@ ATTEMPTS = (
         "import",
         'builtins.readFile (import <nix/fetchurl.nix> {{ url = "file://{path}"; hash = "{hash}"; }})',
     ),
+    Attempt(
+        "outputOf",
+        'builtins.readFile (builtins.outputOf (derivation {{ name = "x"; system = builtins.currentSystem;'
+        ' builder = "/bin/sh"; }}).drvPath "out")',
+    ),
     Attempt("exec", 'builtins.exec [ "id" ]'),
     Attempt("importNative", 'builtins.importNative ./link "x"'),
     Attempt("getEnv", 'builtins.getEnv "HOME" + builtins.getEnv "PATH"', ""),

@@ -1,6 +1,7 @@
-"""What the box of hostenv-evaluate.socket says of flakes that hold expressions, and who is asked meanwhile.
+"""What the box of hostenv-evaluate.socket says of flakes, and who is asked meanwhile.
 
-usage: evaluate.py EXPRESSIONS.json, a list; `@port@` in one becomes a port at which connections are counted.
+usage: evaluate.py FLAKES.json, a list of {"files": {path: text}, "links": {path: target}}; `@port@` in them
+becomes a port at which connections are counted.
 Prints {"answers": [...], "connections": number}.
 """
 
@@ -12,14 +13,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-FLAKE = """{ outputs = { self }: { lib.hostenv = rec {
-  x86_64-linux.environments = { probe = %s; };
-  aarch64-linux = x86_64-linux;
-}; }; }"""
-
 
 def evaluate(folder: Path) -> object:
-    """The answer of a box about the flake in a folder."""
+    """The answer of a box about the flake in a folder, None if there is none."""
     answer = b""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("/run/hostenv-evaluate.sock")
@@ -30,12 +26,19 @@ def evaluate(folder: Path) -> object:
     return json.loads(answer) if answer else None
 
 
+def lay(folder: Path, flake: dict[str, dict[str, str]], port: str) -> None:
+    """Make a flake's files and links."""
+    for name, text in flake["files"].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text.replace("@port@", port))
+    for name, target in flake["links"].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+
+
 def main() -> None:
     connections = []
-    with (
-        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
-        tempfile.TemporaryDirectory() as name,
-    ):
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
 
         def count() -> None:
             while True:
@@ -45,13 +48,11 @@ def main() -> None:
 
         threading.Thread(target=count, daemon=True).start()
         port = str(listener.getsockname()[1])
-        folder = Path(name)
-        (folder / "link").symlink_to("/etc/passwd")
-        (folder / "folder").symlink_to("/etc")
         answers = []
-        for expression in json.loads(Path(sys.argv[1]).read_text()):
-            (folder / "flake.nix").write_text(FLAKE % expression.replace("@port@", port))
-            answers.append(evaluate(folder))
+        for flake in json.loads(Path(sys.argv[1]).read_text()):
+            with tempfile.TemporaryDirectory() as name:
+                lay(Path(name), flake, port)
+                answers.append(evaluate(Path(name)))
         # One that is known to come, so that a zero means something.
         socket.create_connection(("127.0.0.1", int(port))).close()
         while not connections:
