@@ -1,7 +1,7 @@
 """An environment's source, from the provider's mirror into the user's release folder (contract 8)."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from hostenv_node.runtime.user_call import pipe_to_user, user_apply
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
 # So that of a large file no more than this is in the memory of root's unit.
 _STREAMED_BYTES = 1 << 20
+# A copy with more files of its own, or larger than a source may be, is fetched anew.
+_MAX_COPY_FILES = 10_000
 _TIDY_SECONDS = 60.0
 # The last is what tar says of a file that fits in part.
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "Wrote only")
@@ -71,8 +73,7 @@ def fetch(
     if repository.exists():
         if _has(config, repository, environment.rev, deadline):
             return repository
-        if _size(repository) > MAX_BYTES:
-            # Revisions that nobody needs any more stay in it.
+        if _has_outgrown(repository):
             shutil.rmtree(repository, ignore_errors=True)
     try:
         _fetch(config, environment, repository, deadline)
@@ -105,6 +106,20 @@ def check(config: Config, environment: Environment, repository: Path, deadline: 
             " locked"
         )
     return files
+
+
+def forget_copies(config: Config, needed: Collection[str]) -> None:
+    """Remove root's copies of all projects but `needed` (`Environment.mirror`), and what is beside them.
+
+    What cannot be removed stays, for the next time.
+    """
+    kept = {f"{mirror}.git" for mirror in needed}
+    for entry in config.git_dir.iterdir() if config.git_dir.exists() else ():
+        if entry.name not in kept:
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 def _fetch(config: Config, environment: Environment, repository: Path, deadline: Deadline) -> None:
@@ -148,8 +163,10 @@ def _has(config: Config, repository: Path, rev: str, deadline: Deadline) -> bool
     return run(argv, timeout=deadline.remaining(60), check=False).returncode == 0
 
 
-def _size(repository: Path) -> int:
-    return sum(path.lstat().st_size for path in repository.rglob("*"))
+def _has_outgrown(repository: Path) -> bool:
+    """Whether revisions that nobody needs any more have made the copy too large."""
+    sizes = [path.lstat().st_size for path in repository.rglob("*")]
+    return sum(sizes) > MAX_BYTES or len(sizes) > _MAX_COPY_FILES
 
 
 def _demand_room(error: CommandFailed, place: Path, files: Sequence[Entry] = ()) -> None:
@@ -161,5 +178,10 @@ def _demand_room(error: CommandFailed, place: Path, files: Sequence[Entry] = ())
 
 
 def _git(config: Config, repository: Path, *arguments: str) -> list[str]:
-    limit = f"core.bigFileThreshold={_STREAMED_BYTES}"
-    return [config.tool("git"), f"--git-dir={repository}", "-c", limit, *arguments]
+    settings = {
+        "core.bigFileThreshold": _STREAMED_BYTES,
+        # Nothing of it goes on beside the next action.
+        "maintenance.auto": "false",
+    }
+    options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+    return [config.tool("git"), f"--git-dir={repository}", *options, *arguments]

@@ -1,9 +1,8 @@
 """The operations on a node's environments (contract 7 and 8)."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hostenv_node.lock import locked
 from hostenv_node.operations import Context, Deadline, Entry, OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import backup_server, code, steps
+from hostenv_node.runtime.actions import chosen_snapshot, environment_of, snapshot_id
 from hostenv_node.runtime.environment import Environment, parse_environment
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
@@ -35,7 +35,6 @@ BackupServer = Callable[[Mapping[str, str]], bool]
 """Whether the backup server holds a repository of these secrets' account; raises OperationFailed unless it
 answers."""
 
-_SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 _DAY_SECONDS = 86400.0
 _UPKEEP_SECONDS = 60.0
 
@@ -84,8 +83,8 @@ class Runtime:
     def restore(self, context: Context, action: Action, entry: Entry, snapshots: Mapping[str, str]) -> None:
         """Bring code and exactly these data here; nothing is served, and what was here is set aside."""
         with _reported():
-            key, snapshot = _chosen(action, snapshots)
-            environment = _environment(action, entry)
+            key, snapshot = chosen_snapshot(action, snapshots)
+            environment = environment_of(action, entry)
             layout = self._layout(environment)
             record = self.records.get(action.user)
             if (
@@ -117,7 +116,7 @@ class Runtime:
     def activate(self, context: Context, action: Action, entry: Entry) -> None:
         """Start the environment and serve it, frozen."""
         with _reported():
-            environment = _environment(action, entry)
+            environment = environment_of(action, entry)
             layout = self._layout(environment)
             record = self.records.get(action.user)
             if (
@@ -149,7 +148,7 @@ class Runtime:
             record = self.records.get(action.user)
             if record is None or record.phase is not Phase.ACTIVE:
                 raise OperationFailed(f"{action.user} is not active on {self.config.node}; start a new job")
-            environment = _environment(action, entry)
+            environment = environment_of(action, entry)
             layout = self._layout(environment)
             if record.job != context.job or record.previous is None:
                 record = replace(record, job=context.job, previous=record.applied, snapshots={})
@@ -266,6 +265,9 @@ class Runtime:
                 problem = str(error)
                 self.leftovers.note(user, problem, now)
                 problems.append(f"{user}: {problem}")
+        # A record that is no good was told of above; nobody knows then what is needed.
+        with suppress(HostenvError):
+            self._forget_copies()
         return problems
 
     def boot(self) -> None:
@@ -321,8 +323,14 @@ class Runtime:
             self.records.put(replace(record, set_aside=left))
         return problem
 
+    def _forget_copies(self) -> None:
+        """Copies of projects that no environment here is laid out from any more go."""
+        records = [record for user in self.records.users() if (record := self.records.get(user)) is not None]
+        used = [record for record in records if record.phase is not Phase.INACTIVE]
+        code.forget_copies(self.config, {parse_environment(each.applied.entry).mirror for each in used})
+
     def _back_up(self, context: Context, action: Action, record: Record) -> Record:
-        environment = _environment(action, record.applied.entry)
+        environment = environment_of(action, record.applied.entry)
         layout = self._layout(record)
         secrets = self.secrets_of(record.user)
         repository = self.backup_server(secrets)
@@ -352,7 +360,7 @@ class Runtime:
         taken = results.get("backup")
         if not isinstance(taken, Mapping):
             raise OperationFailed(f"the backup of {record.user} named no snapshots")
-        snapshots = {key: _snapshot_id(key, taken.get(key)) for key in action.migrations}
+        snapshots = {key: snapshot_id(key, taken.get(key)) for key in action.migrations}
         if record.phase is Phase.INACTIVE:
             # Only `--migration-source` asks for the data of a copy that serves no more.
             self._stop(context.deadline, record, layout)
@@ -440,34 +448,6 @@ class Runtime:
         keep = [each.release for each in applied if each.release is not None]
         arguments = {"paths": list(map(str, paths)), "keep": keep}
         user_apply(self.config, self._layout(record), deadline, [("tidy", arguments)])
-
-
-def _environment(action: Action, entry: Entry) -> Environment:
-    environment = parse_environment(entry)
-    if environment.user != action.user:
-        raise OperationFailed(f"the entry is of {environment.user}, the action of {action.user}")
-    # The action may name a key that the entry it is carried out with does not have yet.
-    return replace(environment, migrations=tuple(sorted({*environment.migrations, *_keys(entry, action)})))
-
-
-def _keys(entry: Entry, action: Action) -> tuple[str, ...]:
-    return parse_environment({**entry, "migrations": list(action.migrations)}).migrations
-
-
-def _chosen(action: Action, snapshots: Mapping[str, str]) -> tuple[str, str]:
-    """The snapshot to restore: the first key's, for each holds the whole frozen environment."""
-    if not action.migrations:
-        raise OperationFailed(f"the intent names no migration for {action.user}; plan again")
-    checked = [(key, _snapshot_id(key, snapshots.get(key))) for key in action.migrations]
-    return checked[0]
-
-
-def _snapshot_id(key: str, value: object) -> str:
-    if not isinstance(value, str) or not _SNAPSHOT_ID.fullmatch(value):
-        # Its user chooses the value, also one without end.
-        shown = repr(value[:80]) if isinstance(value, str) else "no text"
-        raise OperationFailed(f"no snapshot id for {key}: {shown}; the backup has to run again")
-    return value
 
 
 @contextmanager

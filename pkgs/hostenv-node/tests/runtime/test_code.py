@@ -222,18 +222,32 @@ def test_a_disk_of_roots_without_room_keeps_no_half_of_a_copy(
         assert list(config.git_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("limit", ["MAX_BYTES", "_MAX_COPY_FILES"])
 def test_a_copy_that_has_grown_is_begun_anew(
-    locked: tuple[Config, Environment], project: Path, monkeypatch: pytest.MonkeyPatch
+    locked: tuple[Config, Environment], project: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     config, environment = locked
     repository = code.fetch(config, environment, soon(), answers)
     before = environment.rev
     newer = replace(environment, rev=commit_large_file(project))
-    monkeypatch.setattr(code, "MAX_BYTES", 1)
+    monkeypatch.setattr(code, limit, 1)
     code.fetch(config, newer, soon(), answers)
     assert git(repository, "cat-file", "-t", newer.rev) == "commit"
     with pytest.raises(subprocess.CalledProcessError):
         git(repository, "cat-file", "-t", before)
+
+
+def test_copies_that_nothing_here_needs_go_and_so_does_what_a_crash_left(
+    locked: tuple[Config, Environment],
+) -> None:
+    config, environment = locked
+    code.fetch(config, environment, soon(), answers)
+    (config.git_dir / "gone__site.git/objects").mkdir(parents=True)
+    (config.git_dir / ".tree-x.tar").touch()
+    code.forget_copies(config, [environment.mirror])
+    assert [path.name for path in config.git_dir.iterdir()] == ["demo__drupal.git"]
+    code.forget_copies(config, [])
+    assert list(config.git_dir.iterdir()) == []
 
 
 def test_what_is_not_the_locked_tree_is_not_unpacked(

@@ -23,17 +23,37 @@ from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.render_nginx import PROBE_PATH
 from runtime_support import HOST, USER, needs
 
+FRONT_DOOR = Path(__file__).parents[2] / "nginx/front-door.conf"
+
 pytestmark = [needs("nginx"), pytest.mark.usefixtures("upstream")]
+
+
+LARGE = 256 << 20
+_STALLED = threading.Event()
 
 
 class Site(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
+        if self.path == "/large":
+            self.end_headers()
+            self._send_large()
+            return
         if self.path == "/elsewhere":
             self.send_header("X-Accel-Redirect", PROBE_PATH)
         self.end_headers()
         marks = self.headers.get_all("X-Hostenv-Public", [])
         self.wfile.write(f"{self.command} {self.headers['Host']} {marks}".encode())
+
+    def _send_large(self) -> None:
+        self.connection.settimeout(5)
+        try:
+            for _ in range(LARGE >> 20):
+                self.wfile.write(bytes(1 << 20))
+        except TimeoutError:
+            _STALLED.set()
+        except OSError:
+            pass
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
@@ -72,11 +92,12 @@ def served(config: Config, tmp_path: Path) -> Iterator[FrontDoor]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     conf = tmp_path / "nginx.conf"
+    included = FRONT_DOOR.read_text().replace("/var/lib/hostenv/nginx", str(config.nginx_dir))
     user = "user root;" if os.geteuid() == 0 else ""
     conf.write_text(
         f"{user} daemon off; worker_processes 1; pid {tmp_path}/nginx.pid; error_log stderr;\n"
         f"events {{}} http {{ access_log off; client_body_temp_path {tmp_path}/body;\n"
-        f"proxy_temp_path {tmp_path}/proxy; include {config.nginx_dir}/*.conf; }}\n"
+        f"proxy_temp_path {tmp_path}/proxy; {included}\n}}\n"
     )
     systemctl = tmp_path / "systemctl"
     systemctl.write_text(f'#!/bin/sh\nkill -HUP "$(cat {tmp_path}/nginx.pid)"\n')
@@ -148,6 +169,17 @@ def test_an_application_does_not_say_where_the_front_door_looks(
     served.serve(environment, short_layout, Deadline.after(30))
     response, body = ask(served, "GET", path="/elsewhere")
     assert (response.status, body.split()[0]) == (200, b"GET")
+
+
+def test_an_answer_that_nobody_takes_does_not_fill_the_disk(
+    served: FrontDoor, environment: Environment, short_layout: Layout
+) -> None:
+    served.serve(environment, short_layout, Deadline.after(30))
+    _STALLED.clear()
+    with socket.create_connection(("127.0.0.1", served.config.front_door_port)) as connection:
+        connection.sendall(f"GET /large HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        # The site's own server keeps what does not go on, in its own home.
+        assert _STALLED.wait(120)
 
 
 def test_the_freeze_is_in_force_with_its_file(

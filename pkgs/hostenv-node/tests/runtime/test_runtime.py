@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hostenv_node.config import Config
 from hostenv_node.lock import locked_if_free
 from hostenv_node.operations import OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut
@@ -323,6 +324,19 @@ def test_what_cannot_be_deleted_is_said_and_tried_again_after_a_while(
     runtime.leftovers.note(USER, None, 5000.0)
     assert runtime.left_behind(USER) is None
     assert runtime.prune(1000.0 + 7200) == []
+
+
+def test_a_projects_copy_goes_with_the_last_environment_that_is_laid_out_from_it(
+    runtime: Runtime, machine: Machine, config: Config
+) -> None:
+    active(runtime, machine)
+    copy = config.git_dir / "demo__drupal.git"
+    copy.mkdir(parents=True)
+    runtime.prune(1000.0)
+    assert copy.exists()
+    runtime.deactivate(context(), action("deactivate"))
+    runtime.prune(1000.0)
+    assert not copy.exists()
 
 
 def test_a_home_that_cannot_be_tidied_hides_no_others(

@@ -1,0 +1,41 @@
+"""What an action and its entry of the plan say, checked. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hostenv_node.intent import Action
+from hostenv_node.operations import Entry, OperationFailed
+from hostenv_node.runtime.environment import Environment, parse_environment
+
+_SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+def environment_of(action: Action, entry: Entry) -> Environment:
+    """The entry with the action's migrations. Raises OperationFailed unless it is of the action's user."""
+    environment = parse_environment(entry)
+    if environment.user != action.user:
+        raise OperationFailed(f"the entry is of {environment.user}, the action of {action.user}")
+    # The action may name a key that the entry it is carried out with does not have yet.
+    return replace(environment, migrations=tuple(sorted({*environment.migrations, *_keys(entry, action)})))
+
+
+def _keys(entry: Entry, action: Action) -> tuple[str, ...]:
+    return parse_environment({**entry, "migrations": list(action.migrations)}).migrations
+
+
+def chosen_snapshot(action: Action, snapshots: Mapping[str, str]) -> tuple[str, str]:
+    """The snapshot to restore: the first key's, for each holds the whole frozen environment."""
+    if not action.migrations:
+        raise OperationFailed(f"the intent names no migration for {action.user}; plan again")
+    checked = [(key, snapshot_id(key, snapshots.get(key))) for key in action.migrations]
+    return checked[0]
+
+
+def snapshot_id(key: str, value: object) -> str:
+    """The id that a backup gave for a migration key. Raises OperationFailed for what can be none."""
+    if not isinstance(value, str) or not _SNAPSHOT_ID.fullmatch(value):
+        # Its user chooses the value, also one without end.
+        shown = repr(value[:80]) if isinstance(value, str) else "no text"
+        raise OperationFailed(f"no snapshot id for {key}: {shown}; the backup has to run again")
+    return value
