@@ -112,6 +112,29 @@ in
       '';
     };
 
+    sourceFolders = mkOption {
+      type = types.listOf types.path;
+      default = [ ];
+      example = [ "/srv/projects" ];
+      description = ''
+        Folders of this machine in which projects' repositories may be (`git+file://`). They are read with the service's
+        rights: name only folders in which nobody writes whom you would not trust with the provider's data.
+      '';
+    };
+
+    sourceNetworks = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [
+        "10.1.0.0/16"
+        "fd00:1::/64"
+      ];
+      description = ''
+        Networks in which projects' Git hosts may be although they are not public: private, loopback and link-local
+        addresses and this machine's own are refused otherwise. From these networks alone projects may come by `git+http://`.
+      '';
+    };
+
     openFirewall = mkOption {
       type = types.bool;
       default = true;
@@ -197,7 +220,12 @@ in
       socket = "/run/hostenv-provider/hostenv-provider.sock";
       user = "hostenv-provider";
       publicUrl = "${if encrypted then "https" else "http"}://${toString cfg.domain}";
-      inherit (cfg) jobTimeout verifyTimeout;
+      inherit (cfg)
+        jobTimeout
+        verifyTimeout
+        sourceFolders
+        sourceNetworks
+        ;
       tools = {
         git = lib.getExe pkgs.git;
         nix = lib.getExe' config.nix.package "nix";

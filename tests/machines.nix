@@ -16,6 +16,7 @@ hostenv: {
       services.hostenv-provider = {
         enable = true;
         domain = "provider";
+        sourceFolders = [ "/srv" ];
       };
       environment.systemPackages = [ pkgs.git ];
       environment.etc."hostenv-demo/project".source = ./project;

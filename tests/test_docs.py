@@ -19,8 +19,18 @@ from traces import assert_gone
 
 TREE = Path(__file__).parents[1]
 DOCUMENTS = sorted([TREE / "README.md", TREE / "CONTRIBUTING.md", *(TREE / "docs").glob("*.md")])
-# the address in the documents leads to the demo's project instead
+# the documents' Git host, whose name leads to the provider itself, hands out the demo's project as files
+GIT_HOST = """
+server {
+  listen 127.0.0.1:443 ssl;
+  server_name git.example.org;
+  ssl_certificate /srv/cert.pem;
+  ssl_certificate_key /srv/key.pem;
+  location /shop/web.git/ { alias /srv/web/.git/; }
+}
+"""
 SCRIPT = """
+import json
 import shlex
 
 start_all()
@@ -30,10 +40,18 @@ provider.succeed(
     "cp -rL /etc/hostenv-demo/project /srv/web && chmod -R u+w /srv/web",
     "sed -i s/demo.hostenv.local/www.shop.example/ /srv/web/flake.nix",
     "chown -R hostenv-provider: /srv/web",
-    "git config --system url./srv/web.insteadOf https://git.example.org/shop/web.git",
+    "echo 127.0.0.1 git.example.org >> /etc/hosts",
+    "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=git.example.org -addext subjectAltName=DNS:git.example.org"
+    " -keyout /srv/key.pem -out /srv/cert.pem",
+    "git config --system http.sslCAInfo /srv/cert.pem",
+    f"echo {shlex.quote(GIT_HOST)} > /etc/nginx/conf.d/git-host.conf",
+    "systemctl start nginx.service",
 )
+configuration = json.loads(provider.succeed("cat /etc/hostenv/provider.json"))
+configuration["sourceNetworks"] = ["127.0.0.0/8"]
+provider.succeed(f"echo {shlex.quote(json.dumps(configuration))} > /etc/hostenv/provider.json")
 git = "runuser -u hostenv-provider -- git -C /srv/web -c user.name=A -c user.email=a@hostenv.test"
-for words in ("init -q -b main", "add --all", "commit -q -m site"):
+for words in ("init -q -b main", "add --all", "commit -q -m site", "update-server-info"):
     provider.succeed(f"{git} {words}")
 for command in COMMANDS["provider"]:
     if "migrate" in command:
@@ -58,8 +76,7 @@ for command in COMMANDS["node"]:
     # the activation is not running all the time, which `systemctl status` tells by 3
     status, output = node_b.execute(command.replace("journalctl", "journalctl --no-pager"), timeout=60)
     t.assertIn(status, (0, 3), output)
-# Nix must not take an address that it fetched a moment ago for up to date
-provider.succeed(f"{git} commit -q --allow-empty -m more")
+provider.succeed(f"{git} commit -q --allow-empty -m more && {git} update-server-info")
 head = provider.succeed(f"{git} rev-parse HEAD").strip()
 provider.succeed("hostenv-provider trigger shop__web/main && hostenv-provider jobs --follow", timeout=300)
 provider.succeed(f"grep -q {head} /var/lib/hostenv-provider/repo/generated/plan.json")
@@ -196,7 +213,7 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     assert any("migrate" in command for command in complete)
     assert len(commands["node"]) >= 3
     script = tmp_path / "script.py"
-    script.write_text(f"COMMANDS = {json.dumps(commands)}\n{SCRIPT}")
+    script.write_text(f"COMMANDS = {json.dumps(commands)}\nGIT_HOST = {GIT_HOST!r}\n{SCRIPT}")
     workdir = tmp_path / "lab"
     with Lab(description.load(TREE / "tests/lab/machines.toml"), workdir, "container") as lab:
         lab.driver.run_script(script)

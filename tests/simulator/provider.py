@@ -10,9 +10,9 @@ from typing import cast
 from hostenv_provider import plan as plans
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.names import user_name
 from hostenv_provider.plan import Environment, Plan, Source, State
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.schema import Application, EnvironmentDefinition, Node, ProviderSettings
 from hostenv_provider.store import Store

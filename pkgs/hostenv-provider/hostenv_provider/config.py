@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from hostenv_provider.errors import HostenvError
@@ -11,6 +12,17 @@ from hostenv_provider.errors import HostenvError
 DEFAULT_PATH = Path("/etc/hostenv/provider.json")
 PATH_VARIABLE = "HOSTENV_PROVIDER_CONFIG"
 
+_KEYS = (
+    "dataDir",
+    "socket",
+    "user",
+    "publicUrl",
+    "jobTimeout",
+    "verifyTimeout",
+    "sourceFolders",
+    "sourceNetworks",
+    "tools",
+)
 _MAX_TIMEOUT = 7 * 24 * 3600
 
 
@@ -20,7 +32,8 @@ class Config:
 
     `job_timeout` is how many seconds a waiting job may go without progress (contract 5), `verify_timeout`
     how many seconds the service's own check waits for an environment that is silent (contract 7).
-    `public_url` is how nodes reach this machine's nginx, without a trailing slash.
+    `public_url` is how nodes reach this machine's nginx, without a trailing slash. `source_folders` are those
+    of this machine, `source_networks` those beside the public Internet, from which projects may be fetched.
     """
 
     data_dir: Path
@@ -29,6 +42,8 @@ class Config:
     public_url: str
     job_timeout: int = 7200
     verify_timeout: int = 300
+    source_folders: tuple[Path, ...] = ()
+    source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -122,9 +137,8 @@ class _Reader:
         self._document = document
 
     def config(self) -> Config:
-        known = {"dataDir", "socket", "user", "publicUrl", "jobTimeout", "verifyTimeout", "tools"}
         for key in self._document:
-            if key not in known:
+            if key not in _KEYS:
                 raise HostenvError(f"{self._source}: unknown key {key!r}: remove it")
         return Config(
             data_dir=self._path("dataDir", "/var/lib/hostenv-provider"),
@@ -133,6 +147,8 @@ class _Reader:
             public_url=self._url("publicUrl"),
             job_timeout=self._seconds("jobTimeout", 7200),
             verify_timeout=self._seconds("verifyTimeout", 300),
+            source_folders=tuple(self._folder(each) for each in self._texts("sourceFolders")),
+            source_networks=tuple(self._network(each) for each in self._texts("sourceNetworks")),
             tools=self._tools(),
         )
 
@@ -147,6 +163,25 @@ class _Reader:
         if not path.is_absolute():
             raise HostenvError(f"{self._source}: {key} must be an absolute path, not {str(path)!r}")
         return path
+
+    def _texts(self, key: str) -> list[str]:
+        values = self._document.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise HostenvError(f"{self._source}: {key} must be a list of texts")
+        return values
+
+    def _folder(self, text: str) -> Path:
+        if not text.startswith("/"):
+            raise HostenvError(f"{self._source}: sourceFolders: {text!r} must be an absolute path")
+        return Path(text)
+
+    def _network(self, text: str) -> IPv4Network | IPv6Network:
+        try:
+            return ip_network(text)
+        except ValueError as error:
+            raise HostenvError(
+                f"{self._source}: sourceNetworks: {error}: write a network such as 10.1.0.0/16"
+            ) from error
 
     def _url(self, key: str) -> str:
         url = self._text(key)

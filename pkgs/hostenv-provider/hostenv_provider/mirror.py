@@ -11,8 +11,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider import remotes
+from hostenv_provider.errors import InvalidData
 from hostenv_provider.lock_file import HEAD
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import Repository, remove_locks
 from hostenv_provider.run import CommandTimedOut, Completed
 from hostenv_provider.texts import one_line
@@ -25,8 +27,10 @@ _REDIRECTED = re.compile(r"returned error: 30[1278]")
 _SYMBOLIC = re.compile(r"ref: refs/heads/(?P<branch>\S+)\tHEAD")
 
 _SETTINGS = {
-    # A host has no say in where its projects are.
+    # A host has no say in where its projects are: no redirects, alternates, packs or bundles of others.
     "http.followRedirects": "false",
+    "fetch.uriProtocols": "",
+    "transfer.bundleURI": "false",
     # A host that falls silent in the middle of an answer.
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "30",
@@ -34,14 +38,8 @@ _SETTINGS = {
     "gc.autoDetach": "false",
     "maintenance.autoDetach": "false",
 }
-_PROTOCOLS = "file:http:https:ssh"
-_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=2"
 # The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
-
-
-class FetchFailed(HostenvError):
-    """A project's Git host does not answer or refuses, which may be over later."""
 
 
 @dataclass(frozen=True)
@@ -128,16 +126,17 @@ class Mirror:
     def _remote(self, url: str, command: str, *arguments: str) -> Completed:
         left = max(1.0, self._deadline - time.monotonic())
         timeout = min(left, _ANSWER_TIMEOUT) if command == "ls-remote" else left
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        route = remotes.route(self._repository.config, url)
+        settings = {**_SETTINGS, **route.settings}
         try:
             answer = self._repository.git(
-                *settings,
+                *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
                 command,
                 *arguments,
                 cwd=self.path if self.path.is_dir() else self.path.parent,
                 check=False,
                 timeout=timeout,
-                env={"GIT_ALLOW_PROTOCOL": _PROTOCOLS, "GIT_SSH_COMMAND": _SSH},
+                env=route.environment,
             )
         except CommandTimedOut:
             raise FetchFailed(f"{url}: does not answer: `git {command}` took {timeout:.0f} s") from None

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from hostenv_provider import evaluation, generated, lock_file, names, source_tree
+from hostenv_provider import evaluation, generated, lock_file, names, remotes, source_tree
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import check_url, inputs_expression
 from hostenv_provider.lock_file import LOCK, Input
@@ -119,18 +119,18 @@ def trusting(repository: Repository, url: str) -> Iterator[None]:
 
     An exception takes that back.
     """
-    scheme, _, path = url.partition("://")
+    folder = remotes.local_folder(url)
     # Nix compares the first, git-upload-pack the second.
-    wanted = [path, f"{path}/.git"] if scheme == "git+file" else []
+    wanted = [] if folder is None else [str(folder), f"{folder}/.git"]
     known = _global_git(repository, "--get-all", "safe.directory").stdout.splitlines()
-    added = [folder for folder in wanted if folder not in known]
-    for folder in added:
-        _global_git(repository, "--add", "safe.directory", folder)
+    added = [each for each in wanted if each not in known]
+    for each in added:
+        _global_git(repository, "--add", "safe.directory", each)
     try:
         yield
     except BaseException:
-        for folder in added:
-            _global_git(repository, "--fixed-value", "--unset", "safe.directory", folder)
+        for each in added:
+            _global_git(repository, "--fixed-value", "--unset", "safe.directory", each)
         raise
 
 

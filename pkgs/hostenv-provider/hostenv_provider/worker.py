@@ -12,9 +12,9 @@ from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.intents import derive_actions, verify_actions
 from hostenv_provider.jobs import Request
-from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.plan import Environment, Plan, Source, State, make_plan
 from hostenv_provider.records import Job, Prepared, Target
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
 from hostenv_provider.store import Store

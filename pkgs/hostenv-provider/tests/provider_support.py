@@ -14,8 +14,8 @@ from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.jobs import Event, JobState, Request, Status
-from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.plan import Environment, Plan, Source, moving
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import Application, EnvironmentDefinition, ProviderSettings
 from hostenv_provider.store import Store, utc_now

@@ -29,6 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "socket": str(tmp_path / "socket"),
         "user": pwd.getpwuid(os.geteuid()).pw_name,
         "publicUrl": "http://provider",
+        "sourceFolders": [str(tmp_path)],
         "tools": {"git": GIT, "nix": NIX or "/nonexistent"},
     }
     (tmp_path / "provider.json").write_text(json.dumps(document))
@@ -160,6 +161,30 @@ def test_a_project_that_is_refused_leaves_no_trace(
     assert main(["project", "add", name, url]) == 1
 
     assert len(error_line(capsys)) < 1500
+    assert snapshot(data) == before
+
+
+@needs_nix
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("git+https://192.168.7.7/site", "a private address: name its network in sourceNetworks"),
+        ("git+file:///etc", "name one in sourceFolders"),
+        ("git+http://8.8.8.8/site", "use git+https"),
+    ],
+)
+def test_a_project_that_may_not_be_fetched_is_refused_in_one_line(
+    data: Path, capsys: pytest.CaptureFixture[str], url: str, words: str
+) -> None:
+    main(INIT)
+    before = snapshot(data)
+    capsys.readouterr()
+
+    assert main(["project", "add", "demo__drupal", url]) == 1
+
+    line = error_line(capsys)
+    assert line.startswith(f"hostenv-provider: {url}: ")
+    assert words in line
     assert snapshot(data) == before
 
 

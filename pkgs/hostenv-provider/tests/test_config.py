@@ -1,6 +1,7 @@
 """`/etc/hostenv/provider.json`: what it may hold, and what each mistake says."""
 
 import json
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def test_tools_are_named_by_absolute_paths(path: Path) -> None:
         config.tool("nix")
 
 
+def test_projects_come_from_the_internet_unless_more_is_named(path: Path) -> None:
+    path.write_text('{"publicUrl": "http://p"}')
+    assert (Config.load().source_folders, Config.load().source_networks) == ((), ())
+    path.write_text(
+        '{"publicUrl": "http://p", "sourceFolders": ["/srv"], "sourceNetworks": ["10.1.0.0/16", "fd00::1"]}'
+    )
+    assert Config.load().source_folders == (Path("/srv"),)
+    assert Config.load().source_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::1"))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -46,6 +57,13 @@ def test_tools_are_named_by_absolute_paths(path: Path) -> None:
         ('{"publicUrl": "http://p", "verifyTimeout": "300"}', "verifyTimeout must be a number of seconds"),
         ('{"publicUrl": "http://p", "tools": ["git"]}', "tools must be an object"),
         ('{"publicUrl": "http://p", "tools": {"git": "git"}}', "tools.git must be an absolute path"),
+        ('{"publicUrl": "http://p", "sourceFolders": "/srv"}', "sourceFolders must be a list"),
+        ('{"publicUrl": "http://p", "sourceFolders": ["srv"]}', "'srv' must be an absolute path"),
+        ('{"publicUrl": "http://p", "sourceNetworks": [1]}', "sourceNetworks must be a list"),
+        (
+            '{"publicUrl": "http://p", "sourceNetworks": ["10.1.2.3/16"]}',
+            "host bits set: write a network",
+        ),
         ('{"publicUrl": "http://p", "jobTimout": 1}', "unknown key 'jobTimout'"),
     ],
 )

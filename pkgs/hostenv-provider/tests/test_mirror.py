@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from git_hosts import GIT, GitHost, git_host, refused, silent_host
 from hostenv_provider import mirror
 from hostenv_provider.config import Config
-from hostenv_provider.errors import InvalidData
-from hostenv_provider.mirror import FetchFailed, Head, Mirror
+from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.mirror import Head, Mirror
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import Repository
 
 KEY = "demo__drupal"
@@ -49,7 +51,15 @@ def host(project: Project) -> Iterator[GitHost]:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    config = Config(tmp_path / "data", tmp_path / "socket", "root", "http://provider", tools={"git": GIT})
+    config = Config(
+        tmp_path / "data",
+        tmp_path / "socket",
+        "root",
+        "http://provider",
+        source_folders=(tmp_path / "hosted",),
+        source_networks=(ip_network("127.0.0.0/8"),),
+        tools={"git": GIT},
+    )
     config.git_dir.mkdir(parents=True)
     return Repository(config)
 
@@ -208,7 +218,7 @@ def test_no_program_of_the_hosts_choice_is_run(repository: Repository, tmp_path:
     mark = tmp_path / "mark"
 
     for url in (f"git+ext::touch {mark}", f"git+ssh://-oProxyCommand=touch%20{mark}/x"):
-        with pytest.raises(FetchFailed):
+        with pytest.raises(HostenvError):
             Mirror(repository, KEY).head(url, MAIN)
 
     assert not mark.exists()

@@ -16,9 +16,10 @@ from hostenv_provider.config import Config
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import add_project
 from hostenv_provider.lock_file import Input
-from hostenv_provider.mirror import FetchFailed, Head, Mirror
+from hostenv_provider.mirror import Head, Mirror
 from hostenv_provider.plan import Environment, Source, State
 from hostenv_provider.planning import plan_project
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import Application, ProviderSettings, Value
 
@@ -71,7 +72,14 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def repository(tmp_path: Path, box: None) -> Repository:  # noqa: ARG001
     tools = {"git": GIT, "nix": NIX or "/nonexistent"}
-    config = Config(tmp_path / "data", tmp_path / "socket", "root", "http://provider", tools=tools)
+    config = Config(
+        tmp_path / "data",
+        tmp_path / "socket",
+        "root",
+        "http://provider",
+        source_folders=(tmp_path,),
+        tools=tools,
+    )
     config.data_dir.mkdir()
     made = Repository(config)
     settings = {
@@ -288,6 +296,18 @@ def test_a_mirror_of_a_revision_that_does_not_exist(
 
     with pytest.raises(FetchFailed, match="not our ref b"):
         projects.mirror(repository, KEY, {planned.user_name: planned})
+
+
+def test_a_job_ends_with_one_line_if_the_project_may_not_be_fetched(repository: Repository) -> None:
+    lock(repository, original={"ref": "HEAD", "type": "git", "url": "https://192.168.7.7/site"})
+
+    with pytest.raises(InvalidData) as error:
+        projects.evaluate(repository, KEY)
+
+    assert str(error.value) == (
+        "git+https://192.168.7.7/site: 192.168.7.7 is at 192.168.7.7, a private address: name its network in"
+        " sourceNetworks in the provider's configuration if projects may be fetched from there"
+    )
 
 
 def test_trust_is_taken_back_when_the_project_is_refused(repository: Repository) -> None:

@@ -22,7 +22,14 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "site"
         self.git("init", "--quiet", "--initial-branch=main", cwd=folder)
-        config = Config(folder / "data", folder / "socket", "root", "http://provider", tools={"git": GIT})
+        config = Config(
+            folder / "data",
+            folder / "socket",
+            "root",
+            "http://provider",
+            source_folders=(self.folder,),
+            tools={"git": GIT},
+        )
         config.git_dir.mkdir(parents=True)
         self.mirror = Mirror(Repository(config), "demo__site")
 

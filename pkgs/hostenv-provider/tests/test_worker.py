@@ -11,8 +11,8 @@ import pytest
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.jobs import Event, JobState, Request, Status
-from hostenv_provider.mirror import FetchFailed
 from hostenv_provider.plan import Environment, State
+from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.run import CommandFailed
 from hostenv_provider.schema import VirtualHost
