@@ -41,8 +41,8 @@ provider.succeed(
     "sed -i s/demo.hostenv.local/www.shop.example/ /srv/web/flake.nix",
     "chown -R hostenv-provider: /srv/web",
     "echo 127.0.0.1 git.example.org >> /etc/hosts",
-    "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=git.example.org -addext subjectAltName=DNS:git.example.org"
-    " -keyout /srv/key.pem -out /srv/cert.pem",
+    "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=git.example.org"
+    " -addext subjectAltName=DNS:git.example.org -keyout /srv/key.pem -out /srv/cert.pem",
     "git config --system http.sslCAInfo /srv/cert.pem",
     f"echo {shlex.quote(GIT_HOST)} > /etc/nginx/conf.d/git-host.conf",
     "systemctl start nginx.service",
