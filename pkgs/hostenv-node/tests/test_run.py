@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, run
+from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, reading, run
 
 SHELL = ["/bin/sh", "-c"]
 
@@ -86,3 +86,34 @@ def test_both_ends_of_a_pipe_end_at_the_time_limit(tmp_path: Path) -> None:
         pipe(waiting("producer"), waiting("consumer"), timeout=1)
     for name in ("producer", "consumer"):
         ended(tmp_path / name)
+
+
+def test_what_is_read_comes_as_it_is_written() -> None:
+    with reading([*SHELL, "head -n 1; exec cat"], timeout=60, stdin=b"one\n" + bytes(1 << 20)) as stream:
+        assert stream.readline() == b"one\n"
+        assert len(stream.read()) == 1 << 20
+
+
+def test_a_program_that_breaks_off_while_it_is_read_has_failed() -> None:
+    with (
+        pytest.raises(CommandFailed, match="status 3: no such object"),
+        reading([*SHELL, "echo half; echo no such object >&2; exit 3"], timeout=60) as stream,
+    ):
+        stream.read()
+
+
+def test_reading_ends_at_the_time_limit_with_all_that_was_started(tmp_path: Path) -> None:
+    waiting = [*SHELL, f"sleep 600 & echo $! >{tmp_path}/child; wait"]
+    with pytest.raises(CommandTimedOut), reading(waiting, timeout=1) as stream:
+        stream.read()
+    ended(tmp_path / "child")
+
+
+def test_who_refuses_what_is_read_waits_for_nothing(tmp_path: Path) -> None:
+    def refuse_it() -> None:
+        with reading([*SHELL, f"echo $$ >{tmp_path}/child; exec yes"], timeout=600) as stream:
+            raise ValueError(stream.readline().decode())
+
+    with pytest.raises(ValueError, match="y"):
+        refuse_it()
+    ended(tmp_path / "child")

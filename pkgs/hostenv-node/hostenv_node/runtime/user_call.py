@@ -113,10 +113,11 @@ def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]
     }
     return [
         config.tool("systemd-run"),
-        *("--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"),
+        # Whose it is comes first, for an error names the beginning.
+        f"--uid={layout.user}",
         f"--unit={_unit(layout)}",
         f"--slice=user-{layout.uid}.slice",
-        f"--uid={layout.user}",
+        *("--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"),
         f"--working-directory={layout.home}",
         f"--property=RuntimeMaxSec={timeout + _OVERTIME_SECONDS:.0f}",
         *(f"--setenv={name}={value}" for name, value in environment.items()),

@@ -82,7 +82,7 @@ def test_what_is_cut_short_ends_with_all_that_it_started(
 ) -> None:
     monkeypatch.setattr(run, "_MAX_OUTPUT", 1 << 20)
     Path(answering.tool("hostenv-node")).write_text(f"#!/bin/sh\n{script}\n")
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"--uid={layout.user}"):
         user_apply(answering, layout, Deadline.after(2 if script == ENDLESS else 600), [("load", {})])
     assert [told[0] for told in played.told()] == ["systemctl", "systemd-run", "systemctl"]
     assert played.told()[-1] == ["systemctl", "stop", f"hostenv-step-{layout.uid}.service"]

@@ -59,4 +59,4 @@ def test_a_document_root_that_is_not_there_is_named(process: UserProcess, layout
     unpacked(layout, "first")
     with pytest.raises(OperationFailed, match="no folder public in its source"):
         user_release.lay_out(process, {"name": "first", "docroot": "public"})
-    assert not layout.release("first").exists()
+    assert list(layout.app_dir.iterdir()) == []
