@@ -13,6 +13,7 @@ SHOW_TOKEN = "hostenv-provider comin-tokens --show node-a"
 # path → mode, owner, group
 PROVIDER_FILES = {
     "/etc/hostenv": "755 root root",
+    "/run/hostenv-evaluate": "755 root root",
     "/run/hostenv-evaluate.sock": "600 hostenv-provider hostenv-provider",
     "/run/hostenv-provider/hostenv-provider.sock": "660 hostenv-provider hostenv-provider",
     "/var/lib/hostenv-provider": "700 hostenv-provider hostenv-provider",
@@ -24,10 +25,13 @@ NODE_FILES = {
     "/etc/hostenv": "755 root root",
     "/run/hostenv": "755 root root",
     "/var/lib/hostenv": "755 root root",
+    "/var/lib/hostenv/environments": "755 root root",
+    "/var/lib/hostenv/freeze": "755 root root",
     "/var/lib/hostenv/git": "700 root root",
     "/var/lib/hostenv/jobs": "700 root root",
     "/var/lib/hostenv/nginx": "755 root root",
     "/var/lib/hostenv/spool": "700 root root",
+    "/var/lib/private": "700 root root",
     "/var/lib/private/comin": "755 root root",
 }
 PROVIDER_UNITS = (
