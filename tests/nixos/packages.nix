@@ -583,7 +583,7 @@ simple
       [ "$2" = testScriptWithTypes ] || exit 0
       sed -i 's/create_fake_nspawn_machine()$/create_fake_qemu_machine()/' "$2"
       export MYPYPATH=${nixpkgs + "/nixos/lib/test-driver/src"}:${project + "/tests/scenarios"}
-      exec mypy --no-implicit-optional --ignore-missing-imports --follow-imports=silent --cache-dir=/dev/null "$2"
+      exec mypy --no-implicit-optional --ignore-missing-imports --follow-imports=silent --cache-dir=/harness/mypy "$2"
       END
       chmod +x $out/bin/ty
     '';
