@@ -2,9 +2,10 @@
 
 usage: trap.py MARK SIGNAL VICTIM journal OP | store NAME | process PATTERN
 
-`journal`: the node has recorded that an action OP has begun. `store`: a new path with NAME in it is in the
-Nix store. `process`: a regular expression is found in the command line of a process. VICTIM is a unit, or `-`
-for that process. The file MARK.set is made when it watches, MARK when the signal is sent.
+`journal`: the node has recorded that an action OP has begun. `store`: Nix has built a new path with NAME in
+it; a path is there a moment earlier, and comin, killed in between, takes it for built and fails. `process`: a
+regular expression is found in the command line of a process. VICTIM is a unit, or `-` for that process. The
+file MARK.set is made when it watches, MARK when the signal is sent.
 """
 
 import contextlib
@@ -40,6 +41,12 @@ def in_store(name: str) -> set[str]:
     return {path for path in os.listdir(STORE) if name in path and not path.endswith((".drv", ".lock"))}
 
 
+def is_valid(path: str) -> bool:
+    """Whether Nix knows the path, which it does once it is whole."""
+    check = ["nix-store", "--check-validity", str(STORE / path)]
+    return subprocess.run(check, stderr=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+
+
 def processes(pattern: str) -> Iterator[int]:
     """Processes whose command line matches, without this one and those that started it."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -57,7 +64,7 @@ def condition(kind: str, what: str) -> Callable[[], list[int] | None]:
         return lambda: [] if begun(what) else None
     if kind == "store":
         before = in_store(what)
-        return lambda: [] if in_store(what) - before else None
+        return lambda: [] if any(map(is_valid, in_store(what) - before)) else None
     return lambda: list(processes(what)) or None
 
 
