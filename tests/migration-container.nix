@@ -22,7 +22,7 @@ in
       node-b = machines.node;
     };
 
-    testScript = builtins.readFile ./script.py;
+    testScript = builtins.readFile ./container-preamble.py + builtins.readFile ./script.py;
 
     extraPythonPackages = p: [ p.requests ];
     extraDriverArgs = [ "--junit-xml=junit.xml" ];

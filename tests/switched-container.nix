@@ -12,9 +12,6 @@ in
 {
   virtualisation.systemd-nspawn.options = [ "--bind-ro=${closure}:/nix/closure" ];
 
-  # The driver does not read what a container writes to its console: once that pipe is full, process 1 stands still.
-  virtualisation.cmdline = [ "systemd.show_status=false" ];
-
   # the first thing after activation, and again at each boot, which begins with the builder's store
   boot.postBootCommands = ''
     mkdir -p /nix/own

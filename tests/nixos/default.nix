@@ -25,7 +25,12 @@ let
     inherit nixpkgs comin project;
     adapt =
       flake:
-      flake // { legacyPackages = flake.legacyPackages // { x86_64-linux = packages; }; };
+      flake
+      // {
+        legacyPackages = flake.legacyPackages // {
+          x86_64-linux = packages;
+        };
+      };
   };
   inherit (packages) lib;
   inherit (flakes) hostenv;

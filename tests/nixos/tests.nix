@@ -27,8 +27,7 @@ final: prev: {
               ln -sfn /run/wrappers/bin/unix_chkpwd "$root/usr/sbin/unix_chkpwd"
               # the shell of the sandbox of Debian's Nix
               cp /usr/bin/bash-static "$root/usr/bin/"
-              # the driver holds a pipe that nobody reads: once it is full, process 1 stands still at its next line
-              exec ${lib.getExe machine.system.build.nspawn} > /dev/null
+              exec ${lib.getExe machine.system.build.nspawn}
             '';
         in
         {

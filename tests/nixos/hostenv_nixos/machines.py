@@ -233,7 +233,8 @@ class Machines:
             files = "".join(f"{path}\n" for path in self._group.open(name))
             (self._work / "groups" / name).write_text(files, encoding="utf-8")
         text = (script or self._on_host(Path(config["test_script"]))).read_text(encoding="utf-8")
-        (self._work / "script.py").write_text(_PREAMBLE + text, encoding="utf-8")
+        deafen = (TREE / "tests/container-preamble.py").read_text(encoding="utf-8")
+        (self._work / "script.py").write_text(_PREAMBLE + deafen + text, encoding="utf-8")
         config["test_script"] = "/harness/script.py"
         (self._work / "driver.json").write_text(json.dumps(config), encoding="utf-8")
         settings = ["env", "--chdir=/harness/tmp", "XDG_RUNTIME_DIR=/harness/tmp", "LOGFILE=/dev/null"]

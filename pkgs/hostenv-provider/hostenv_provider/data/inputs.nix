@@ -3,8 +3,7 @@ inputs:
 let
   projects = builtins.filter (name: builtins.match ".*__.*" name != null) (builtins.attrNames inputs);
   asked =
-    input:
-    if input ? url then builtins.parseFlakeRef input.url else removeAttrs input [ "flake" ];
+    input: if input ? url then builtins.parseFlakeRef input.url else removeAttrs input [ "flake" ];
 in
 builtins.listToAttrs (
   map (name: {
