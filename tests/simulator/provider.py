@@ -194,6 +194,12 @@ class _Secrets:
     def ensure(self, users: Iterable[str]) -> None: ...
 
 
+class _Room:
+    def demand_for_planning(self) -> None: ...
+
+    def demand_for_backup(self) -> None: ...
+
+
 class Provider:
     """The service: what survives its crash is the store and the repository, all else is made anew."""
 
@@ -225,6 +231,7 @@ class Provider:
             tree,
             Projects(self.projects, tree, self.faults),
             cast(EnvironmentSecrets, _Secrets()),
+            _Room(),
             lambda _: set(),
         )
         self.store.recover()

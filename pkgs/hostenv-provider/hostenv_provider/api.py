@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from hostenv_provider import names, webhook, webhook_secrets
 from hostenv_provider.access import PUBLIC_MARK, Access
 from hostenv_provider.config import Config
+from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.exchange import (
@@ -93,6 +94,7 @@ class Api:
         self._problem = problem
         self._access = Access(TokenFile(config), store, lambda: self._plan().nodes)
         self._secrets = EnvironmentSecrets(config)
+        self._disks = Disks(config)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)
         job = "/api/deploy-jobs/{job_id}"
@@ -160,6 +162,7 @@ class Api:
                 f"no enabled environment of {project} follows {said.ref}, nor is its flake read from there"
             )
             return HttpAnswer(202, {"accepted": False, "reason": reason})
+        self._disks.demand_for_new_job()
         delivery_id = webhook.delivery_id(request.headers, secret, said)
         enqueued = self._store.enqueue(
             Request(project, refs=None if said.ref is None else frozenset({said.ref})),
@@ -296,6 +299,7 @@ class Api:
             deployment = self._store.deployment(user)
             if deployment is None or deployment.previous_source is None:
                 raise HttpError(400, f"{user} has no release before the deployed one")
+        self._disks.demand_for_new_job()
         enqueued = self._store.enqueue(
             Request(
                 project=environment.project_key,

@@ -67,6 +67,11 @@ class Config:
         return self.data_dir / "git"
 
     @property
+    def backups_dir(self) -> Path:
+        """Folder of the environments' backups, which restic-rest-server alone writes."""
+        return self.data_dir / "backups"
+
+    @property
     def database(self) -> Path:
         return self.data_dir / "provider.sqlite3"
 

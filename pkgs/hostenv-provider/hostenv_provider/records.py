@@ -59,7 +59,7 @@ class Job:
     """A job; `stage` is the last one that the worker began, `commit_sha` the commit with its intents.
 
     `progress_at` is when it last went on, `pushed` whether its commit is known to be in the remote.
-    `obstacle` is why it could not fetch its project, and `not_before` when it tries again.
+    `obstacle` is why it could not fetch its project or had no room, and `not_before` when it tries again.
     """
 
     job_id: str

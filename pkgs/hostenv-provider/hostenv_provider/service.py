@@ -11,6 +11,7 @@ from pathlib import Path
 from hostenv_provider import projects, verify
 from hostenv_provider.api import Api
 from hostenv_provider.config import Config
+from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import Environment, Plan, Source
@@ -69,7 +70,7 @@ class Service:
         self._store = Store(config.database)
         self._store.recover()
         self._stop = threading.Event()
-        self._worker = Worker(self._store, repository, projects_of(repository), secrets)
+        self._worker = Worker(self._store, repository, projects_of(repository), secrets, Disks(config))
         self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
         self._server = Server(config.socket, Api(config, self._store, repository, self._problem).answer)
         self._threads = [

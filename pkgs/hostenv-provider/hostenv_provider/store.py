@@ -227,7 +227,7 @@ class Store(Queries):
         self._notify([job_id, *superseded])
 
     def postpone(self, job_id: str, obstacle: str) -> float | None:
-        """A running job cannot fetch its project: it is queued for later, or fails (contract 5, sources).
+        """A running job cannot fetch its project or has no room: it is queued again, or fails (contract 5).
 
         Returns the seconds until its next attempt, None if it has failed or was ended meanwhile.
         """

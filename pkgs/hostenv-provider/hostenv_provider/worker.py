@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from hostenv_provider import dns_gate, names, stop_point
+from hostenv_provider.disks import NoRoom
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.intents import derive_actions, verify_actions
@@ -43,6 +44,13 @@ class WorkTree(Protocol):
     def contains(self, sha: str) -> bool: ...
 
 
+class Room(Protocol):
+    """What the stages ask about disks (`disks.Disks`)."""
+
+    def demand_for_planning(self) -> None: ...
+    def demand_for_backup(self) -> None: ...
+
+
 class Projects(Protocol):
     """What the stages need of the projects' flakes and sources (`projects`, bound to one work tree)."""
 
@@ -72,12 +80,14 @@ class Worker:
         repository: WorkTree,
         projects: Projects,
         secrets: EnvironmentSecrets,
+        room: Room,
         addresses_of: dns_gate.Lookup = dns_gate.lookup,
     ) -> None:
         self._store = store
         self._repository = repository
         self._projects = projects
         self._secrets = secrets
+        self._room = room
         self._addresses_of = addresses_of
         self._attempts: dict[str, int] = {}
         self._interrupted: str | None = None
@@ -117,7 +127,7 @@ class Worker:
             return prepared
         except PushRejected as error:
             self._plan_again(job.job_id, str(error))
-        except FetchFailed as error:
+        except (FetchFailed, NoRoom) as error:
             # It waits in the queue and not here, so that it holds up nobody else.
             pause = self._store.postpone(job.job_id, str(error))
             then = "failed" if pause is None else f"tried again in {pause:.0f} s"
@@ -169,6 +179,7 @@ class Worker:
         """Run the stages; None if the job ended with them, because no node has anything to do."""
         key, request = job.request.project, job.request
         self._stage(job, "sync_repository")
+        self._room.demand_for_planning()
         self._repository.sync()
         previous, state = self._repository.read_plan(), self._repository.read_state()
         for user, node in sorted(request.placements.items()):
@@ -218,6 +229,8 @@ class Worker:
             request.accept_loss,
         )
         verifications = verify_actions(actions)
+        if any(action.op == "backup" for intent in actions.values() for action in intent):
+            self._room.demand_for_backup()
 
         self._stage(job, "write_deploy_intent")
         targets = [_target(planned[action.user], addresses) for action in verifications]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hostenv_provider.config import Config
+from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.jobs import Event, JobState, Request, Status
@@ -126,7 +127,9 @@ class Machine:
         projects = PlayedProjects(repository) if played is None else replace(played, repository=repository)
         store = Store(config.database, clock)
         store.recover()
-        worker = Worker(store, repository, projects, EnvironmentSecrets(config), lambda _: set())
+        worker = Worker(
+            store, repository, projects, EnvironmentSecrets(config), Disks(config), lambda _: set()
+        )
         return cls(config, repository, projects, store, worker)
 
     def restart(self) -> "Machine":

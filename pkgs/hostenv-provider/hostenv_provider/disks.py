@@ -1,0 +1,48 @@
+"""Room on the disks that the provider writes, which may be several: data, Git and backups."""
+
+import os
+from pathlib import Path
+
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+
+JOB_BYTES = 256 << 20
+"""So much a job wants free on each disk that it writes."""
+
+ACCEPTED_BYTES = 32 << 20
+"""So much must be free for a new job to be accepted: what runs can then be recorded to its end."""
+
+
+class NoRoom(HostenvError):
+    """A disk is too full, which may be over later."""
+
+
+class Disks:
+    """The disks of a provider."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def demand_for_new_job(self) -> None:
+        """Raises NoRoom unless the job database has room for one more job."""
+        _demand(self._config.data_dir, ACCEPTED_BYTES, "a new job")
+
+    def demand_for_planning(self) -> None:
+        """Raises NoRoom unless a project can be fetched and planned."""
+        for folder in (self._config.data_dir, self._config.git_dir):
+            _demand(folder, JOB_BYTES, "a job")
+
+    def demand_for_backup(self) -> None:
+        """Raises NoRoom unless nodes can send backups."""
+        _demand(self._config.backups_dir, JOB_BYTES, "a job with a backup")
+
+
+def _demand(folder: Path, needed: int, what: str) -> None:
+    # restic-rest-server makes its own.
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    room = os.statvfs(existing)
+    free = room.f_bavail * room.f_frsize
+    if free < needed:
+        raise NoRoom(
+            f"{folder}: {what} needs {needed >> 20} MiB on this disk, {free >> 20} MiB are free: make room"
+        )
