@@ -1,6 +1,9 @@
 """Room on the disks that the provider writes, which may be several: data, Git and backups."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hostenv_provider.config import Config
@@ -35,6 +38,17 @@ class Disks:
     def demand_for_backup(self) -> None:
         """Raises NoRoom unless nodes can send backups."""
         _demand(self._config.backups_dir, JOB_BYTES, "a job with a backup")
+
+
+@contextmanager
+def said_in_words() -> Iterator[None]:
+    """Turns the system's error of a disk that filled up meanwhile into NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(f"{error.filename}: {error.strerror}: make room") from error
 
 
 def _demand(folder: Path, needed: int, what: str) -> None:

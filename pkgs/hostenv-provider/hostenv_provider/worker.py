@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from hostenv_provider import dns_gate, names, stop_point
+from hostenv_provider import disks, dns_gate, names, stop_point
 from hostenv_provider.disks import NoRoom
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
@@ -121,7 +121,8 @@ class Worker:
     def _prepare_or_fail(self, job: Job) -> Prepared | None:
         """A job that waits, not yet pushed; None if it ended or goes back to the queue."""
         try:
-            prepared = self._prepare(job)
+            with disks.said_in_words():
+                prepared = self._prepare(job)
             if prepared is not None:
                 self._store.start_waiting(job.job_id, prepared)
             return prepared

@@ -1,5 +1,6 @@
 """Full disks, each a small file system of its own: what waits, what goes on, and until when."""
 
+import errno
 import os
 import re
 import shutil
@@ -153,6 +154,22 @@ def test_a_webhook_is_taken_again_when_there_is_room(
     assert "a new job needs 2 MiB on this disk, 0 MiB are free: make room" in line
     filler.unlink()
     assert api.request("POST", path).status == 202
+
+
+def test_a_disk_that_fills_up_meanwhile_is_waited_for_too(
+    machine: Machine, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, _content: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.repository, "write_text", full)
+        job = machine.run()
+    assert obstacle(machine, job) == "flake.lock: No space left on device: make room"
+
+    clock.move(10)
+    machine.work()
+    assert machine.state(job) is JobState.WAITING
 
 
 def test_a_folder_that_is_not_there_yet_has_the_room_of_the_one_above(
