@@ -46,7 +46,12 @@ ATTEMPTS = (
     Attempt("getFlake", 'builtins.getFlake "git+http://127.0.0.1:{port}/x?rev={rev}"'),
     Attempt("getFlake", 'builtins.getFlake "git+ssh://127.0.0.1:{port}/x?rev={rev}"'),
     Attempt("getFlake", "builtins.getFlake (toString ./.)"),
-    Attempt("parseFlakeRef", 'builtins.parseFlakeRef "git+http://127.0.0.1:{port}/x"'),
+    # reads an address, fetches nothing, and is part of the language from some version on
+    Attempt(
+        "parseFlakeRef",
+        'builtins.parseFlakeRef "git+http://127.0.0.1:1/x"',
+        {"type": "git", "url": "http://127.0.0.1:1/x"},
+    ),
     Attempt("flakeRefToString", 'builtins.flakeRefToString {{ type = "path"; path = "/etc"; }}'),
     Attempt(
         "fetchClosure", 'builtins.fetchClosure {{ fromStore = "http://127.0.0.1:{port}"; fromPath = /x; }}'
