@@ -229,6 +229,7 @@ in
       tools = {
         git = lib.getExe pkgs.git;
         nix = lib.getExe' config.nix.package "nix";
+        restic = lib.getExe pkgs.restic;
       };
     };
 
@@ -252,7 +253,6 @@ in
     systemd.services.hostenv-backups.wantedBy = [ "multi-user.target" ];
     systemd.sockets.hostenv-evaluate.wantedBy = [ "sockets.target" ];
     systemd.sockets.hostenv-git.wantedBy = [ "sockets.target" ];
-    systemd.paths.hostenv-backups-reload.wantedBy = [ "multi-user.target" ];
 
     systemd.services.hostenv-provider-init = lib.mkIf (cfg.nodes != [ ]) {
       description = "Make the provider repository";

@@ -17,7 +17,6 @@ PROVIDER_FILES = {
     "/run/hostenv-evaluate.sock": "600 hostenv-provider hostenv-provider",
     "/run/hostenv-provider/hostenv-provider.sock": "660 hostenv-provider hostenv-provider",
     "/var/lib/hostenv-provider": "700 hostenv-provider hostenv-provider",
-    "/var/lib/hostenv-provider/accounts/backups.htpasswd": "600 hostenv-provider hostenv-provider",
     "/var/lib/hostenv-provider/backups": "700 hostenv-provider hostenv-provider",
     "/var/lib/hostenv-provider/git": "750 hostenv-provider hostenv-provider",
 }
@@ -40,7 +39,6 @@ PROVIDER_UNITS = (
     "hostenv-backups.service",
     "hostenv-evaluate.socket",
     "hostenv-git.socket",
-    "hostenv-backups-reload.path",
 )
 NODE_UNITS = ("nginx.service", "hostenv-runtime.service", "hostenv-activate.timer", "hostenv-token.path")
 # the most that `systemd-analyze security` may say, in tenths
@@ -49,7 +47,6 @@ EXPOSURE = {
         "hostenv-provider": 30,
         "hostenv-git": 15,
         "hostenv-backups": 15,
-        "hostenv-backups-reload": 15,
         "hostenv-evaluate@": 15,
     },
     node_a: {"hostenv-activate": 30, "hostenv-runtime": 20, "hostenv-token": 15},

@@ -5,7 +5,13 @@ import json
 import re
 import shlex
 
-from hostenv_scenarios.access import FROM_THE_NETWORK, OF_BACKUPS, ON_A_NODE, ON_THE_PROVIDER
+from hostenv_scenarios.access import (
+    FROM_THE_NETWORK,
+    OF_A_FORMER_NODE,
+    OF_BACKUPS,
+    ON_A_NODE,
+    ON_THE_PROVIDER,
+)
 from hostenv_scenarios.cluster import SOCKET, Cluster
 from hostenv_scenarios.site import DRUPAL, SECOND
 
@@ -33,7 +39,6 @@ EXPOSURE = {
         "hostenv-provider": 30,
         "hostenv-git": 15,
         "hostenv-backups": 15,
-        "hostenv-backups-reload": 15,
     },
     node_a: {"hostenv-activate": 30, "hostenv-runtime": 20, "hostenv-token": 15},
 }
@@ -203,8 +208,45 @@ with subtest("Over the network"):
         provider.succeed("git --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main"), head
     )
 
-with subtest("A move, so that there are backups"):
+CRONTAB = f"/var/spool/cron/crontabs/{DRUPAL.user}"
+
+
+def leave_something(machine):
+    """What a site's people may have on a node: keys, a crontab, a program that hears no signal but one."""
+    machine.succeed(
+        f"install -D -m 600 /dev/null {CRONTAB}",
+        f"install -D -o {DRUPAL.user} -m 600 /dev/null /home/{DRUPAL.user}/.ssh/authorized_keys",
+        f"systemd-run --quiet --uid {DRUPAL.user} --slice user-$(id -u {DRUPAL.user}).slice"
+        " sh -c 'trap \"\" TERM HUP; while :; do sleep 9; done'",
+    )
+
+
+with subtest("A move, so that there are backups and a former node"):
+    leave_something(node_a)
+    node_a.succeed(f"cp -p /home/{DRUPAL.user}/.config/hostenv/backup.env /run/former.env")
     cluster.demand(cluster.migrate(DRUPAL, "node-b"), "succeeded", 300)
+    leave_something(node_b)
+
+with subtest("A former node"):
+    # the account that the move itself used is the one that it had last
+    callers = (
+        ("node-b", node_b, f"/home/{DRUPAL.user}/.config/hostenv/backup.env"),
+        ("node-a", node_a, "/run/former.env"),
+    )
+    try_all(
+        OF_A_FORMER_NODE,
+        lambda column: callers[column][1],
+        lambda _, command: command,
+        lambda column: {
+            "node": callers[column][0],
+            "account": callers[column][2],
+            "token": TOKEN,
+            "user": DRUPAL.user,
+            "home": f"/home/{DRUPAL.user}",
+            "project": DRUPAL.project,
+        },
+    )
+    node_a.succeed("rm /run/former.env")
 
 with subtest("Backups"):
     owners = (
@@ -245,6 +287,13 @@ with subtest("A token is rotated: the service goes on, comin starts again, the o
     )
     # what the new token brings: a job over both nodes
     cluster.demand(cluster.migrate(DRUPAL, "node-a"), "succeeded", 300)
+    # people log in where it came back to, and no longer where it was
+    node_a.succeed(f"su - {DRUPAL.user} -c true")
+    node_b.fail(f"su - {DRUPAL.user} -c true")
+
+with subtest("All accounts of backups are replaced, and the site moves again"):
+    provider.succeed("hostenv-provider secrets rotate backups")
+    cluster.demand(cluster.migrate(DRUPAL, "node-b"), "succeeded", 300)
 
 with subtest("No process of a tenant was outside its user's slice"):
     for machine in (node_a, node_b):
@@ -252,23 +301,24 @@ with subtest("No process of a tenant was outside its user's slice"):
         seen = [line.split(" ", 1) for line in machine.succeed(f"cat {GROUPS}").splitlines()]
         for uid in {uid for uid, _ in seen}:
             # but for what this script itself ran as that user
-            groups = [
+            units = [
                 group
                 for user, group in seen
                 if user == uid and ".service" in group and not group.endswith("/backdoor.service")
             ]
-            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in groups), groups)
-            t.assertEqual([group for group in groups if f"/user-{uid}.slice/" not in group], [])
+            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in units), units)
+            t.assertEqual([group for group in units if f"/user-{uid}.slice/" not in group], [])
 
 with subtest("No secret stands where none belongs"):
     for machine in (provider, node_a, node_b):
         machine.succeed("systemctl stop watch-arguments.service")
     _, text = provider.execute(
-        "cd /var/lib/hostenv-provider && cat tokens.json tokens.previous.json secrets/*.json webhooks/*.json"
+        "cd /var/lib/hostenv-provider && cat tokens.json tokens.previous.json"
+        " secrets/*.json backup-accounts/*.json webhooks/*.json"
     )
     _, old = node_b.execute("cat /run/old-token; rm /run/old-token")
     secrets = {old.strip(), *re.findall(r'"([0-9a-f]{64}|[A-Za-z0-9+/]{43}=)"', text)}
-    # two tokens and an old one, three secrets each of two environments, one own, one of a webhook
+    # two tokens and an old one, four secrets each of two environments, one own, one of a webhook
     t.assertGreaterEqual(len(secrets), 11)
     patterns = "\n".join(sorted(secrets))
     places = {
@@ -301,3 +351,11 @@ with subtest("No secret stands where none belongs"):
         machine.succeed(f"grep -qaF -f /run/patterns {TOKEN}")
     for machine in (provider, node_a, node_b):
         machine.succeed("rm /run/patterns")
+
+with subtest("The former node was taken over: all that it had is changed, and the other node goes on"):
+    listed = provider.succeed("hostenv-provider node-compromised node-a --hash-salts")
+    t.assertIn(f"{DRUPAL.user}: had its secrets from", listed)
+    t.assertIn("API_KEY", listed)
+    t.assertEqual(node_a.succeed(call.format(TOKEN).replace("node=node-b", "node=node-a")).strip(), "403")
+    cluster.commit(DRUPAL, "A release after the change")
+    cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)

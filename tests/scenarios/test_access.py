@@ -28,7 +28,8 @@ def test_nobody_may_do_more_and_no_log_holds_a_secret(tmp_path: Path) -> None:
         lab.driver.run_script(FOLDER / "access.py")
         (provider,) = (machine for machine in lab.driver.machines if machine.name == "provider")
         _, text = provider.execute(
-            "cd /var/lib/hostenv-provider && cat tokens.json; cat secrets/*.json webhooks/*.json"
+            "cd /var/lib/hostenv-provider && cat tokens.json;"
+            " cat secrets/*.json backup-accounts/*.json webhooks/*.json"
         )
     secrets = set(re.findall(r'"([0-9a-f]{64}|[A-Za-z0-9+/]{43}=)"', text))
     assert len(secrets) >= 10

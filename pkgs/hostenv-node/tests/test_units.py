@@ -18,7 +18,6 @@ MOST_EXPOSURE = {
     "hostenv-evaluate@.service": 15,
     "hostenv-git.service": 15,
     "hostenv-backups.service": 15,
-    "hostenv-backups-reload.service": 15,
 }
 SHIPPED = sorted(path for package in PACKAGES.iterdir() for path in package.glob("systemd/*.service"))
 # systemd-run makes the unit, and says whose it is.
@@ -70,11 +69,6 @@ RULES = [
     # a freeze is in force, and an environment has its folders, before anybody can be served
     ("hostenv-runtime.service", "Before=systemd-logind.service nginx.service"),
     ("hostenv-runtime.service", "ExecStart=/usr/bin/hostenv-node boot"),
-    ("hostenv-backups-reload.path", "PathChanged=/var/lib/hostenv-provider/accounts/backups.htpasswd"),
-    (
-        "hostenv-backups-reload.service",
-        "ExecStart=-/usr/bin/systemctl kill --kill-whom=main --signal=SIGHUP hostenv-backups.service",
-    ),
 ]
 
 
@@ -84,10 +78,10 @@ def test_a_unit_keeps_its_promise(unit: str, line: str) -> None:
     assert line in path.read_text().splitlines()
 
 
-def test_backups_are_private_and_only_grow() -> None:
+def test_backups_only_grow() -> None:
     (path,) = PACKAGES.glob("*/systemd/hostenv-backups.service")
     (command,) = (line for line in path.read_text().splitlines() if line.startswith("ExecStart="))
-    assert {"--private-repos", "--append-only"} <= set(command.split())
+    assert "--append-only" in command.split()
 
 
 def test_only_root_reaches_comins_control_socket() -> None:

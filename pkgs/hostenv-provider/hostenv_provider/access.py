@@ -34,7 +34,7 @@ class Access:
 
     def git(self, request: HttpRequest) -> HttpAnswer:
         """nginx asks whether to let a request of `/git/` through: 204 yes, 401 who are you, 403 no."""
-        node, token = _basic(request.headers)
+        node, token = basic_credentials(request.headers)
         if not self._is_node(node, token):
             raise HttpError(401, "give node name and token", {"WWW-Authenticate": 'Basic realm="hostenv"'})
         # Only these exact forms: what is spelled otherwise, or would write, is not even interpreted.
@@ -53,7 +53,8 @@ class Access:
         return is_node_name(node) and self._tokens.is_valid(node, token)
 
 
-def _basic(headers: Mapping[str, str]) -> tuple[str, str]:
+def basic_credentials(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Name and password of HTTP's basic authentication; empty without it."""
     scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() != "basic":
         return "", ""

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 
 from hostenv_provider import names, webhook, webhook_secrets
 from hostenv_provider.access import PUBLIC_MARK, Access
+from hostenv_provider.backup_access import BackupAccess
+from hostenv_provider.backup_accounts import BackupAccounts
 from hostenv_provider.config import Config
 from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -26,6 +28,7 @@ from hostenv_provider.jobs import ENDED, INTENT_PHASE, Conflict, Event, Malforme
 from hostenv_provider.lock_file import LOCK, Input
 from hostenv_provider.plan import Plan
 from hostenv_provider.records import Delivery, Job
+from hostenv_provider.renewal import Renewal
 from hostenv_provider.repository import NotBootstrapped
 from hostenv_provider.store import Store
 from hostenv_provider.texts import one_line
@@ -92,9 +95,13 @@ class Api:
         self._store = store
         self._repository = repository
         self._problem = problem
-        self._access = Access(TokenFile(config), store, lambda: self._plan().nodes)
+        tokens = TokenFile(config)
+        self._access = Access(tokens, store, lambda: self._plan().nodes)
         self._secrets = EnvironmentSecrets(config)
         self._disks = Disks(config)
+        self._accounts = BackupAccounts(config, store, self._secrets)
+        backups = BackupAccess(self._accounts, store, self._secrets)
+        renewal = Renewal(tokens, store, self._secrets, self._accounts)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)
         job = "/api/deploy-jobs/{job_id}"
@@ -115,6 +122,9 @@ class Api:
             Route("POST", "/api/jobs", self._start_job, socket_only=True),
             Route("POST", "/api/jobs/{job_id}/cancel", self._cancel, socket_only=True),
             Route("GET", "/api/git-access", self._access.git, socket_only=True),
+            Route("GET", "/api/backup-access", backups.answer, socket_only=True),
+            Route("POST", "/api/backup-accounts/replace", renewal.backups, socket_only=True),
+            Route("POST", "/api/nodes/{node}/compromised", renewal.compromised, socket_only=True),
         )
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
@@ -254,9 +264,10 @@ class Api:
         found = self._secrets.read(user)
         if found is None:
             raise HttpError(404, "no such environment")
-        if not self._store.may_read_secrets(node, user):
+        account = self._accounts.hand_out(node, user)
+        if account is None:
             raise HttpError(403, "forbidden")
-        return HttpAnswer(200, {"user": user, "secrets": found})
+        return HttpAnswer(200, {"user": user, "secrets": {**found, **account}})
 
     # What people and monitoring ask
 

@@ -11,16 +11,18 @@ from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 
 _TIMEOUT = 60.0
+# Of what may run restic for each of many environments.
+_LONG_TIMEOUT = 3600.0
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("service", timeout=_TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("service", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
@@ -38,6 +40,16 @@ class Client:
     def cancel(self, job_id: str, by: str) -> None:
         """End a job for somebody. Raises HostenvError if it is too late, or the service does not run."""
         self._request("POST", f"/api/jobs/{quote(job_id, safe='')}/cancel", json.dumps({"by": by}))
+
+    def replace_backup_accounts(self) -> dict[str, object]:
+        """End all accounts and keys of backups: how many, and which later. Raises HostenvError."""
+        return self._request("POST", "/api/backup-accounts/replace", timeout=_LONG_TIMEOUT)[0]
+
+    def compromised(self, node: str, *, hash_salts: bool, dry_run: bool) -> dict[str, object]:
+        """Change all that a node ever had, or say what that is. Raises HostenvError."""
+        body = json.dumps({"hashSalts": hash_salts, "dryRun": dry_run})
+        path = f"/api/nodes/{quote(node, safe='')}/compromised"
+        return self._request("POST", path, body, timeout=_LONG_TIMEOUT)[0]
 
     def find_job(self, prefix: str) -> str:
         """The id that begins so, else what was given. Raises HostenvError if several do."""
@@ -64,9 +76,14 @@ class Client:
         return self._request("GET", f"{path}?wait=30", headers={"If-None-Match": tag})
 
     def _request(
-        self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = _TIMEOUT,
     ) -> tuple[dict[str, object], str]:
-        connection = _Connection(self._path)
+        connection = _Connection(self._path, timeout)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()

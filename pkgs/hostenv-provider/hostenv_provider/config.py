@@ -68,7 +68,7 @@ class Config:
 
     @property
     def backups_dir(self) -> Path:
-        """Folder of the environments' backups, which restic-rest-server alone writes."""
+        """Folder of the environments' restic repositories, `<user>` each."""
         return self.data_dir / "backups"
 
     @property
@@ -95,9 +95,9 @@ class Config:
         return self.data_dir / "tokens.previous.json"
 
     @property
-    def htpasswd(self) -> Path:
-        """Accounts of restic-rest-server, in a folder of their own that its unit shows to it."""
-        return self.data_dir / "accounts" / "backups.htpasswd"
+    def backup_accounts_dir(self) -> Path:
+        """Folder of the nodes' accounts and keys for these, `<user>.json` each."""
+        return self.data_dir / "backup-accounts"
 
     @property
     def lock(self) -> Path:

@@ -99,7 +99,27 @@ ALTER TABLE jobs ADD COLUMN failing_since TEXT;
 ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN not_before TEXT;
 """
-_STEPS = (_TABLES, _RETRIES)
+# Which secrets were given to which node, and who has an account of an environment's backups. Earlier versions
+# gave them to every node that began to do anything for an environment but stop it.
+_HOLDINGS = """
+CREATE TABLE handed_out (
+    node TEXT NOT NULL,
+    user TEXT NOT NULL,
+    first_at TEXT NOT NULL,
+    last_at TEXT NOT NULL,
+    PRIMARY KEY (node, user)
+);
+CREATE TABLE backup_accounts (
+    node TEXT NOT NULL,
+    user TEXT NOT NULL,
+    ending INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (node, user)
+);
+INSERT INTO handed_out
+    SELECT node, user, MIN(started_at), MAX(updated_at) FROM actions
+    WHERE node <> 'provider' AND op <> 'deactivate' AND started_at IS NOT NULL GROUP BY node, user;
+"""
+_STEPS = (_TABLES, _RETRIES, _HOLDINGS)
 """What makes each version of the file out of the one before, the first out of an empty one."""
 
 

@@ -1,11 +1,8 @@
-"""Secrets of environments and the backup accounts that are made from them (contract 8)."""
+"""Secrets of environments (contract 8), but for those of their backups (`backup_accounts`)."""
 
-import base64
-import hashlib
 import json
 import re
 import secrets
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +11,9 @@ from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import exclusive, read_texts, write_private
 
-RESERVED = frozenset({"backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt"})
+_SALT = "hashSalt"
+_SHARED = frozenset({"backupUrl", "backupUser", "backupPassword", "resticPassword"})
+RESERVED = frozenset({*_SHARED, _SALT})
 MAX_VALUE = 64 * 1024
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -22,30 +21,66 @@ _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 
 class EnvironmentSecrets:
-    """The files `secrets/<user>.json`, and rest-server's accounts, which follow from them."""
+    """The files `secrets/<user>.json`."""
 
     def __init__(self, config: Config) -> None:
         self._folder = config.secrets_dir
-        self._htpasswd = config.htpasswd
-        self._public_url = config.public_url
         self._lock_path = config.secrets_dir / ".lock"
 
     def ensure(self, users: Iterable[str]) -> None:
-        """Make the generated secrets of these environments where they lack, and the accounts of all.
+        """Make the generated secrets of these environments where they lack.
 
-        Raises HostenvError if one of their files cannot be read or written; another environment's file that
-        cannot be read leaves the account as it is and a line in the log.
+        Raises HostenvError if one of their files cannot be read or written.
         """
         with exclusive(self._lock_path):
             for user in users:
                 self._ensure(user)
-            self._write_accounts()
 
     def read(self, user: str) -> dict[str, str] | None:
-        """All secrets of an environment; None if it has never been planned. Raises HostenvError."""
+        """All secrets of an environment but its backups'; None if it has never been planned.
+
+        Raises HostenvError.
+        """
         if not names.is_user_name(user):
             return None
-        return self._read(user) or None
+        found = {key: value for key, value in self._read(user).items() if key not in _SHARED}
+        return found or None
+
+    def shared_account(self, user: str) -> dict[str, str] | None:
+        """What earlier versions gave to all nodes of an environment: account and key of its backups.
+
+        None once each node has its own. Raises HostenvError.
+        """
+        if not names.is_user_name(user):
+            return None
+        document = self._read(user)
+        found = {key: document[key] for key in _SHARED & document.keys()}
+        if found and found.keys() != _SHARED:
+            missing = ", ".join(sorted(_SHARED - found.keys()))
+            raise HostenvError(f"{self._path(user)}: {missing} is missing: restore it")
+        return found or None
+
+    def shared_accounts(self) -> list[str]:
+        """The environments whose nodes still share an account of the backups. Raises HostenvError."""
+        users = sorted(path.stem for path in self._folder.glob("*.json"))
+        return [user for user in users if self.shared_account(user) is not None]
+
+    def forget_shared_account(self, user: str) -> None:
+        """The environment's nodes share no account any more. Raises HostenvError."""
+        with exclusive(self._lock_path):
+            document = self._read(user)
+            if _SHARED & document.keys():
+                self._write(user, {key: each for key, each in document.items() if key not in _SHARED})
+
+    def renew_salt(self, user: str) -> None:
+        """A new hash salt: what was signed with the old one, such as one-time links, is no longer good.
+
+        Raises HostenvError.
+        """
+        with exclusive(self._lock_path):
+            document = self._read(user)
+            if document:
+                self._write(user, {**document, _SALT: secrets.token_hex(32)})
 
     def set(self, user: str, key: str, value: str) -> None:
         """Set one of the project's own secrets.
@@ -70,46 +105,18 @@ class EnvironmentSecrets:
                     raise HostenvError(f"secret {key}: {user} has {other}, the same variable: set that one")
             self._ensure(user)
             self._write(user, {**self._read(user), key: value})
-            self._write_accounts()
 
     def _ensure(self, user: str) -> None:
         present = self._read(user)
-        # rest-server with private repositories serves an account just the folder of its own name.
-        wanted = {
-            "backupUrl": f"rest:{self._public_url}/backups/{user}/",
-            "backupUser": user,
-            "backupPassword": present.get("backupPassword") or secrets.token_hex(32),
-            "resticPassword": present.get("resticPassword") or secrets.token_hex(32),
-            "hashSalt": present.get("hashSalt") or secrets.token_hex(32),
-        }
-        if wanted.items() - present.items():
-            self._write(user, {**present, **wanted})
-
-    def _write_accounts(self) -> None:
-        written = self._htpasswd.read_text(encoding="utf-8") if self._htpasswd.exists() else None
-        before = {line.partition(":")[0]: line for line in (written or "").splitlines(keepends=True)}
-        lines = []
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                account = self._read(path.stem)
-            except HostenvError as error:
-                print(error, file=sys.stderr, flush=True)
-                lines.append(before.get(path.stem, ""))
-                continue
-            # A fast hash keeps 256 random bits, and rest-server computes it for every request.
-            digest = base64.b64encode(hashlib.sha1(account["backupPassword"].encode()).digest()).decode()
-            lines.append(f"{account['backupUser']}:{{SHA}}{digest}\n")
-        text = "".join(lines)
-        if text != written:
-            write_private(self._htpasswd, text)
+        if not present:
+            self._write(user, {_SALT: secrets.token_hex(32)})
 
     def _read(self, user: str) -> dict[str, str]:
         path = self._path(user)
         document = read_texts(path)
-        if path.exists() and not document.keys() >= RESERVED:
-            # New ones would not open the backups that there are.
-            missing = ", ".join(sorted(RESERVED - document.keys()))
-            raise HostenvError(f"{path}: {missing} is missing: restore it")
+        if path.exists() and _SALT not in document:
+            # A new one would end log-ins and links that are good.
+            raise HostenvError(f"{path}: {_SALT} is missing: restore it")
         return document
 
     def _path(self, user: str) -> Path:

@@ -143,23 +143,16 @@ class Queries:
             found.setdefault(row["user"], set()).add(row["node"])
         return {user: frozenset(nodes) for user, nodes in found.items()}
 
-    def may_read_secrets(self, node: str, user: str) -> bool:
-        """Whether the node hosts the environment or has an open action for it (contract 4)."""
-        return self._hosts_or_acts("user", user, node)
-
     def may_read_source(self, node: str, project: str) -> bool:
         """Whether the node hosts an environment of the project or has an open action for one (contract 4)."""
-        return self._hosts_or_acts("project", project, node)
-
-    def _hosts_or_acts(self, column: str, value: str, node: str) -> bool:
         # The check of what a node has activated is its own too: until it ends, nobody is deployed there.
         with self._database.reading() as db:
             row = db.execute(
-                f"SELECT EXISTS (SELECT 1 FROM deployed WHERE {column} = ? AND node = ?) OR EXISTS ("
+                "SELECT EXISTS (SELECT 1 FROM deployed WHERE project = ? AND node = ?) OR EXISTS ("
                 "SELECT 1 FROM actions JOIN jobs ON jobs.id = actions.job"
-                f" WHERE jobs.state = ? AND {column} = ? AND actions.status NOT IN (?, ?, ?)"
+                " WHERE jobs.state = ? AND project = ? AND actions.status NOT IN (?, ?, ?)"
                 " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?))",
-                (value, node, JobState.WAITING, value, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
+                (project, node, JobState.WAITING, project, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
             ).fetchone()
             return bool(row[0])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hostenv_provider import projects, verify
 from hostenv_provider.api import Api
+from hostenv_provider.backup_accounts import BackupAccounts
 from hostenv_provider.config import Config
 from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -64,11 +65,10 @@ class Service:
         """Opens database and socket. Raises HostenvError."""
         repository = Repository(config)
         secrets = EnvironmentSecrets(config)
-        # rest-server needs its accounts file before the first environment has an account.
-        secrets.ensure(())
         self._config = config
         self._store = Store(config.database)
         self._store.recover()
+        self._accounts = BackupAccounts(config, self._store, secrets)
         self._stop = threading.Event()
         self._worker = Worker(self._store, repository, projects_of(repository), secrets, Disks(config))
         self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
@@ -79,6 +79,7 @@ class Service:
                 ("worker", self._worker.step),
                 ("verifier", self._verify),
                 ("expiry", self._expire),
+                ("accounts", self._end_accounts),
             )
         ]
         self._serving = threading.Thread(target=self._server.serve_forever, name="server", daemon=True)
@@ -115,6 +116,10 @@ class Service:
 
     def _verify(self) -> bool:
         self._verifier.start_due()
+        return False
+
+    def _end_accounts(self) -> bool:
+        self._accounts.end_former()
         return False
 
     def _expire(self) -> bool:

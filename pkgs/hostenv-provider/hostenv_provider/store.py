@@ -14,6 +14,7 @@ from pathlib import Path
 from hostenv_provider import endings, jobs, succession
 from hostenv_provider.database import Database
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.holdings import Holdings
 from hostenv_provider.intents import VERIFY, intent_document
 from hostenv_provider.jobs import (
     ENDED,
@@ -34,7 +35,6 @@ from hostenv_provider.jobs import (
 )
 from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.queries import (
-    Queries,
     load_delivered,
     load_intent,
     load_is_last_event,
@@ -63,7 +63,7 @@ class JobEnded(HostenvError):
     """Somebody has ended the job that the worker is busy with."""
 
 
-class Store(Queries):
+class Store(Holdings):
     """The service's memory; `path` None is in memory. Simulations and tests give `clock` and `new_id`."""
 
     def __init__(
@@ -72,8 +72,7 @@ class Store(Queries):
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
-        super().__init__(Database(path))
-        self._clock = clock
+        super().__init__(Database(path), clock)
         self._new_id = new_id
         self._started = clock()
         self._changed = threading.Condition()

@@ -110,6 +110,17 @@ class TokenFile:
             self._write(self._previous_path, previous)
             self._write(self._path, {**current, **replaced})
 
+    def replace(self, node: str) -> bool:
+        """Replace a node's token, which ends at once, as all before it; whether it had one."""
+        with exclusive(self._lock_path):
+            current, previous = dict(read_texts(self._path)), _read_previous(self._previous_path)
+            known = node in current
+            if known:
+                self._write(self._path, {**current, node: secrets.token_hex(32)})
+            if previous.pop(node, None) is not None:
+                self._write(self._previous_path, previous)
+        return known
+
     def _forget_previous(self, node: str, used: str) -> None:
         with exclusive(self._lock_path):
             newest = read_texts(self._path).get(node, "")

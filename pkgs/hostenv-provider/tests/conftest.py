@@ -310,7 +310,7 @@ def config(tmp_path: Path) -> Config:
         socket=tmp_path / "run" / "provider.sock",
         user="hostenv-provider",
         public_url="http://provider",
-        tools={"git": shutil.which("git") or "git"},
+        tools={name: shutil.which(name) or name for name in ("git", "restic")},
     )
 
 

@@ -34,6 +34,7 @@ ROUTES = {
     "/api/jobs/{job}": ("GET", ""),
     "/api/jobs/{job}/cancel": ("POST", ""),
     "/api/git-access": ("GET", ""),
+    "/api/backup-access": ("GET", ""),
 }
 routes = pytest.mark.parametrize("route", ROUTES)
 asking = pytest.mark.parametrize(
@@ -87,6 +88,8 @@ def target(api: Any, job: str) -> Iterator[Target]:
     webhook_secrets.create(api.config, "demo__drupal")
     user, environment = next(iter(api.published.plan.environments.items()))
     names = {"job": job, "user": user, "hash": environment.project_name_hash}
+    # The first time it is recorded, and made.
+    assert api.get(f"/api/environments/{user}/secrets?node=node-a").status == 200
     eye = sqlite3.connect(api.provider.path)
     yield Target(api, names, eye)
     eye.close()

@@ -1,6 +1,7 @@
 """What the network sees of the provider: the shipped nginx configuration in front of real programs."""
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -19,7 +20,6 @@ from typing import Any
 
 import pytest
 from hostenv_provider import webhook_secrets
-from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.plan import Environment
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import ProviderSettings
@@ -134,7 +134,7 @@ def front(many_files: None, api: Any, tmp_path: Path) -> Iterator[Front]:  # noq
         ("listen [::]:80;", ""),
         ("/run/hostenv-provider/hostenv-provider.sock", str(api.config.socket)),
         ("/run/hostenv-git.sock", str(folder / "git.sock")),
-        ("/run/hostenv-backups/backups.sock", str(folder / "backups.sock")),
+        ("/run/hostenv-backups/repositories.sock", str(folder / "repositories.sock")),
         ("/var/lib/hostenv-provider/git", str(api.config.git_dir)),
         ("/usr/lib/git-core/git-http-backend", backend()),
     ):
@@ -389,38 +389,157 @@ def test_git_serves_no_other_paths(front: Front) -> None:
         assert front.request("POST", path, b"0000", headers) == (403, b""), path
 
 
-@needs_rest_server
-def test_each_environment_has_a_backup_repository_of_its_own_that_only_grows(
-    front: Front, environment: Callable[..., Environment]
-) -> None:
-    config, user = front.api.config, environment().user_name
-    secrets = EnvironmentSecrets(config)
-    secrets.ensure([user])
-    found = secrets.read(user)
-    assert found is not None
-    account = base64.b64encode(f"{user}:{found['backupPassword']}".encode()).decode()
-    headers = {"Authorization": f"Basic {account}"}
+@pytest.fixture
+def backups(front: Front) -> Iterator[Front]:
+    """With the backup server behind it."""
     command = next(line for line in BACKUPS.read_text().splitlines() if line.startswith("ExecStart="))
     for shipped, ours in (
         ("ExecStart=/usr/bin/restic-rest-server", shutil.which("restic-rest-server") or ""),
-        ("/run/hostenv-backups/backups.sock", str(front.folder / "backups.sock")),
-        ("/var/lib/hostenv-provider/accounts/backups.htpasswd", str(config.htpasswd)),
-        ("/var/lib/hostenv-provider/backups", str(front.folder / "data")),
+        ("/run/hostenv-backups/repositories.sock", str(front.folder / "repositories.sock")),
+        ("/var/lib/hostenv-provider/backups", str(front.api.config.backups_dir)),
     ):
         assert shipped in command
         command = command.replace(shipped, ours)
+    front.api.config.backups_dir.mkdir(parents=True)
     with process(*command.split()):
-        wait_for_socket(front.folder / "backups.sock")
-        assert front.request("POST", f"/backups/{user}/?create=true")[0] == 401
-        assert front.request("POST", f"/backups/{user}/?create=true", headers=headers)[0] == 200
-        other = environment("staging").user_name
-        assert front.request("POST", f"/backups/{other}/?create=true", headers=headers)[0] == 401
-        name = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-        path = f"/backups/{user}/data/{name}"
-        assert front.request("POST", path, b"hello", headers)[0] == 200
-        assert front.request("GET", path, headers=headers) == (200, b"hello")
-        assert front.request("DELETE", path, headers=headers)[0] == 403
-        assert front.request("GET", path, headers=headers) == (200, b"hello")
+        wait_for_socket(front.folder / "repositories.sock")
+        yield front
+
+
+def account_of(front: Front, node: str, user: str) -> dict[str, str]:
+    """What the node is given for the environment's backups."""
+    answer = front.api.get(f"/api/environments/{user}/secrets?node={node}", node)
+    assert answer.status == 200, answer.body
+    return dict(answer.json["secrets"])
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
+
+
+def restic(front: Front, secrets: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run restic as a node does."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "RESTIC_REPOSITORY": secrets["backupUrl"].replace(
+            "http://provider", f"http://127.0.0.1:{front.port}"
+        ),
+        "RESTIC_REST_USERNAME": secrets["backupUser"],
+        "RESTIC_REST_PASSWORD": secrets["backupPassword"],
+        "RESTIC_PASSWORD": secrets["resticPassword"],
+    }
+    command = ["restic", "--no-cache", "--json", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+@needs_rest_server
+@pytest.mark.usefixtures("job")
+def test_each_environment_has_a_backup_repository_of_its_own_that_only_grows(
+    backups: Front, environment: Callable[..., Environment]
+) -> None:
+    user, other = environment().user_name, environment("staging").user_name
+    found = account_of(backups, "node-a", user)
+    headers = basic("node-a", found["backupPassword"])
+    name = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    path = f"/backups/{user}/data/{name}"
+    assert backups.request("POST", path, b"hello")[0] == 401
+    assert backups.request("POST", path, b"hello", basic("node-b", found["backupPassword"]))[0] == 401
+    assert backups.request("POST", path, b"hello", headers)[0] == 200
+    assert backups.request("GET", path, headers=headers) == (200, b"hello")
+    assert backups.request("GET", f"/backups/{other}/data/{name}", headers=headers)[0] == 401
+    for method, elsewhere in (
+        ("DELETE", path),
+        ("POST", f"/backups/{user}/?create=true"),
+        ("POST", f"/backups/{user}/config"),
+        ("POST", f"/backups/{user}/keys/{name}"),
+        ("POST", f"/backups/{user}/more/data/{name}"),
+        ("GET", f"/backups/{user}/../{other}/config"),
+        ("GET", f"/backups//{user}/config"),
+        ("GET", f"/backups/{user}/%63onfig"),
+    ):
+        assert backups.request(method, elsewhere, b"", headers)[0] == 403, elsewhere
+    assert backups.request("GET", path, headers=headers) == (200, b"hello")
+
+
+@needs_rest_server
+def test_a_former_node_has_no_account_and_no_key_from_the_commit_point_on(
+    backups: Front, job: str, environment: Callable[..., Environment], tmp_path: Path
+) -> None:
+    user, provider = environment().user_name, backups.api.provider
+    keys = backups.api.config.backups_dir / user / "keys"
+    (tmp_path / "file").write_text("of the site")
+    source = account_of(backups, "node-a", user)
+    assert len(list(keys.iterdir())) == 3, "the provider's, and those of source and target before the freeze"
+    saved = restic(backups, source, "backup", "--tag", "drupal-migrate", str(tmp_path / "file"))
+    assert saved.returncode == 0, saved.stderr
+    provider.post(job, "node-a", "backup")
+
+    target = account_of(backups, "node-b", user)
+    assert {target[key] for key in ("backupPassword", "resticPassword")}.isdisjoint(source.values())
+    restored = restic(backups, target, "restore", "latest", "--target", str(tmp_path / "restored"))
+    assert restored.returncode == 0, restored.stderr
+    assert list((tmp_path / "restored").rglob("file"))
+    assert restic(backups, target, "backup", str(tmp_path / "file")).returncode != 0, "it only restores yet"
+    provider.post(job, "node-b", "restore")
+    provider.post(job, "node-b", "activate")
+    # An exclusive lock, as a node that was taken over may leave it.
+    lock = hashlib.sha256(b"x").hexdigest()
+    path = f"/backups/{user}/locks/{lock}"
+    assert backups.request("POST", path, b"x", basic("node-a", source["backupPassword"]))[0] == 200
+
+    provider.verify(job, user)
+
+    for method, about in (("GET", "config"), ("POST", f"data/{lock}"), ("POST", f"locks/{lock}")):
+        status = backups.request(
+            method, f"/backups/{user}/{about}", b"", basic("node-a", source["backupPassword"])
+        )[0]
+        assert status in (401, 403), about
+    assert backups.api.get(f"/api/environments/{user}/secrets?node=node-a", "node-a").status == 403
+    target = account_of(backups, "node-b", user)
+    assert len(list(keys.iterdir())) == 2
+    assert not (keys.parent / "locks" / lock).exists()
+    # Also with an account that is good, the former node's key opens nothing.
+    assert (
+        restic(backups, {**target, "resticPassword": source["resticPassword"]}, "snapshots").returncode != 0
+    )
+    assert restic(backups, target, "backup", str(tmp_path / "file")).returncode == 0
+
+
+@needs_rest_server
+@pytest.mark.usefixtures("job")
+def test_what_an_earlier_version_gave_to_all_nodes_ends_when_the_node_gets_its_own(
+    backups: Front, environment: Callable[..., Environment], tmp_path: Path
+) -> None:
+    config, user = backups.api.config, environment().user_name
+    shared = {
+        "backupUrl": f"rest:http://provider/backups/{user}/",
+        "backupUser": user,
+        "backupPassword": "1" * 64,
+        "resticPassword": "2" * 64,
+        "hashSalt": "3" * 64,
+    }
+    (config.secrets_dir / f"{user}.json").write_text(json.dumps({**shared, "API_KEY": "own"}))
+    made = subprocess.run(
+        ["restic", "--no-cache", "init", "--repo", str(config.backups_dir / user)],
+        env={"PATH": os.environ["PATH"], "RESTIC_PASSWORD": shared["resticPassword"]},
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "file").write_text("of the site")
+    assert restic(backups, shared, "backup", str(tmp_path / "file")).returncode == 0
+
+    own = account_of(backups, "node-a", user)
+
+    assert own["hashSalt"] == shared["hashSalt"]
+    assert own["API_KEY"] == "own"
+    assert len(json.loads(restic(backups, own, "snapshots").stdout)) == 1
+    assert restic(backups, own, "backup", str(tmp_path / "file")).returncode == 0
+    assert restic(backups, shared, "snapshots").returncode != 0
+    assert restic(backups, {**own, "resticPassword": shared["resticPassword"]}, "snapshots").returncode != 0
+    left = json.loads((config.secrets_dir / f"{user}.json").read_text())
+    assert left == {"API_KEY": "own", "hashSalt": shared["hashSalt"]}
 
 
 def test_webhooks_of_closed_projects_need_their_secret(front: Front, environment: Any) -> None:

@@ -244,19 +244,19 @@ def test_secrets_and_sources_are_for_hosts_and_their_targets(
 ) -> None:
     here, there = environment(node="node-a"), environment(node="node-b")
     user, store = here.user_name, provider.store
-    assert not store.may_read_secrets("node-a", user)
+    assert not store.part("node-a", user).gets_secrets
     job = provider.deploy(here)
-    assert store.may_read_secrets("node-a", user)
+    assert store.part("node-a", user).gets_secrets
     assert store.may_read_source("node-a", PROJECT)
-    assert not store.may_read_secrets("node-b", user)
+    assert not store.part("node-b", user).gets_secrets
     assert not store.may_read_source("node-b", PROJECT)
     provider.finish(job, [here], "node-a")
     move = provider.deploy(there)
-    assert all(store.may_read_secrets(node, user) for node in ("node-a", "node-b"))
+    assert all(store.part(node, user).gets_secrets for node in ("node-a", "node-b"))
     provider.finish(move, [there], "node-a", "node-b")
-    assert not store.may_read_secrets("node-a", user)
+    assert not store.part("node-a", user).gets_secrets
     assert not store.may_read_source("node-a", PROJECT)
-    assert store.may_read_secrets("node-b", user)
+    assert store.part("node-b", user).gets_secrets
 
 
 def test_a_verdict_is_the_last_word(provider: Any, environment: MakeEnvironment) -> None:
@@ -280,9 +280,7 @@ def test_access_ends_with_the_last_open_action(provider: Any, environment: MakeE
     provider.finish(provider.deploy(here), [here], "node-a")
 
     def who_may() -> list[str]:
-        for node in ("node-a", "node-b"):
-            assert store.may_read_secrets(node, user) == store.may_read_source(node, PROJECT)
-        return [node for node in ("node-a", "node-b") if store.may_read_secrets(node, user)]
+        return [node for node in ("node-a", "node-b") if store.part(node, user).gets_secrets]
 
     move = provider.deploy(there)
     for node, op in (("node-a", "backup"), ("node-b", "restore"), ("node-b", "activate")):
@@ -291,10 +289,12 @@ def test_access_ends_with_the_last_open_action(provider: Any, environment: MakeE
     # Activated and not yet checked: nobody but the provider has anything left to do for it on node-b.
     assert who_may() == ["node-a", "node-b"]
     provider.verify(move, user)
-    assert who_may() == ["node-a", "node-b"]
+    assert who_may() == ["node-b"], "what is left to node-a is to stop its copy"
+    assert store.may_read_source("node-a", PROJECT)
     provider.post(move, "node-a", "deactivate")
     assert provider.state(move) is JobState.WAITING
-    assert who_may() == ["node-b"]
+    assert not store.may_read_source("node-a", PROJECT)
+    assert store.may_read_source("node-b", PROJECT)
 
 
 def test_access_ends_with_a_failure(provider: Any, environment: MakeEnvironment) -> None:
@@ -304,8 +304,8 @@ def test_access_ends_with_a_failure(provider: Any, environment: MakeEnvironment)
     provider.until_check(move)
     provider.verify(move, here.user_name, Status.FAILED, "404")
 
-    assert not provider.store.may_read_secrets("node-b", here.user_name)
-    assert provider.store.may_read_secrets("node-a", here.user_name)
+    assert not provider.store.part("node-b", here.user_name).gets_secrets
+    assert provider.store.part("node-a", here.user_name).gets_secrets
 
 
 # Time

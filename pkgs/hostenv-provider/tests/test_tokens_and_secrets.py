@@ -1,7 +1,5 @@
-"""Node tokens (contract 4, 6) and environments' secrets with the accounts made from them (contract 8)."""
+"""Node tokens (contract 4, 6) and environments' secrets (contract 8)."""
 
-import base64
-import hashlib
 import hmac
 import json
 import os
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 from hostenv_provider import tokens
 from hostenv_provider.config import Config
-from hostenv_provider.environment_secrets import RESERVED, EnvironmentSecrets
+from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import write_private
 from hostenv_provider.tokens import TokenFile, Tokens, matches
@@ -140,38 +138,23 @@ def test_secrets_are_made_once_and_kept(config: Config) -> None:
     secrets.ensure([USER])
     first = secrets.read(USER)
     assert first is not None
-    assert set(first) == RESERVED
-    assert first["backupUrl"] == f"rest:http://provider/backups/{USER}/"
-    assert first["backupUser"] == USER
-    assert len({first["backupPassword"], first["resticPassword"], first["hashSalt"]}) == 3
+    assert set(first) == {"hashSalt"}
     secrets.ensure([USER])
     assert secrets.read(USER) == first
     assert (config.secrets_dir / f"{USER}.json").stat().st_mode & 0o777 == 0o600
     assert config.secrets_dir.stat().st_mode & 0o777 == 0o700
 
 
-def test_every_environment_has_a_backup_account(config: Config) -> None:
+def test_a_new_hash_salt_leaves_the_rest(config: Config) -> None:
     secrets = EnvironmentSecrets(config)
-    secrets.ensure(())
-    assert config.htpasswd.read_text() == ""
-    other = "shop-main-1234567"
-    secrets.ensure([USER])
-    secrets.ensure([other])
-    lines = dict(line.split(":", 1) for line in config.htpasswd.read_text().splitlines())
-    assert set(lines) == {USER, other}
-    password = (secrets.read(USER) or {})["backupPassword"]
-    digest = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()
-    assert lines[USER] == "{SHA}" + digest
-    assert password not in config.htpasswd.read_text()
-    assert config.htpasswd.stat().st_mode & 0o777 == 0o600
-
-
-def test_unchanged_accounts_are_not_written_again(config: Config) -> None:
-    secrets = EnvironmentSecrets(config)
-    secrets.ensure([USER])
-    before = config.htpasswd.stat().st_ino
-    secrets.ensure([USER])
-    assert config.htpasswd.stat().st_ino == before
+    secrets.set(USER, "API_KEY", "own")
+    before = secrets.read(USER) or {}
+    secrets.renew_salt(USER)
+    after = secrets.read(USER) or {}
+    assert after["API_KEY"] == "own"
+    assert after["hashSalt"] != before["hashSalt"]
+    secrets.renew_salt("none-main-1234567")
+    assert secrets.read("none-main-1234567") is None
 
 
 def test_a_projects_own_secret(config: Config) -> None:

@@ -13,6 +13,7 @@ SECRET = (
     CONFIG.previous_tokens_file,
     CONFIG.database,
     CONFIG.secrets_dir,
+    CONFIG.backup_accounts_dir,
     CONFIG.repo_dir,
 )
 
@@ -26,7 +27,7 @@ def values(unit: str, key: str) -> list[str]:
     ("unit", "needed"),
     [
         ("hostenv-git.service", {CONFIG.git_dir}),
-        ("hostenv-backups.service", {DATA / "backups", CONFIG.htpasswd}),
+        ("hostenv-backups.service", {CONFIG.backups_dir}),
     ],
 )
 def test_a_service_sees_of_the_data_folder_what_it_needs_and_no_secret(unit: str, needed: set[Path]) -> None:
@@ -38,11 +39,3 @@ def test_a_service_sees_of_the_data_folder_what_it_needs_and_no_secret(unit: str
     assert values(unit, "TemporaryFileSystem") == [f"{DATA}:ro"]
     assert all(visible(path) for path in needed)
     assert not any(visible(path) for path in SECRET)
-    # A file alone would stay what it was when the service started: files are replaced by renaming.
-    assert CONFIG.htpasswd not in shown
-
-
-def test_accounts_are_where_the_units_look() -> None:
-    assert values("hostenv-backups-reload.path", "PathChanged") == [str(CONFIG.htpasswd)]
-    command = values("hostenv-backups.service", "ExecStart")
-    assert command[command.index("--htpasswd-file") + 1] == str(CONFIG.htpasswd)

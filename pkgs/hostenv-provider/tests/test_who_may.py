@@ -98,6 +98,15 @@ ROWS = (
     Row("start a job", "POST", "/api/jobs", (202, 404, 404, 404, 404), '{{"environment": "{user}"}}'),
     Row("cancel a job", "POST", "/api/jobs/{job}/cancel", (200, 404, 404, 404, 404), '{{"by": "x"}}'),
     Row("ask for others whether they may use Git", "GET", "/api/git-access", (401, 404, 404, 404, 404)),
+    Row("ask for others whether they may back up", "GET", "/api/backup-access", (403, 404, 404, 404, 404)),
+    Row("replace accounts of backups", "POST", "/api/backup-accounts/replace", (200, 404, 404, 404, 404)),
+    Row(
+        "replace what a node ever had",
+        "POST",
+        "/api/nodes/node-c/compromised",
+        (200, 404, 404, 404, 404),
+        "{{}}",
+    ),
 )
 CELLS = [(row, caller, status) for row in ROWS for caller, status in zip(CALLERS, row.statuses, strict=True)]
 READING = [cell for cell in CELLS if cell[0].method == "GET"]

@@ -108,10 +108,11 @@ ON_THE_PROVIDER = Table(
             "yyyn",
         ),
         Row("Git's socket", f"{_CONNECT} /run/hostenv-git.sock", "yyyn"),
-        Row("the backup server's socket", f"{_CONNECT} /run/hostenv-backups/backups.sock", "yyyn"),
+        Row("the backup server's socket", f"{_CONNECT} /run/hostenv-backups/repositories.sock", "yyyn"),
         Row("node tokens", f"cat {_DATA}/tokens.json", "yynn"),
         Row("a node's token by command", "hostenv-provider comin-tokens --show node-a", "yynn"),
         Row("environments' secrets", f"cat {_DATA}/secrets/{{user}}.json", "yynn"),
+        Row("nodes' accounts of backups", f"cat {_DATA}/backup-accounts/{{user}}.json", "yynn"),
         Row("webhook secrets", f"ls {_DATA}/webhooks", "yynn"),
         Row("job database", f"head -c 1 {_DATA}/provider.sqlite3", "yynn"),
         Row("repositories as files", f"ls {_DATA}/git", "yynn"),
@@ -167,13 +168,39 @@ FROM_THE_NETWORK = Table(
     ),
 )
 
+_NAME = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+# what has these names as its hash; what is there already cannot be added again
+_ADDED = f"data/{_NAME} --data-binary x"
+_ADDED_LATER = "data/a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa --data-binary y"
+
 OF_BACKUPS = Table(
     "of an environment's backups, over the network",
     ("its own account", "another environment's account", "without an account"),
     (
         Row("read", _backup("GET", "config", "4*|5*|000"), "ynn"),
+        Row("add", _backup("POST", _ADDED_LATER, "4*|5*|000"), "ynn"),
         Row("remove (repositories only grow)", _backup("DELETE", "config", "4*|5*|000"), "nnn"),
+        Row("add a key (keys are the provider's)", _backup("POST", f"keys/{_NAME}", "4*|5*|000"), "nnn"),
     ),
 )
 
-TABLES: Sequence[Table] = (ON_A_NODE, ON_THE_PROVIDER, FROM_THE_NETWORK, OF_BACKUPS)
+OF_A_FORMER_NODE = Table(
+    "after a move, of the environment",
+    ("the node that hosts it", "the one before"),
+    (
+        Row("log in as it", "su - {user} -c true", "yn"),
+        Row("anything that runs as it", "ps -u {user} -o pid=", "yn"),
+        Row("jobs of cron", "test -e /var/spool/cron/crontabs/{user}", "yn"),
+        Row("keys of its people", "test -e {home}/.ssh/authorized_keys", "yn"),
+        Row(
+            "its secrets",
+            _answers("200", "'http://provider/api/environments/{user}/secrets?node={node}'"),
+            "yn",
+        ),
+        Row("read its backups, by the node's account", _backup("GET", "config", "4*|5*|000"), "yn"),
+        Row("add to its backups, by the node's account", _backup("POST", _ADDED, "4*|5*|000"), "yn"),
+        Row("read the project's repository", _git("ls-remote http://provider/git/{project}.git"), "yn"),
+    ),
+)
+
+TABLES: Sequence[Table] = (ON_A_NODE, ON_THE_PROVIDER, FROM_THE_NETWORK, OF_BACKUPS, OF_A_FORMER_NODE)

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from hostenv_provider import webhook_secrets
+from hostenv_provider.client import Client
 from hostenv_provider.config import Config
 from hostenv_provider.environment_secrets import MAX_VALUE, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
@@ -29,8 +30,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "kind",
-        choices=("webhooks",),
-        help="webhooks: prints the new ones for your Git hosts; an old one passes until the new one was used",
+        choices=("webhooks", "backups"),
+        help="webhooks: prints the new ones for your Git hosts; an old one passes until the new one was used."
+        " backups: accounts and restic keys; an old one ends once nothing is under way with it",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and change nothing")
     parser.set_defaults(run=rotate)
@@ -50,6 +52,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def rotate(arguments: argparse.Namespace, config: Config) -> int:
     """Raises HostenvError."""
+    if arguments.kind == "backups":
+        return _rotate_backups(arguments, config)
     plan = Repository(config).published_plan()
     for project in webhook_secrets.guarded(config):
         print(f"{project}: {'would be replaced' if arguments.dry_run else 'replaced'}")
@@ -58,4 +62,17 @@ def rotate(arguments: argparse.Namespace, config: Config) -> int:
             for environment in plan.of_project(project).values():
                 print(f"  webhook {config.public_url}/webhook/{environment.project_name_hash}")
             print(f"  secret, not shown again: {value}")
+    return 0
+
+
+def _rotate_backups(arguments: argparse.Namespace, config: Config) -> int:
+    if arguments.dry_run:
+        print("would be replaced: all nodes' accounts and keys of backups")
+        return 0
+    done = Client(config).replace_backup_accounts()
+    print(f"replaced: {done['replaced']} accounts; each node gets its new one with what it next does")
+    later = done["later"]
+    assert isinstance(later, list)
+    if later:
+        print(f"on the move, so run this again afterwards: {', '.join(later)}")
     return 0

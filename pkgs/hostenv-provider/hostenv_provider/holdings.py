@@ -1,0 +1,159 @@
+"""What a node has to do with an environment, what of its secrets and backups it may have, and what it got."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from hostenv_provider import jobs
+from hostenv_provider.database import Database
+from hostenv_provider.jobs import JobState
+from hostenv_provider.names import PROVIDER_NODE
+from hostenv_provider.queries import Queries
+from hostenv_provider.writing import time_text
+
+_MOVES = frozenset({"backup", "restore"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node's part in an environment: whether it is deployed there, and the node's open operations on it.
+
+    Of what the node has activated the check is its own too. `ending` is whether its account of the backups is
+    to be replaced, and is kept only for what is under way.
+    """
+
+    hosts: bool = False
+    operations: frozenset[str] = frozenset()
+    ending: bool = False
+
+    @property
+    def gets_secrets(self) -> bool:
+        """What only has to stop its copy needs none."""
+        return self.hosts or bool(self.operations - {"deactivate"})
+
+    @property
+    def keeps_account(self) -> bool:
+        """Whether its account of the backups and its key stay."""
+        return bool(self.operations & _MOVES) if self.ending else self.gets_secrets
+
+    @property
+    def reads_backups(self) -> bool:
+        """Whether it may read the environment's backups, and say so with a lock."""
+        return self.keeps_account and (self.hosts or bool(self.operations & _MOVES))
+
+    @property
+    def writes_backups(self) -> bool:
+        """Whether it may add to the environment's backups; a former node may not from the commit point on."""
+        return self.keeps_account and (self.hosts or "backup" in self.operations)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """An environment whose secrets a node was given, with the first and the last time (ISO-8601 UTC)."""
+
+    user: str
+    first_at: str
+    last_at: str
+
+
+class Holdings(Queries):
+    """Each method is one transaction, as those of `store.Store`."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        super().__init__(database)
+        self._clock = clock
+
+    def part(self, node: str, user: str) -> Part:
+        """What a node has to do with an environment now."""
+        with self._database.reading() as db:
+            return _part(db, node, user)
+
+    def holdings(self, node: str) -> list[Holding]:
+        """What a node was ever given, by environment."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT * FROM handed_out WHERE node = ? ORDER BY user", (node,)).fetchall()
+        return [Holding(row["user"], row["first_at"], row["last_at"]) for row in rows]
+
+    def hand_out(self, node: str, user: str) -> list[str] | None:
+        """Record that a node gets an environment's secrets; None if it may not.
+
+        Returns the nodes whose account of its backups must be good before the node is answered: its own and,
+        so that a frozen site need not wait for it, those that are to restore what it backs up.
+        """
+        now = time_text(self._clock())
+        with self._database.transaction() as db:
+            part = _part(db, node, user)
+            if not part.gets_secrets:
+                return None
+            nodes = sorted({node, *(_restoring(db, user) if "backup" in part.operations else ())})
+            db.execute(
+                "INSERT INTO handed_out (node, user, first_at, last_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (node, user) DO UPDATE SET last_at = excluded.last_at"
+                " WHERE last_at <> excluded.last_at",
+                (node, user, now, now),
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO backup_accounts (node, user) VALUES (?, ?)",
+                [(each, user) for each in nodes],
+            )
+        return nodes
+
+    def renew_account(self, node: str, user: str) -> None:
+        """The node has a new account of the environment's backups, instead of any that ends."""
+        with self._database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO backup_accounts (node, user) VALUES (?, ?)", (node, user))
+
+    def replace_accounts(self) -> int:
+        """All accounts of backups end, each once nothing is under way with it; returns how many there are."""
+        with self._database.transaction() as db:
+            return db.execute("UPDATE backup_accounts SET ending = 1").rowcount
+
+    def accounts(self, node: str | None = None) -> list[tuple[str, str]]:
+        """Node and user of all accounts of backups, or of one node's."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT node, user FROM backup_accounts WHERE node = ? OR ? IS NULL ORDER BY user, node",
+                (node, node),
+            ).fetchall()
+        return [(row["node"], row["user"]) for row in rows]
+
+    def moving(self) -> frozenset[str]:
+        """The environments whose data are on their way."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT user FROM actions JOIN jobs ON jobs.id = actions.job"
+                " WHERE jobs.state = ? AND op IN ('backup', 'restore') AND actions.status NOT IN (?, ?, ?)",
+                (JobState.WAITING, *sorted(jobs.FINAL)),
+            ).fetchall()
+        return frozenset(row["user"] for row in rows)
+
+    def forget_account(self, node: str, user: str) -> None:
+        """The node's account of the environment's backups is gone."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM backup_accounts WHERE node = ? AND user = ?", (node, user))
+
+
+def _part(db: sqlite3.Connection, node: str, user: str) -> Part:
+    hosts = db.execute("SELECT 1 FROM deployed WHERE user = ? AND node = ?", (user, node)).fetchone()
+    rows = db.execute(
+        "SELECT op FROM actions JOIN jobs ON jobs.id = actions.job"
+        " WHERE jobs.state = ? AND actions.user = ? AND actions.status NOT IN (?, ?, ?)"
+        " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?)",
+        (JobState.WAITING, user, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
+    )
+    operations = frozenset(str(row["op"]) for row in rows)
+    ending = db.execute(
+        "SELECT 1 FROM backup_accounts WHERE user = ? AND node = ? AND ending", (user, node)
+    ).fetchone()
+    return Part(hosts is not None, operations, ending is not None)
+
+
+def _restoring(db: sqlite3.Connection, user: str) -> list[str]:
+    """The nodes that are to restore the environment's next backup."""
+    rows = db.execute(
+        "SELECT DISTINCT node FROM actions JOIN jobs ON jobs.id = actions.job"
+        " WHERE jobs.state = ? AND user = ? AND op = 'restore' AND actions.status NOT IN (?, ?, ?)",
+        (JobState.WAITING, user, *sorted(jobs.FINAL)),
+    )
+    return [str(row["node"]) for row in rows]
