@@ -110,9 +110,12 @@ cluster.open_front_door("node-b")
 with trials.fault("workers: a move to where there are none", {DRUPAL: "node-b"}) as trial:
     trial.demand(trial.migrate(DRUPAL, "node-b"), "succeeded")
     rows, lines, by_hand = stands_still("node-b")
-    t.assertEqual(
-        (customer("node-a", f"cat {WORK}").split(), customer("node-a", f"cat {BY_HAND}")), (lines, by_hand)
-    )
+    # Nobody can log in there any more.
+    left = [
+        node_a.succeed(f"HOME=$(getent passwd {DRUPAL.user} | cut -d: -f6); cat {file}")
+        for file in (WORK, BY_HAND)
+    ]
+    t.assertEqual((left[0].split(), left[1]), (lines, by_hand))
     # It may have been stopped between a row and its line.
     t.assertTrue(set(lines) <= set(rows) and len(rows) <= len(lines) + 1, (len(rows), len(lines)))
     t.assertEqual(logged_in("node-b", "/tmp/jar"), "ada")
