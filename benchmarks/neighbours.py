@@ -4,6 +4,8 @@
 A quiet project is measured alone, then during each thing that a hostile one can do, then alone again, which
 shows how much the host itself changed meanwhile. Ratios are to the first row. What the hostile project does
 is bounded: `--mebibytes` on a disk, 64 processes, 6000 connections.
+Machines without a `cpu` controller, as containers have it on control groups v1, show processes at their
+worst: nothing divides the processors among slices there.
 Example: ./benchmarks/neighbours.py --quick
 """
 
