@@ -446,6 +446,9 @@ def test_each_environment_has_a_backup_repository_of_its_own_that_only_grows(
     assert backups.request("POST", path, b"hello", basic("node-b", found["backupPassword"]))[0] == 401
     assert backups.request("POST", path, b"hello", headers)[0] == 200
     assert backups.request("GET", path, headers=headers) == (200, b"hello")
+    pack = bytes(2 << 20)
+    large = f"/backups/{user}/data/{hashlib.sha256(pack).hexdigest()}"
+    assert backups.request("POST", large, pack, headers)[0] == 200
     assert backups.request("GET", f"/backups/{other}/data/{name}", headers=headers)[0] == 401
     for method, elsewhere in (
         ("DELETE", path),
