@@ -112,6 +112,15 @@ in
       '';
     };
 
+    backupQuota = mkOption {
+      type = types.ints.between 16777216 1125899906842624;
+      default = 107374182400;
+      description = ''
+        Bytes that the backups of one environment may hold on this machine; 100 GiB by default. What is over it is refused,
+        and the job says so.
+      '';
+    };
+
     sourceFolders = mkOption {
       type = types.listOf types.path;
       default = [ ];
@@ -223,6 +232,7 @@ in
       inherit (cfg)
         jobTimeout
         verifyTimeout
+        backupQuota
         sourceFolders
         sourceNetworks
         ;

@@ -4,7 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
@@ -12,6 +12,7 @@ from hostenv_provider import names, webhook, webhook_secrets
 from hostenv_provider.access import PUBLIC_MARK, Access
 from hostenv_provider.backup_access import BackupAccess
 from hostenv_provider.backup_accounts import BackupAccounts
+from hostenv_provider.backup_quota import BackupQuota
 from hostenv_provider.config import Config
 from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -100,7 +101,8 @@ class Api:
         self._secrets = EnvironmentSecrets(config)
         self._disks = Disks(config)
         self._accounts = BackupAccounts(config, store, self._secrets)
-        backups = BackupAccess(self._accounts, store, self._secrets)
+        self._quota = BackupQuota(config)
+        backups = BackupAccess(self._accounts, self._quota, store, self._secrets)
         renewal = Renewal(tokens, store, self._secrets, self._accounts)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)
@@ -247,7 +249,7 @@ class Api:
     def _event(self, request: HttpRequest, job_id: str) -> HttpAnswer:
         event = _read_event(request)
         self._access.require_node(request, event.node)
-        outcome = self._store.record_event(job_id, event)
+        outcome = self._store.record_event(job_id, self._explained(job_id, event))
         if outcome is None:
             raise HttpError(404, f"{event.node} has no intent in this job")
         if isinstance(outcome, Malformed):
@@ -257,6 +259,19 @@ class Api:
         return HttpAnswer(
             200, {"jobId": job_id, "node": event.node, "state": self._existing_job(job_id).state}
         )
+
+    def _explained(self, job_id: str, event: Event) -> Event:
+        """A failed backup's event with why it was refused, which the node was not told."""
+        if event.status is not Status.FAILED:
+            return event
+        for record in self._store.actions(job_id, event.node):
+            action = record.row.action
+            if record.row.index == event.action_index and action.op == "backup":
+                refusal = self._quota.refusal(action.user)
+                if refusal is not None:
+                    said = one_line(f"{refusal} ({event.message or 'failed'})", MAX_MESSAGE)
+                    return replace(event, message=said)
+        return event
 
     def _environment_secrets(self, request: HttpRequest, user: str) -> HttpAnswer:
         node = request.parameter("node")

@@ -5,6 +5,7 @@ import re
 
 from hostenv_provider.access import basic_credentials
 from hostenv_provider.backup_accounts import BackupAccounts
+from hostenv_provider.backup_quota import BackupQuota
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.exchange import HttpAnswer, HttpError, HttpRequest
 from hostenv_provider.names import is_node_name
@@ -15,13 +16,17 @@ _REQUEST = re.compile(
     r"(?P<method>GET|HEAD|POST|DELETE) /backups/(?P<user>[a-z0-9-]+)/"
     r"(?:(?P<kind>data|index|snapshots|keys|locks)/(?P<name>[0-9a-f]{64})?|config)"
 )
+_LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 class BackupAccess:
     """Accounts are good for what their node has to do with the environment at that moment."""
 
-    def __init__(self, accounts: BackupAccounts, store: Store, secrets: EnvironmentSecrets) -> None:
+    def __init__(
+        self, accounts: BackupAccounts, quota: BackupQuota, store: Store, secrets: EnvironmentSecrets
+    ) -> None:
         self._accounts = accounts
+        self._quota = quota
         self._store = store
         self._secrets = secrets
 
@@ -46,6 +51,11 @@ class BackupAccess:
             # Repositories only grow, and their keys and configuration are the provider's.
             grows = asked["kind"] in ("data", "index", "snapshots") and asked["name"] is not None
             allowed = writes and grows and asked["method"] == "POST"
+        if allowed and asked["method"] == "POST":
+            admit = self._quota.admit_lock if asked["kind"] == "locks" else self._quota.admit
+            length = request.headers.get("x-original-length", "")
+            # What does not say how long it is cannot be counted. Only after 403 does restic end at once.
+            allowed = _LENGTH.fullmatch(length) is not None and admit(asked["user"], int(length)) is None
         if not allowed:
             raise HttpError(403, "forbidden")
         return HttpAnswer(204)

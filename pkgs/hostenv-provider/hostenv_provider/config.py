@@ -21,9 +21,11 @@ _KEYS = (
     "verifyTimeout",
     "sourceFolders",
     "sourceNetworks",
+    "backupQuota",
     "tools",
 )
 _MAX_TIMEOUT = 7 * 24 * 3600
+_MIN_QUOTA, _MAX_QUOTA = 16 << 20, 1 << 50
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Config:
     how many seconds the service's own check waits for an environment that is silent (contract 7).
     `public_url` is how nodes reach this machine's nginx, without a trailing slash. `source_folders` are those
     of this machine, `source_networks` those beside the public Internet, from which projects may be fetched.
+    `backup_quota` is how many bytes one environment's backups may hold (contract 4).
     """
 
     data_dir: Path
@@ -44,6 +47,7 @@ class Config:
     verify_timeout: int = 300
     source_folders: tuple[Path, ...] = ()
     source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    backup_quota: int = 100 << 30
     tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -150,10 +154,11 @@ class _Reader:
             socket=self._path("socket", "/run/hostenv-provider/hostenv-provider.sock"),
             user=self._text("user", "hostenv-provider"),
             public_url=self._url("publicUrl"),
-            job_timeout=self._seconds("jobTimeout", 7200),
-            verify_timeout=self._seconds("verifyTimeout", 300),
+            job_timeout=self._number("jobTimeout", 7200, "seconds", 1, _MAX_TIMEOUT),
+            verify_timeout=self._number("verifyTimeout", 300, "seconds", 1, _MAX_TIMEOUT),
             source_folders=tuple(self._folder(each) for each in self._texts("sourceFolders")),
             source_networks=tuple(self._network(each) for each in self._texts("sourceNetworks")),
+            backup_quota=self._number("backupQuota", 100 << 30, "bytes", _MIN_QUOTA, _MAX_QUOTA),
             tools=self._tools(),
         )
 
@@ -194,10 +199,10 @@ class _Reader:
             raise HostenvError(f"{self._source}: {key} must be an http:// or https:// address, not {url!r}")
         return url.rstrip("/")
 
-    def _seconds(self, key: str, default: int) -> int:
+    def _number(self, key: str, default: int, unit: str, least: int, most: int) -> int:
         value = self._document.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_TIMEOUT:
-            raise HostenvError(f"{self._source}: {key} must be a number of seconds from 1 to {_MAX_TIMEOUT}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise HostenvError(f"{self._source}: {key} must be a number of {unit} from {least} to {most}")
         return value
 
     def _tools(self) -> dict[str, str]:

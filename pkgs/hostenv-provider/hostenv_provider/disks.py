@@ -2,10 +2,11 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hostenv_provider.backup_quota import BackupQuota
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 
@@ -25,6 +26,7 @@ class Disks:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._quota = BackupQuota(config)
 
     def demand_for_new_job(self) -> None:
         """Raises NoRoom unless the job database has room for one more job."""
@@ -35,9 +37,13 @@ class Disks:
         for folder in (self._config.data_dir, self._config.git_dir):
             _demand(folder, JOB_BYTES, "a job")
 
-    def demand_for_backup(self) -> None:
-        """Raises NoRoom unless nodes can send backups."""
+    def demand_for_backups(self, users: Iterable[str]) -> None:
+        """Raises NoRoom unless nodes can send backups of these environments."""
         _demand(self._config.backups_dir, JOB_BYTES, "a job with a backup")
+        for user in users:
+            refusal = self._quota.admit(user, 0)
+            if refusal is not None:
+                raise NoRoom(refusal)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Room(Protocol):
     """What the stages ask about disks (`disks.Disks`)."""
 
     def demand_for_planning(self) -> None: ...
-    def demand_for_backup(self) -> None: ...
+    def demand_for_backups(self, users: Iterable[str]) -> None: ...
 
 
 class Projects(Protocol):
@@ -230,8 +230,9 @@ class Worker:
             request.accept_loss,
         )
         verifications = verify_actions(actions)
-        if any(action.op == "backup" for intent in actions.values() for action in intent):
-            self._room.demand_for_backup()
+        backups = {action.user for intent in actions.values() for action in intent if action.op == "backup"}
+        if backups:
+            self._room.demand_for_backups(sorted(backups))
 
         self._stage(job, "write_deploy_intent")
         targets = [_target(planned[action.user], addresses) for action in verifications]

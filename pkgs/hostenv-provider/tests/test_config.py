@@ -54,6 +54,10 @@ def test_projects_come_from_the_internet_unless_more_is_named(path: Path) -> Non
         ('{"publicUrl": "http://p", "dataDir": "data"}', "absolute path"),
         ('{"publicUrl": "http://p", "jobTimeout": 0}', "jobTimeout must be a number of seconds"),
         ('{"publicUrl": "http://p", "jobTimeout": true}', "jobTimeout must be a number of seconds"),
+        (
+            '{"publicUrl": "http://p", "backupQuota": 1}',
+            "backupQuota must be a number of bytes from 16777216",
+        ),
         ('{"publicUrl": "http://p", "verifyTimeout": "300"}', "verifyTimeout must be a number of seconds"),
         ('{"publicUrl": "http://p", "tools": ["git"]}', "tools must be an object"),
         ('{"publicUrl": "http://p", "tools": {"git": "git"}}', "tools.git must be an absolute path"),

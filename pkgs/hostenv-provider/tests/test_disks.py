@@ -175,7 +175,7 @@ def test_a_disk_that_fills_up_meanwhile_is_waited_for_too(
 def test_a_folder_that_is_not_there_yet_has_the_room_of_the_one_above(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Disks(config).demand_for_backup()
+    Disks(config).demand_for_backups([])
     monkeypatch.setattr(disks, "JOB_BYTES", 1 << 60)
     with pytest.raises(NoRoom):
-        Disks(config).demand_for_backup()
+        Disks(config).demand_for_backups([])

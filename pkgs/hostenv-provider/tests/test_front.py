@@ -14,12 +14,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hostenv_provider import webhook_secrets
+from hostenv_provider.config import Config
 from hostenv_provider.plan import Environment
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import ProviderSettings
@@ -36,6 +37,11 @@ needs_fcgiwrap = pytest.mark.skipif(shutil.which("fcgiwrap") is None, reason="fc
 needs_rest_server = pytest.mark.skipif(
     shutil.which("restic-rest-server") is None, reason="restic-rest-server is not installed"
 )
+
+
+@pytest.fixture
+def config(config: Config) -> Config:
+    return replace(config, backup_quota=16 << 20)
 
 
 @dataclass
@@ -506,6 +512,47 @@ def test_a_former_node_has_no_account_and_no_key_from_the_commit_point_on(
         restic(backups, {**target, "resticPassword": source["resticPassword"]}, "snapshots").returncode != 0
     )
     assert restic(backups, target, "backup", str(tmp_path / "file")).returncode == 0
+
+
+@needs_rest_server
+def test_backups_end_at_their_quota_and_restores_go_on(
+    backups: Front, job: str, environment: Callable[..., Environment], tmp_path: Path
+) -> None:
+    user, provider = environment().user_name, backups.api.provider
+    source, target = (account_of(backups, node, user) for node in ("node-a", "node-b"))
+    (tmp_path / "file").write_text("of the site")
+    assert restic(backups, source, "backup", str(tmp_path / "file")).returncode == 0
+    (tmp_path / "large").write_bytes(os.urandom(20 << 20))
+
+    refused = restic(backups, source, "backup", str(tmp_path / "large"))
+
+    assert refused.returncode != 0
+    assert "(403)" in refused.stderr
+    assert "retrying" not in refused.stderr, "a source would be frozen all the while"
+    kept = backups.api.config.backups_dir / user
+    assert sum(path.stat().st_size for path in kept.rglob("*") if path.is_file()) <= 16 << 20
+    restored = restic(backups, target, "restore", "latest", "--target", str(tmp_path / "restored"))
+    assert restored.returncode == 0, restored.stderr
+    assert list((tmp_path / "restored").rglob("file"))
+    # What does not say how long it is could be of any length.
+    connection = http.client.HTTPConnection("127.0.0.1", backups.port, timeout=60)
+    path = f"/backups/{user}/locks/{hashlib.sha256(b'x').hexdigest()}"
+    connection.request("POST", path, iter([b"x"]), basic("node-a", source["backupPassword"]))
+    assert connection.getresponse().status == 403
+    connection.close()
+    connection = http.client.HTTPConnection("127.0.0.1", backups.port, timeout=60)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Length", str(1 << 30))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+    index = next(each.row.index for each in provider.store.actions(job) if each.row.action.op == "backup")
+    said = {"phase": "backup", "status": "failed", "actionIndex": index, "message": "Fatal: 403 Forbidden"}
+    assert backups.api.post(f"/api/deploy-jobs/{job}/events", {"node": "node-a", **said}).status == 200
+    assert (
+        f"the backups of {user} have used up their quota of 16 MiB: prune them on the provider, or raise"
+        " backupQuota (Fatal: 403 Forbidden)"
+    ) in (provider.reason(job) or "")
 
 
 @needs_rest_server
