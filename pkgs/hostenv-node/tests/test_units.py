@@ -66,6 +66,7 @@ RULES = [
     # nothing that runs by an environment's user outlives who asked for it, nor its own answer
     ("hostenv-activate.service", "ExecStopPost=-/usr/bin/systemctl stop hostenv-step-*.service"),
     ("hostenv-step-.service.d/10-hostenv.conf", "KillSignal=SIGKILL"),
+    ("user-.slice.d/10-hostenv.conf", "StopWhenUnneeded=no"),
     # a freeze is in force, and an environment has its folders, before anybody can be served
     ("hostenv-runtime.service", "Before=systemd-logind.service nginx.service"),
     ("hostenv-runtime.service", "ExecStart=/usr/bin/hostenv-node boot"),
