@@ -22,6 +22,9 @@ class Repository:
         if not (path / "HEAD").exists():
             path.mkdir(parents=True, exist_ok=True)
             git(path, "init", "--quiet", "--bare", "--initial-branch=main")
+        for remote in remotes:
+            # As comin does: it keeps what it fetched from another address, and the pin too.
+            git(path, "config", f"remote.{remote.name}.url", remote.url)
         self.status: Json = {
             "selected_commit_id": "",
             "selected_commit_msg": "",
