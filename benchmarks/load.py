@@ -34,7 +34,7 @@ sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-provider")]
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
 from hostenv_provider.intents import Action  # noqa: E402
 from hostenv_provider.jobs import Request  # noqa: E402
-from hostenv_provider.records import Prepared  # noqa: E402
+from hostenv_provider.records import NodeCommit, Prepared  # noqa: E402
 from hostenv_provider.repository import Repository  # noqa: E402
 from hostenv_provider.schema import ProviderSettings  # noqa: E402
 from hostenv_provider.store import Store  # noqa: E402
@@ -152,7 +152,8 @@ def enroll(config: Config, commit: str, count: int) -> list[Node]:
             name: [Action("deactivate", f"site{start}-main-{number:07x}", name, None)]
             for number, name in enumerate(members)
         }
-        store.start_waiting(job, Prepared(commit, actions, [], []))
+        commits = dict.fromkeys(actions, NodeCommit(commit, "{}"))
+        store.start_waiting(job, Prepared(commit, actions, [], [], commits))
         nodes += [Node(name, tokens.show(name), job) for name in members]
     store.close()
     return nodes

@@ -87,7 +87,7 @@ in
     period = mkOption {
       type = types.ints.positive;
       default = 30;
-      description = "Seconds between two looks at the provider's repository.";
+      description = "Seconds between two looks at this node's repository on the provider.";
     };
 
     actionTimeout = mkOption {
@@ -290,7 +290,7 @@ in
       remotes = [
         {
           name = "provider";
-          url = "${toString cfg.apiBaseUrl}/git/provider.git";
+          url = "${toString cfg.apiBaseUrl}/git/nodes/${cfg.name}.git";
           auth = {
             username = cfg.name;
             access_token_path = tokenFile;

@@ -18,6 +18,7 @@ NODES = {"node-a": node_a, "node-b": node_b}
 
 SERVICE_SOCKET = "/run/hostenv-provider/hostenv-provider.sock"
 PROVIDER_REPOSITORY = "/var/lib/hostenv-provider/git/provider.git"
+NODE_REPOSITORIES = "/var/lib/hostenv-provider/git/nodes"
 # Drupal writes to these whenever a page is read or its caches are rebuilt; they are not content.
 VOLATILE_TABLES = ("cache", "watchdog", "sessions", "semaphore", "flood", "key_value", "history", "queue")
 # Visitors may write to it at any time; what they were promised is compared, not how much it is.
@@ -262,9 +263,13 @@ with subtest("Source: node-a stopped the environment and closed its virtual host
         t.assertEqual(status, 52, f"node-a still answers for {host}")
 
 with subtest("Idempotence: a third webhook without changes does nothing"):
-    head = provider.succeed(f"{as_operator} -C {PROVIDER_REPOSITORY} rev-parse main")
+    heads = " && ".join(
+        f"{as_operator} -C {repository} rev-parse main"
+        for repository in (PROVIDER_REPOSITORY, *(f"{NODE_REPOSITORIES}/{name}.git" for name in NODES))
+    )
+    before = provider.succeed(heads)
     third = follow(fire_webhook(), 300)
     t.assertEqual(rows(third), [])
-    t.assertEqual(provider.succeed(f"{as_operator} -C {PROVIDER_REPOSITORY} rev-parse main"), head)
+    t.assertEqual(provider.succeed(heads), before)
     for job in (first, second):
         t.assertEqual(service(f"/api/jobs/{job['jobId']}")["state"], "succeeded")

@@ -109,7 +109,7 @@ with subtest("A provider, two nodes and two sites; somebody watches the argument
     )
     cluster.commit(DRUPAL, "A release that gets the secret")
     job = cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
-    commit = job["commitSha"]
+    commit = json.loads(node_a.succeed("cat /var/lib/hostenv/generation.json"))["commit"]
 
 with subtest("The units run as hardened as they are written"):
     for machine, units in EXPOSURE.items():
@@ -195,18 +195,22 @@ with subtest("Over the network"):
             "other": "node-b" if node == "node-a" else "node-a",
             "token": token,
             "sha": commit,
+            "slice": part,
             "job": job["jobId"],
             "user": DRUPAL.user,
             "project": DRUPAL.project,
         }
 
-    head = provider.succeed("git --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main")
+    part = node_a.succeed("sha256sum /var/lib/hostenv/slice.json").split()[0]
+    heads = "; ".join(
+        f"git --git-dir /var/lib/hostenv-provider/git/{name}.git rev-parse main"
+        for name in ("provider", "nodes/node-a", "nodes/node-b")
+    )
+    before_pushes = provider.succeed(heads)
     before = ask("/api/jobs")
     try_all(FROM_THE_NETWORK, lambda column: callers[column][1], lambda _, command: command, values_of)
     t.assertEqual(ask("/api/jobs"), before)
-    t.assertEqual(
-        provider.succeed("git --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main"), head
-    )
+    t.assertEqual(provider.succeed(heads), before_pushes)
 
 CRONTAB = f"/var/spool/cron/crontabs/{DRUPAL.user}"
 

@@ -1,8 +1,12 @@
-"""The provider repository as Git keeps it: commits with parents, and one branch that only moves forward."""
+"""Repositories as Git keeps them: commits with parents, and one branch that only moves forward."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
 
+from hostenv_provider.generated import slice_hash
 from hostenv_provider.plan import Plan, State
 from hostenv_provider.schema import ProviderSettings
 
@@ -17,41 +21,65 @@ class Tree:
     locks: Mapping[str, int]
     broken: bool = False
 
+    @cached_property
+    def slices(self) -> Mapping[str, str]:
+        """What each node is told, as text."""
+        return {node: json.dumps(self.plan.slice(node), sort_keys=True) for node in self.settings.nodes}
+
+    @cached_property
+    def of_nodes(self) -> Mapping[str, "NodeTree"]:
+        """What each node's own repository holds of it."""
+        return {node: NodeTree(slice_hash(text), self.broken) for node, text in self.slices.items()}
+
 
 @dataclass(frozen=True)
-class Commit:
+class NodeTree:
+    """The hash of a node's slice, and what of the operators' files matters here."""
+
+    slice_hash: str
+    broken: bool
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Commit(Generic[T]):
     """`ancestors` is a bit set of commit numbers, the commit's own included."""
 
+    repository: int
     number: int
-    tree: Tree
+    tree: T
     ancestors: int
 
     @property
     def sha(self) -> str:
-        return f"{self.number:040x}"
+        return f"{self.repository:08x}{self.number:032x}"
 
 
-class History:
-    """All commits ever made, pushed or not, and the remote's branch."""
+class History(Generic[T]):
+    """All commits ever made, pushed or not, and the branch that others see; `repository` is in each SHA."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._commits = [Commit(0, tree, 1)]
+    def __init__(self, tree: T, repository: int = 0) -> None:
+        self._commits = [Commit(repository, 0, tree, 1)]
+        self._repository = repository
         self.head = self._commits[0]
 
-    def commit(self, tree: Tree, *parents: Commit) -> Commit:
+    def commit(self, tree: T, *parents: Commit[T]) -> Commit[T]:
         """A new commit, in no branch yet."""
         number = len(self._commits)
         ancestors = 1 << number
         for parent in parents:
             ancestors |= parent.ancestors
-        made = Commit(number, tree, ancestors)
+        made = Commit(self._repository, number, tree, ancestors)
         self._commits.append(made)
         return made
 
-    def find(self, sha: str) -> Commit:
-        return self._commits[int(sha, 16)]
+    def find(self, sha: str) -> Commit[T]:
+        assert int(sha[:8], 16) == self._repository
+        return self._commits[int(sha[8:], 16)]
 
-    def push(self, commit: Commit) -> bool:
+    def push(self, commit: Commit[T]) -> bool:
         """Move the branch; False if that would lose commits of it."""
         if not self.is_ancestor(self.head, commit):
             return False
@@ -59,6 +87,6 @@ class History:
         return True
 
     @staticmethod
-    def is_ancestor(older: Commit, newer: Commit) -> bool:
+    def is_ancestor(older: Commit[T], newer: Commit[T]) -> bool:
         """Whether `older` is `newer` or in its history."""
         return bool(newer.ancestors >> older.number & 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hostenv_provider.jobs import Deploy, JobState, Request, Retire
 from hostenv_provider.store import Store
 
-from simulator.history import History
+from simulator.history import History, Tree
 from simulator.provider import Project
 from simulator.sites import Broken, Phase, Sites
 
@@ -26,7 +26,7 @@ class Ledger:
     def __init__(
         self,
         projects: Mapping[str, Project],
-        history: History,
+        history: History[Tree],
         sites: Sites,
         log: Callable[[str], None],
     ) -> None:

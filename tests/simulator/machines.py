@@ -5,21 +5,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 from unittest.mock import patch
 
 from hostenv_node import agent as node_agent
 from hostenv_node import api as node_api
-from hostenv_node import generation, switch
+from hostenv_node import switch
 from hostenv_node.comin import BrokenCommit
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
-from hostenv_node.generation import Generation
+from hostenv_node.generation import Generation, Slice
 from hostenv_node.journal import JobJournal
 from hostenv_node.spool import Deployment
 
 from simulator.faults import Faults
-from simulator.history import Commit, History
+from simulator.history import Commit, History, NodeTree
 from simulator.operations import SimulatedOperations
 from simulator.scheduler import Task
 from simulator.sites import Sites
@@ -31,29 +30,20 @@ class _Config(Config):
     """With paths that are made once, for they are looked at all the time."""
 
     @cached_property
-    def generation_file(self) -> Path:
-        return super().generation_file
-
-    @cached_property
     def jobs_dir(self) -> Path:
         return super().jobs_dir
-
-    @cached_property
-    def slice_file(self) -> Path:
-        return super().slice_file
 
 
 @dataclass
 class Disk:
-    """What of a node survives: files, journals, comin's spool, profile and own store."""
+    """What of a node survives: journals, comin's spool and profile, and what the switch records."""
 
-    files: dict[Path, Mapping[str, object]] = field(default_factory=dict)
     journals: dict[str, JobJournal] = field(default_factory=dict)
     spool: list[Deployment] = field(default_factory=list)
     generation: Generation | None = None
-    """What `generation.json` holds, read once."""
+    slice: Slice | None = None
     profile: Path | None = None
-    deployed: Commit | None = None
+    deployed: Commit[NodeTree] | None = None
     """What comin has begun to deploy last; it never does so again."""
 
 
@@ -61,10 +51,16 @@ class Machine:
     """One node with comin and the agent."""
 
     def __init__(
-        self, name: str, history: History, sites: Sites, faults: Faults, began: Callable[[str], None]
+        self,
+        name: str,
+        history: History[NodeTree],
+        sites: Sites,
+        faults: Faults,
+        began: Callable[[str], None],
     ) -> None:
         self.name = name
         self.history = history
+        """This node's own repository."""
         self.faults = faults
         self.disk = Disk()
         self.up = True
@@ -76,8 +72,8 @@ class Machine:
         self.wanted = False
         """Whether somebody asked for an activation that has not begun."""
         self._switches = False
-        self.selected: Commit | None = None
-        self.broken: Commit | None = None
+        self.selected: Commit[NodeTree] | None = None
+        self.broken: Commit[NodeTree] | None = None
         self.config = _Config(
             node=name,
             api_base_url="http://provider",
@@ -102,7 +98,7 @@ class Machine:
         except HostenvError as error:
             self._log(f"activation ends: {error}")
 
-    def follow(self) -> None:
+    def follow(self, api: node_api.Api) -> None:
         """comin polls, and deploys the newest commit if it is another one than before."""
         self.faults.point()
         head = self.history.head
@@ -121,7 +117,7 @@ class Machine:
         self.faults.point()
         error = ""
         try:
-            switch.switch(self.config, toplevel)
+            switch.switch(self.config, api.slice, toplevel)
         except HostenvError as failure:
             error = str(failure)
         self._log(f"comin: switched to {head.number} {error}")
@@ -163,17 +159,14 @@ class Machine:
         self.up = True
         self.wanted = True
 
-    def read(self, path: Path) -> Mapping[str, object] | None:
-        if path.parent.parent == _STORE:
-            commit = self.history.find(path.parent.name[-40:])
-            return commit.tree.plan.slice(self.name)
-        return self.disk.files.get(path)
-
-    def write(self, path: Path, value: Mapping[str, object]) -> None:
+    def record(self, generation: Generation) -> None:
         self.faults.point()
-        self.disk.files[path] = value
-        if path == self.config.generation_file:
-            self.disk.generation = Generation(str(value["commit"]), Path(str(value["toplevel"])))
+        self.disk.generation = generation
+        self.faults.point()
+
+    def write_slice(self, content: bytes) -> None:
+        self.faults.point()
+        self.disk.slice = Slice.parse(content.decode(), self.name, self.name)
         self.faults.point()
 
     @contextmanager
@@ -243,16 +236,15 @@ def on_made_up_disks(machines: Mapping[str, Machine]) -> Iterator[None]:
         return machines[config.node]
 
     def by_path(path: Path) -> Machine:
-        # A state folder is the node's name, a store path holds it before the commit.
-        if path.parts[1] in machines:
-            return machines[path.parts[1]]
-        return machines[path.parent.name[len("hostenv-") : -41]]
+        # A state folder is the node's name.
+        return machines[path.parts[1]]
 
-    def read_json(path: Path) -> Mapping[str, object] | None:
-        return by_path(path).read(path)
+    def slice_hash(toplevel: Path) -> str:
+        name = toplevel.name
+        return machines[name[len("hostenv-") : -41]].history.find(name[-40:]).tree.slice_hash
 
-    def write_json(path: Path, value: object, mode: int = 0o644) -> None:  # noqa: ARG001
-        by_path(path).write(path, cast(Mapping[str, object], value))
+    def write_slice(path: Path, content: bytes) -> None:
+        by_path(path).write_slice(content)
 
     def profile_target(config: Config) -> Path | None:
         return machine_of(config).disk.profile
@@ -267,11 +259,18 @@ def on_made_up_disks(machines: Mapping[str, Machine]) -> Iterator[None]:
     def recorded(config: Config) -> Generation | None:
         return machine_of(config).disk.generation
 
+    def record(generation: Generation, config: Config) -> None:
+        machine_of(config).record(generation)
+
+    def recorded_slice(config: Config) -> Slice | None:
+        return machine_of(config).disk.slice
+
     replacements: list[tuple[object, str, object]] = [
-        (generation, "read_json", read_json),
-        (generation, "write_json", write_json),
         (Generation, "recorded", recorded),
-        (switch, "write_json", write_json),
+        (Generation, "record", record),
+        (Slice, "recorded", recorded_slice),
+        (switch, "slice_hash", slice_hash),
+        (switch, "write_durably", write_slice),
         (switch, "locked", lambda path: by_path(path).switching()),
         (switch, "ensure_users", ensure_users),
         (switch, "profile_target", profile_target),

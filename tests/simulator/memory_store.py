@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from hostenv_provider import endings, jobs, succession
+from hostenv_provider.generated import slice_hash
 from hostenv_provider.intents import VERIFY, Deployed, intent_document
 from hostenv_provider.jobs import (
     ENDED,
@@ -26,10 +27,12 @@ from hostenv_provider.jobs import (
     View,
 )
 from hostenv_provider.names import PROVIDER_NODE
+from hostenv_provider.node_records import SLICES_KEPT
 from hostenv_provider.records import (
     Delivery,
     Enqueued,
     Job,
+    NodeCommit,
     Prepared,
     Target,
     Verification,
@@ -55,6 +58,7 @@ class _Entry:
     failing_since: float | None = None
     attempts: int = 0
     not_before: float = 0.0
+    commits: dict[str, NodeCommit] = field(default_factory=dict)
     intents: dict[str, dict[str, object]] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     notes: dict[str, str | None] = field(default_factory=dict)
@@ -74,6 +78,7 @@ class MemoryStore:
         self._deployed: dict[str, tuple[str, Deployed]] = {}
         self._stale: dict[str, tuple[str, set[str]]] = {}
         self._deliveries: dict[Delivery, str] = {}
+        self._slices: dict[str, dict[str, str]] = {}
 
     # The life of a job
 
@@ -118,6 +123,9 @@ class MemoryStore:
         entry.commit, entry.position, entry.pushed = prepared.commit_sha, self._position, False
         entry.progress_at = self._clock()
         entry.intents = {node: intent_document(actions) for node, actions in prepared.actions.items()}
+        entry.commits = dict(prepared.commits)
+        for node, commit in entry.commits.items():
+            self.keep_slice(node, commit.slice)
         entry.targets = {target.user: target for target in prepared.targets}
         listed = {**prepared.actions, PROVIDER_NODE: prepared.verifications}
         rows = tuple(
@@ -127,6 +135,17 @@ class MemoryStore:
         )
         entry.view = View(JobState.WAITING, rows, frozenset(prepared.actions))
 
+    def keep_slice(self, node: str, text: str) -> None:
+        kept = self._slices.setdefault(node, {})
+        kept.pop(slice_hash(text), None)
+        kept[slice_hash(text)] = text
+        while len(kept) > SLICES_KEPT:
+            del kept[next(iter(kept))]
+
+    def replace_commit(self, job_id: str, node: str, commit: NodeCommit) -> None:
+        self.keep_slice(node, commit.slice)
+        self._jobs[job_id].commits[node] = commit
+
     def mark_pushed(self, job_id: str) -> None:
         self._jobs[job_id].pushed = True
 
@@ -134,7 +153,7 @@ class MemoryStore:
         entry = self._jobs[job_id]
         if entry.view.state not in (JobState.RUNNING, JobState.WAITING):
             return
-        entry.intents, entry.targets, entry.payloads = {}, {}, []
+        entry.intents, entry.targets, entry.payloads, entry.commits = {}, {}, [], {}
         entry.stage = entry.commit = entry.position = None
         entry.view = _NOTHING
         entry.failing_since, entry.attempts = None, 0
@@ -270,9 +289,15 @@ class MemoryStore:
             and node not in entry.view.finished
         ]
         return [
-            WaitingIntent(entry.job_id, entry.commit or "", entry.intents[node])
+            WaitingIntent(entry.job_id, entry.commits[node].sha, entry.intents[node], entry.commit or "")
             for entry in sorted(found, key=lambda entry: entry.position or 0)
         ]
+
+    def node_commits(self, job_id: str) -> dict[str, str | None]:
+        return {node: commit.sha for node, commit in sorted(self._jobs[job_id].commits.items())}
+
+    def slice(self, node: str, sha256: str) -> str | None:
+        return self._slices.get(node, {}).get(sha256)
 
     def backup_payload(self, job_id: str, source: str, user: str) -> dict[str, object] | None:
         for node, payload in reversed(self._jobs[job_id].payloads):

@@ -223,6 +223,14 @@ def _jobs_never_expire() -> Sequence[Replacement]:
     return [(memory_store.MemoryStore, "expire", lambda *_: [])]
 
 
+def _slices_are_not_kept() -> Sequence[Replacement]:
+    return [(memory_store.MemoryStore, "keep_slice", lambda *_: None)]
+
+
+def _nodes_see_what_jobs_bring_only() -> Sequence[Replacement]:
+    return [(worker.Worker, "_bring", lambda _: False)]
+
+
 MUTATIONS = (
     Mutation(400, _lost_contact_is_a_verdict),
     Mutation(100, _nobody_waits_to_deactivate),
@@ -241,6 +249,8 @@ MUTATIONS = (
     Mutation(1500, _stale_copies_are_forgotten),
     Mutation(200, _previous_placement_from_the_plan),
     Mutation(10, _commits_are_pushed_before_their_intents_are_stored),
+    Mutation(10, _slices_are_not_kept),
+    Mutation(100, _nodes_see_what_jobs_bring_only),
     Mutation(1000, _what_cannot_be_settled_is_passed_over),
     Mutation(1500, _jobs_run_in_any_order),
     Mutation(100, _running_jobs_are_not_recovered),

@@ -56,13 +56,22 @@ class SimulatedApi:
 
     def pending(self, commit_sha: str) -> list[PendingIntent]:
         def request() -> list[PendingIntent]:
-            history = self._provider.history
+            history = self._machine.history
             commit = history.find(commit_sha)
             return [
                 PendingIntent(each.job_id, each.commit_sha, each.intent)
                 for each in self._provider.store.waiting_intents(self._machine.name)
                 if history.is_ancestor(history.find(each.commit_sha), commit)
             ]
+
+        return self._exchange(request)
+
+    def slice(self, sha256: str) -> str:
+        def request() -> str:
+            text = self._provider.store.slice(self._machine.name, sha256)
+            if text is None:
+                raise NotFound("no such slice")
+            return text
 
         return self._exchange(request)
 

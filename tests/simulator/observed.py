@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from hostenv_provider.jobs import Accepted, Deploy, Doubt, Event, JobState, Outcome, Retire, Status
-from hostenv_provider.records import Prepared
+from hostenv_provider.records import NodeCommit, Prepared
 from hostenv_provider.store import Store
 
 from simulator.memory_store import MemoryStore
@@ -42,6 +42,14 @@ class Observed:
         self._store.start_waiting(job_id, prepared)
         self.announced.add(prepared.commit_sha)
         self._point()
+
+    def keep_slice(self, node: str, text: str) -> None:
+        self._point()
+        self._store.keep_slice(node, text)
+
+    def replace_commit(self, job_id: str, node: str, commit: NodeCommit) -> None:
+        self._point()
+        self._store.replace_commit(job_id, node, commit)
 
     def mark_pushed(self, job_id: str) -> None:
         self._point()

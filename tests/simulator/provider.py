@@ -1,7 +1,7 @@
 """The provider's machine: the real worker and verifier over a work tree, projects and a remote of values."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.names import user_name
 from hostenv_provider.plan import Environment, Plan, Source, State
+from hostenv_provider.records import NodeCommit
 from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.schema import Application, EnvironmentDefinition, Node, ProviderSettings
@@ -20,7 +21,7 @@ from hostenv_provider.verify import Verifier
 from hostenv_provider.worker import Worker
 
 from simulator.faults import Faults
-from simulator.history import Commit, History, Tree
+from simulator.history import Commit, History, NodeTree, Tree
 from simulator.scheduler import Task
 from simulator.sites import Broken
 
@@ -80,7 +81,7 @@ def empty_tree(nodes: Iterable[str]) -> Tree:
 class WorkTree:
     """`repository.Repository` over values. A crash leaves its commits, and its files do not matter."""
 
-    def __init__(self, history: History, announced: AbstractSet[str], faults: Faults) -> None:
+    def __init__(self, history: History[Tree], announced: AbstractSet[str], faults: Faults) -> None:
         self._history = history
         self._announced = announced
         self._faults = faults
@@ -152,6 +153,66 @@ class WorkTree:
     def contains(self, sha: str) -> bool:
         return self._history.is_ancestor(self._history.find(sha), self._history.head)
 
+    def published(self) -> object:
+        return self._history.head
+
+
+class NodeRepositories:
+    """`node_repositories` over values, with an eye on what each node sees and when."""
+
+    def __init__(
+        self,
+        history: History[Tree],
+        nodes: Mapping[str, History[NodeTree]],
+        store: Store,
+        faults: Faults,
+    ) -> None:
+        self._history = history
+        self._nodes = nodes
+        self._store = store
+        self._faults = faults
+        self._made_of: dict[str, str] = {}
+
+    def exist(self) -> bool:
+        return True
+
+    def begin(self) -> None: ...
+
+    def nodes(self, provider_commit: str) -> Collection[str]:  # noqa: ARG002
+        return self._nodes
+
+    def slice(self, node: str, provider_commit: str) -> str:
+        return self._history.find(provider_commit).tree.slices[node]
+
+    def differs(self, node: str, provider_commit: str) -> bool:
+        return self._nodes[node].head.tree != self._history.find(provider_commit).tree.of_nodes[node]
+
+    def commit(self, node: str, provider_commit: str) -> NodeCommit:
+        self._faults.point()
+        if self._faults.happens("git"):
+            raise HostenvError(f"{node}.git: broken")
+        tree = self._history.find(provider_commit).tree.of_nodes[node]
+        made = self._nodes[node].commit(tree, self._nodes[node].head)
+        self._made_of[made.sha] = provider_commit
+        return NodeCommit(made.sha, self.slice(node, provider_commit))
+
+    def advance(self, node: str, commit: str) -> bool:
+        self._faults.point()
+        history = self._nodes[node]
+        made = history.find(commit)
+        if history.is_ancestor(made, history.head):
+            return True
+        if self._store.slice(node, made.tree.slice_hash) is None:
+            raise Broken(f"{node} sees commit {made.number} before its slice is stored")
+        origin = self._history.find(self._made_of.get(commit, self._history.head.sha))
+        if not self._history.is_ancestor(origin, self._history.head):
+            raise Broken(f"{node} sees what was not published, commit {origin.number}")
+        if not history.push(made):
+            return False
+        self._faults.log(f"provider: {node} sees {made.number}")
+        self._faults.point()
+        return True
+
 
 class Projects:
     """`projects` over values."""
@@ -205,13 +266,15 @@ class Provider:
 
     def __init__(
         self,
-        history: History,
+        history: History[Tree],
+        nodes: Mapping[str, History[NodeTree]],
         projects: Mapping[str, Project],
         store: Store,
         announced: AbstractSet[str],
         faults: Faults,
     ) -> None:
         self.history = history
+        self.nodes = nodes
         self.projects = projects
         self.store = store
         self.announced = announced
@@ -229,6 +292,7 @@ class Provider:
         self._worker = Worker(
             self.store,
             tree,
+            NodeRepositories(self.history, self.nodes, self.store, self.faults),
             Projects(self.projects, tree, self.faults),
             cast(EnvironmentSecrets, _Secrets()),
             _Room(),
@@ -236,6 +300,12 @@ class Provider:
         )
         self.store.recover()
         self.up = True
+
+    @property
+    def behind(self) -> list[str]:
+        """The nodes that do not see all that is published for them."""
+        wanted = self.history.head.tree.of_nodes
+        return [node for node, history in self.nodes.items() if history.head.tree != wanted[node]]
 
     def crash(self) -> None:
         """Kill -9."""
@@ -259,7 +329,7 @@ class Provider:
             limit = 0.0 if self.faults.happens("patience") else JOB_TIMEOUT
             Verifier(self.store, limit, self._stopped).verify(verification)
 
-    def commit_by_operator(self, change: Callable[[Tree], Tree], base: Commit | None = None) -> None:
+    def commit_by_operator(self, change: Callable[[Tree], Tree], base: Commit[Tree] | None = None) -> None:
         """An operator pushes; from an older `base`, by merging what is there meanwhile."""
         head = self.history.head
         made = self.history.commit(change(head.tree), *([head] if base is None else [base, head]))

@@ -54,7 +54,11 @@ class World:
             ]
         }
         self.users = [project.user(each) for project in self.projects.values() for each in project.branches]
-        self.history = History(empty_tree(nodes))
+        tree = empty_tree(nodes)
+        self.history = History(tree)
+        repositories = {
+            node: History(tree.of_nodes[node], number) for number, node in enumerate(nodes, start=1)
+        }
         self.sites = Sites(lambda node: self.machines[node].up)
         self.job_ids: list[str] = []
         self._open: list[str] = []
@@ -64,10 +68,12 @@ class World:
         kept = Store(None, _datetimes(self._clock), self._new_id) if sqlite else None
         observed = Observed(kept or MemoryStore(self._clock, self._new_id), faults.point, self.ledger)
         self.store = self.ledger.store = cast(Store, observed)
-        self.provider = Provider(self.history, self.projects, self.store, observed.announced, faults)
+        self.provider = Provider(
+            self.history, repositories, self.projects, self.store, observed.announced, faults
+        )
         self.network = Network(self.provider, faults)
         self.machines = {
-            name: Machine(name, self.history, self.sites, faults, self.ledger.began) for name in nodes
+            name: Machine(name, repositories[name], self.sites, faults, self.ledger.began) for name in nodes
         }
         self._apis = {
             name: cast(Api, SimulatedApi(machine, self.network)) for name, machine in self.machines.items()
@@ -149,9 +155,13 @@ class World:
         return not self._open
 
     def _quiet(self) -> bool:
-        return self._all_ended() and not any(
-            machine.disk.journals or machine.disk.spool or machine.wanted or not machine.up_to_date
-            for machine in self.nodes
+        return (
+            self._all_ended()
+            and not self.provider.behind
+            and not any(
+                machine.disk.journals or machine.disk.spool or machine.wanted or not machine.up_to_date
+                for machine in self.nodes
+            )
         )
 
     def _round(self) -> None:
@@ -203,10 +213,15 @@ class World:
 
     def follow(self, machine: Machine) -> None:
         if machine.up and not (_is_done(machine.comin_task) and machine.up_to_date):
-            machine.comin_task = self._task(machine.comin_task, f"comin of {machine.name}", machine.follow)
+            api = self._apis[machine.name]
+            machine.comin_task = self._task(
+                machine.comin_task, f"comin of {machine.name}", lambda: machine.follow(api)
+            )
 
     def work(self) -> None:
-        if self.provider.up and not (_is_done(self.provider.worker_task) and self._all_ended()):
+        if self.provider.up and not (
+            _is_done(self.provider.worker_task) and self._all_ended() and not self.provider.behind
+        ):
             self.provider.worker_task = self._task(self.provider.worker_task, "worker", self.provider.work)
 
     def verify(self) -> None:

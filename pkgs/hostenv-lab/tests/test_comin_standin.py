@@ -21,7 +21,7 @@ state_dir: {state}
 repository_type: flake
 remotes:
   - name: origin
-    url: http://provider/git/provider.git
+    url: http://provider/git/nodes/node-a.git
     auth: {{"access_token_path": "{token}", "username": "node-a"}}
     poller:
       period: 5
@@ -111,7 +111,7 @@ def test_configuration_is_read(tmp_path: Path, configuration: str) -> None:
         ("hostname: node-a", "host: node-a", "'hostname' is missing"),
         ("remotes:\n  -", "remotes:\n  - text\n  -", "of another kind"),
         (
-            "  - name: origin\n    url: http://provider/git/provider.git",
+            "  - name: origin\n    url: http://provider/git/nodes/node-a.git",
             "  - name: origin",
             "'url' is missing",
         ),

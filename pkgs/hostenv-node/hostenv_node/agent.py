@@ -90,7 +90,8 @@ class Agent:
             failure = entry.deployment.failure
             if failure is not None:
                 self._log(failure)
-                self._fail_intents(entry.deployment.commit, failure)
+                if not self._was_completed(entry.deployment.commit):
+                    self._fail_intents(entry.deployment.commit, failure)
             entry.remove()
         generation = Generation.recorded(self._config)
         if generation is not None and generation.commit != self._taken:
@@ -103,7 +104,10 @@ class Agent:
             return
         before = Generation.recorded(self._config)
         try:
-            now = reapply(self._config)
+            now = reapply(self._config, self._api.slice)
+        except Unreachable:
+            # No fault of the generation: the next run completes it.
+            raise
         except HostenvError as error:
             problem = f"cannot switch to comin's generation {target}: {error}"
             self._refused = (target, problem)
@@ -114,6 +118,11 @@ class Agent:
             return
         if now is not None and now != before:
             self._log(f"completed the switch to {now.commit}")
+
+    def _was_completed(self, commit: str) -> bool:
+        """Whether the switch that comin saw fail was done since: the provider's silence is no verdict."""
+        generation = Generation.recorded(self._config)
+        return generation is not None and generation.late and generation.commit == commit
 
     def _report_broken_commit(self) -> None:
         broken = broken_commit(self._config)
@@ -298,7 +307,8 @@ class Agent:
         return None
 
     def _entry(self, user: str) -> dict[str, object]:
-        entry = Slice.read(self._config.slice_file, self._config.node).environments.get(user)
+        part = Slice.recorded(self._config)
+        entry = None if part is None else part.environments.get(user)
         if entry is None:
             raise HostenvError(
                 f"the generation on {self._config.node} has no environment {user}; start a new job"

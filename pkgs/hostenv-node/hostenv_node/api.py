@@ -103,6 +103,14 @@ class Api:
             raise ApiError(f"there is no backup of {user} from {source} in job {job_id}")
         return {str(key): str(snapshot) for key, snapshot in snapshots.items()}
 
+    def slice(self, sha256: str) -> str:
+        """This node's part of the plan, as the text that has this hash."""
+        answer = self._get(f"nodes/{quote(self._config.node, safe='')}/slice", {"sha256": sha256})
+        text = answer.get("slice")
+        if not isinstance(text, str):
+            raise ApiError("the provider's slice is malformed")
+        return text
+
     def secrets(self, user: str) -> Mapping[str, str]:
         """An environment's secrets.
 

@@ -11,9 +11,11 @@ from hostenv_node.errors import HostenvError
 
 def switch(arguments: Sequence[str]) -> int:
     """`hostenv-node switch TOPLEVEL`."""
+    from hostenv_node.api import Api
     from hostenv_node.switch import switch as take_over
 
-    generation = take_over(Config.load(), Path(arguments[0]))
+    config = Config.load()
+    generation = take_over(config, Api(config).slice, Path(arguments[0]))
     print(f"hostenv-node: on {generation.commit}")
     return 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hostenv_node.errors import HostenvError
 
 
-def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace `path` so that after a crash it holds either the old or all of the new content.
 
     When this returns, content and name are on disk. The folder must exist.
@@ -33,9 +33,9 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
     os.replace(temporary, path)
 
 
-def write_json(path: Path, value: object, mode: int = 0o644) -> None:
-    """Write `value` durably as JSON with sorted keys."""
-    write_durably(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
+def write_json(path: Path, value: object) -> None:
+    """Write `value` durably as JSON with sorted keys, for root alone."""
+    write_durably(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_json(path: Path) -> Mapping[str, object] | None:

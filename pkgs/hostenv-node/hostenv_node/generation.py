@@ -1,8 +1,10 @@
-"""The generation that this node was switched to, and the part of the plan that came with it."""
+"""The generation that this node was switched to, and the part of the plan to which it points."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostenv_node.config import Config
@@ -12,14 +14,19 @@ from hostenv_node.names import FIRST_UID, LAST_UID, is_environment_user, is_uid
 
 _NAME = re.compile(r"(?:[0-9a-z]{32}-)?hostenv-(?P<node>.+)-(?P<commit>[0-9a-f]{40})")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Generation:
-    """The provider's commit and the store path that was built from it (contract 3)."""
+    """The commit of this node's repository and the store path that was built from it (contract 3).
+
+    `late` is whether the activation had to complete the switch, after comin's own was cut short or failed.
+    """
 
     commit: str
     toplevel: Path
+    late: bool = field(default=False, compare=False)
 
     @classmethod
     def at(cls, toplevel: Path, node: str) -> "Generation":
@@ -48,11 +55,14 @@ class Generation:
             raise HostenvError(
                 f"{config.generation_file} names no generation; remove it, the next switch writes it"
             )
-        return cls(commit, Path(toplevel))
+        return cls(commit, Path(toplevel), record.get("late") is True)
 
     def record(self, config: Config) -> None:
         """Make it the recorded one, durably."""
-        write_json(config.generation_file, {"commit": self.commit, "toplevel": str(self.toplevel)})
+        write_json(
+            config.generation_file,
+            {"commit": self.commit, "toplevel": str(self.toplevel), "late": self.late},
+        )
 
 
 def commit_of(toplevel: Path) -> str | None:
@@ -61,39 +71,77 @@ def commit_of(toplevel: Path) -> str | None:
     return match["commit"] if match else None
 
 
+def slice_hash(toplevel: Path) -> str:
+    """The SHA-256 of the slice to which a generation points.
+
+    Raises HostenvError when it points to none.
+    """
+    path = toplevel / "slice.sha256"
+    try:
+        found = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise HostenvError(f"{path} is missing; the generation is not one of hostenv's") from None
+    except ValueError:
+        found = ""
+    if not _HASH.fullmatch(found):
+        raise HostenvError(f"{path} holds no SHA-256; the generation is not one of hostenv's")
+    return found
+
+
 @dataclass(frozen=True)
 class Slice:
-    """This node's part of the plan: entries by environment user (contract 6)."""
+    """This node's part of the plan: entries by environment user (contract 6), and the text that it is."""
 
-    content: Mapping[str, object]
+    text: str
     environments: Mapping[str, Mapping[str, object]]
 
+    @property
+    def sha256(self) -> str:
+        """The hash by which generations point to it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
     @classmethod
-    def read(cls, path: Path, node: str) -> "Slice":
-        """Raises HostenvError naming the file and what is wrong in it."""
-        content = read_json(path)
-        if content is None:
-            raise HostenvError(f"{path} is missing; the generation is not one of hostenv's")
+    def recorded(cls, config: Config) -> "Slice | None":
+        """The slice that the last completed switch recorded. Raises HostenvError when it is damaged."""
+        try:
+            text = config.slice_file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise HostenvError(
+                f"{config.slice_file} is not UTF-8; remove it, the next switch fetches it"
+            ) from error
+        return cls.parse(text, config.slice_file, config.node)
+
+    @classmethod
+    def parse(cls, text: str, where: object, node: str) -> "Slice":
+        """Raises HostenvError naming where it is from and what is wrong in it."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise HostenvError(f"{where} is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise HostenvError(f"{where} must hold a JSON object")
         if content.get("node") != node:
-            raise HostenvError(f"{path} is for node {content.get('node')!r}, but this is {node}")
+            raise HostenvError(f"{where} is for node {content.get('node')!r}, but this is {node}")
         environments = content.get("environments")
         if not isinstance(environments, dict):
-            raise HostenvError(f"{path}: environments must be an object")
+            raise HostenvError(f"{where}: environments must be an object")
         owners: dict[int, str] = {}
         for user, entry in environments.items():
             if not is_environment_user(user):
-                raise HostenvError(f"{path}: {user[:80]!r} is no name of an environment's user")
+                raise HostenvError(f"{where}: {user[:80]!r} is no name of an environment's user")
             if not isinstance(entry, dict):
-                raise HostenvError(f"{path}: the entry of {user} must be an object")
+                raise HostenvError(f"{where}: the entry of {user} must be an object")
             uid = entry.get("uid")
             if not is_uid(uid):
                 raise HostenvError(
-                    f"{path}: uid of {user} must be a number from {FIRST_UID} to {LAST_UID}, not {uid!r}"
+                    f"{where}: uid of {user} must be a number from {FIRST_UID} to {LAST_UID}, not {uid!r}"
                 )
             if uid in owners:
-                raise HostenvError(f"{path}: {owners[uid]} and {user} have the same uid {uid}")
+                raise HostenvError(f"{where}: {owners[uid]} and {user} have the same uid {uid}")
             owners[uid] = user
-        return cls(content, environments)
+        return cls(text, environments)
 
     def users(self) -> dict[str, int]:
         """The accounts that the slice needs: name → uid."""

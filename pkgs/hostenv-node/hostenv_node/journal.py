@@ -220,7 +220,7 @@ class JournalStore:
     def save(self, journal: JobJournal) -> None:
         """Write one journal durably."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_json(self._path(journal.job_id), journal.to_json(), mode=0o600)
+        write_json(self._path(journal.job_id), journal.to_json())
 
     def close(self, journal: JobJournal) -> None:
         """Forget a job whose verdict was acted on."""

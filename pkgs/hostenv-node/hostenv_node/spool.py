@@ -49,7 +49,6 @@ def add(config: Config, deployment: Deployment) -> None:
     write_json(
         config.spool_dir / f"{time.time_ns():020d}-{os.getpid()}.json",
         {"commit": deployment.commit, "status": deployment.status, "error": deployment.error},
-        mode=0o600,
     )
 
 

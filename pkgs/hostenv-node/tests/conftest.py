@@ -1,5 +1,6 @@
 """A node in a temporary folder, and a provider that answers over HTTP on loopback."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,13 +12,12 @@ from typing import Any
 
 import pytest
 from hostenv_node.config import Config
-from hostenv_node.switch import switch
-from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations
+from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations, switch
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
-    played = Provider()
+def provider(tmp_path: Path) -> Iterator[Provider]:
+    played = Provider(tmp_path / "slices")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -87,13 +87,16 @@ def configure(tmp_path: Path) -> Callable[..., Config]:
 
 @pytest.fixture
 def generation(tmp_path: Path) -> Callable[..., Path]:
-    """Make a toplevel as comin builds it, and let comin's profile point to it."""
+    """Make a toplevel as comin builds it and the slice to which it points; comin's profile points there."""
 
     def make(commit: str, node: str = "node-b", environments: Mapping[str, Any] | None = None) -> Path:
         toplevel = tmp_path / "store" / f"{'0' * 32}-hostenv-{node}-{commit}"
         toplevel.mkdir(parents=True)
-        content = {"node": node, "environments": environments or {}}
-        (toplevel / "slice.json").write_text(json.dumps(content))
+        text = json.dumps({"node": node, "environments": environments or {}})
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        (toplevel / "slice.sha256").write_text(f"{sha256}\n")
+        (tmp_path / "slices").mkdir(exist_ok=True)
+        (tmp_path / "slices" / sha256).write_text(text)
         profile = tmp_path / "profile"
         profile.unlink(missing_ok=True)
         profile.symlink_to(toplevel)

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from hostenv_node import switch as taking_over
 from hostenv_node.agent import Agent
 from hostenv_node.api import Api
 from hostenv_node.config import Config
+from hostenv_node.generation import Generation
 from hostenv_node.intent import Action
 from hostenv_node.journal import JournalStore
 from hostenv_node.operations import Context, Entry, OperationFailed
@@ -29,6 +32,19 @@ RELOAD = [action("reload", USER, "node-b", "node-b")]
 ENTRY = {"uid": 1002, "marker": "entry"}
 
 
+def slices(config: Config) -> taking_over.Fetch:
+    """The provider's slices, as the fixture `generation` makes them."""
+    return lambda sha256: (config.state_dir.parent / "slices" / sha256).read_text()
+
+
+def switch(config: Config, toplevel: Path) -> Generation:
+    return taking_over.switch(config, slices(config), toplevel)
+
+
+def reapply(config: Config) -> Generation | None:
+    return taking_over.reapply(config, slices(config))
+
+
 @dataclass
 class Job:
     commit: str
@@ -44,8 +60,9 @@ class Job:
 class Provider:
     """Plays the provider's part of contract 4 for the node under test; scripted, it checks nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, slices: Path) -> None:
         self.url = ""
+        self.slices = slices
         self.token = "secret-token"
         self.history = [C1, C2, C3]
         self.jobs: dict[str, Job] = {}
@@ -108,6 +125,8 @@ class Provider:
                 return 200, {"payload": payload if snapshots else None}
             case ["POST", "deploy-jobs", job_id, "events"] if job_id in self.jobs:
                 return self._event(job_id, json.loads(body))
+            case ["GET", "nodes", _, "slice"] if (self.slices / query["sha256"]).exists():
+                return 200, {"slice": (self.slices / query["sha256"]).read_text()}
             case ["GET", "environments", user, "secrets"]:
                 return 200, {"user": user, "secrets": self.secrets}
         return 404, {"error": "no such thing"}

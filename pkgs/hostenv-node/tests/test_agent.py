@@ -12,7 +12,6 @@ from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.lock import locked
 from hostenv_node.operations import OperationFailed, OperationTimedOut
-from hostenv_node.switch import switch
 from node_support import (
     C1,
     C2,
@@ -26,6 +25,7 @@ from node_support import (
     Provider,
     RecordedOperations,
     action,
+    switch,
 )
 
 pytestmark = pytest.mark.usefixtures("_no_accounts")

@@ -9,8 +9,7 @@ from hostenv_node import spool
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.spool import Deployment
-from hostenv_node.switch import switch
-from node_support import C1, C2, ENTRY, RELOAD, USER, Node, Provider, RecordedOperations, action
+from node_support import C1, C2, ENTRY, RELOAD, USER, Node, Provider, RecordedOperations, action, switch
 
 pytestmark = pytest.mark.usefixtures("_no_accounts")
 
@@ -105,6 +104,35 @@ def test_switch_that_cannot_be_completed_fails_its_jobs_only(
     assert [event for event in provider.events if event[0] == "newer"] == [("newer", "failed", "intent")]
     assert ("older", "success", "intent") in provider.events
     assert json.loads(node.config.generation_file.read_text())["commit"] == C1
+
+
+def test_a_switch_that_only_the_providers_silence_failed_fails_no_job(
+    node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
+) -> None:
+    job = provider.add_job("job", C2, {"node-b": [action("activate", to_node="node-b")]})
+    provider.verify_when_activated(job)
+    generation(C2, environments={USER: {**ENTRY, "marker": "new"}})
+    spool.add(node.config, Deployment(C2, "done", "exit status 1"))
+    provider.failures = [503] * 7
+    with pytest.raises(HostenvError, match=r"no usable answer .* nodes/node-b/slice"):
+        node.activate()
+    assert provider.events == []
+    assert len(spool.entries(node.config)) == 1
+    node.activate()
+    assert operations.entries == [{**ENTRY, "marker": "new"}]
+    assert node.told()[-1] == "success/intent"
+    assert spool.entries(node.config) == []
+
+
+def test_a_slice_that_the_provider_does_not_have_fails_the_job(
+    node: Node, provider: Provider, generation: Callable[..., Path]
+) -> None:
+    provider.add_job("job", C2, {"node-b": RELOAD})
+    toplevel = generation(C2)
+    (toplevel / "slice.sha256").write_text("0" * 64)
+    with pytest.raises(HostenvError, match="cannot switch"):
+        node.activate()
+    assert node.told() == ["failed/intent"]
 
 
 def comin_that_failed(folder: Path, stage: str, commit: str) -> str:

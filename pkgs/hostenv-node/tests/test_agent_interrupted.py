@@ -6,8 +6,19 @@ from pathlib import Path
 import pytest
 from hostenv_node.api import Unreachable
 from hostenv_node.errors import HostenvError
-from hostenv_node.switch import switch
-from node_support import C1, C2, ENTRY, MOVE_IN, MOVE_OUT, USER, Node, Provider, RecordedOperations, action
+from node_support import (
+    C1,
+    C2,
+    ENTRY,
+    MOVE_IN,
+    MOVE_OUT,
+    USER,
+    Node,
+    Provider,
+    RecordedOperations,
+    action,
+    switch,
+)
 
 
 class Power(BaseException):

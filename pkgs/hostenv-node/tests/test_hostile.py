@@ -23,9 +23,8 @@ from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
 from hostenv_node.runtime.render import render
 from hostenv_node.runtime.render_nginx import front_door
-from hostenv_node.switch import switch
 from hostenv_node.users import ensure_users
-from node_support import C1, USER, Provider, RecordedOperations, action
+from node_support import C1, USER, Provider, RecordedOperations, action, switch
 from runtime_support import TOOLS, entry, program
 
 DAMAGED = {
@@ -152,7 +151,7 @@ def test_a_damaged_machine_configuration_ends_every_command_in_one_line(
 @damaged
 def test_a_damaged_file_of_the_state_is_named(config: Config, tmp_path: Path, content: bytes) -> None:
     readers: dict[Path, Callable[[], object]] = {
-        config.slice_file: lambda: Slice.read(config.slice_file, "node-b"),
+        config.slice_file: lambda: Slice.recorded(config),
         config.generation_file: lambda: Generation.recorded(config),
         config.users_file: lambda: ensure_users(config, {USER: 1002}, tmp_path),
         config.jobs_dir / "job-1.json": lambda: JournalStore(config.jobs_dir).load(),
@@ -231,7 +230,7 @@ def test_a_hostile_slice_makes_nothing(
 ) -> None:
     monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda *_: pytest.fail("accounts were made"))
     toplevel = generation(C1, environments=environments)
-    assert "slice.json" in refusal(lambda: switch(config, toplevel))
+    assert "the provider's answer" in refusal(lambda: switch(config, toplevel))
     assert [path.name for path in config.state_dir.iterdir()] == ["switch.lock"]
 
 

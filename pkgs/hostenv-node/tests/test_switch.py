@@ -1,6 +1,7 @@
 """Taking over a generation: accounts, slice, commit; again and again, and only this node's."""
 
 import grp
+import hashlib
 import json
 import os
 import pwd
@@ -9,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hostenv_node import switch as taking_over
 from hostenv_node import users
+from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.generation import Generation
 from hostenv_node.lock import locked_if_free
-from hostenv_node.switch import reapply, switch
-from node_support import C1, C2, C3, USER
+from node_support import C1, C2, C3, USER, reapply, switch
 
 OTHER = "shop-main-1234567"
 
@@ -231,7 +233,11 @@ def test_generation_that_is_not_this_nodes_is_refused(
     toplevel = tmp_path / "store" / f"{'0' * 32}-{name}"
     toplevel.mkdir(parents=True)
     if content is not None:
-        (toplevel / "slice.json").write_text(json.dumps(content))
+        text = json.dumps(content)
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        (toplevel / "slice.sha256").write_text(sha256)
+        (tmp_path / "slices").mkdir()
+        (tmp_path / "slices" / sha256).write_text(text)
     with pytest.raises(HostenvError, match=complaint):
         switch(config, toplevel)
     assert machine.calls() == []
@@ -263,3 +269,66 @@ def test_one_generation_is_taken_over_at_a_time(
     reapply(config)
     assert recorded(config) == C2
     assert free == [False, False]
+
+
+def silent(_sha256: str) -> str:
+    raise Unreachable("no usable answer from http://provider to GET nodes/node-b/slice")
+
+
+def test_a_slice_is_asked_for_only_when_it_is_another(
+    config: Config, generation: Callable[..., Path]
+) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    taking_over.switch(config, silent, generation(C2, environments={USER: {"uid": 1002}}))
+    assert recorded(config) == C2
+    with pytest.raises(Unreachable):
+        taking_over.switch(config, silent, generation(C3))
+    assert recorded(config) == C2
+
+
+def test_what_is_not_the_slice_of_the_generation_is_refused(
+    config: Config, machine: Machine, generation: Callable[..., Path]
+) -> None:
+    toplevel = generation(C1)
+    other = json.dumps({"node": "node-b", "environments": {USER: {"uid": 1002}}})
+    with pytest.raises(HostenvError, match="is not the slice"):
+        taking_over.switch(config, lambda _: other, toplevel)
+    assert machine.calls() == []
+    assert recorded(config) is None
+    assert not config.slice_file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"A" * 64, b"\xff" * 64, b"1" * 63])
+def test_a_generation_without_a_hash_is_refused_before_anybody_is_asked(
+    config: Config, generation: Callable[..., Path], content: bytes
+) -> None:
+    toplevel = generation(C1)
+    (toplevel / "slice.sha256").write_bytes(content)
+    with pytest.raises(HostenvError, match=r"slice\.sha256 holds no SHA-256"):
+        taking_over.switch(config, silent, toplevel)
+
+
+def test_a_damaged_slice_is_fetched_anew(config: Config, generation: Callable[..., Path]) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    for content in (b"", b"\xff", b"{"):
+        config.slice_file.write_bytes(content)
+        config.generation_file.unlink()
+        assert reapply(config) is not None
+        assert json.loads(config.slice_file.read_text())["environments"] == {USER: {"uid": 1002}}
+
+
+def test_only_root_reads_what_a_switch_records(config: Config, generation: Callable[..., Path]) -> None:
+    switch(config, generation(C1, environments={USER: {"uid": 1002}}))
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in config.state_dir.iterdir()}
+    files = ("generation.json", "slice.json", "switch.lock", "users.json")
+    assert modes == dict.fromkeys(files, "0o600")
+
+
+def test_who_completed_a_switch_is_recorded(config: Config, generation: Callable[..., Path]) -> None:
+    first = generation(C1)
+    switch(config, first)
+    assert not Generation.recorded(config).late  # type: ignore[union-attr]
+    second = generation(C2)
+    reapply(config)
+    switch(config, second)
+    assert Generation.recorded(config).late  # type: ignore[union-attr]

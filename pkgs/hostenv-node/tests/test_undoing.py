@@ -9,8 +9,7 @@ import pytest
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
 from hostenv_node.operations import OperationFailed
-from hostenv_node.switch import switch
-from node_support import C1, C2, C3, USER, Node, Provider, RecordedOperations, action
+from node_support import C1, C2, C3, USER, Node, Provider, RecordedOperations, action, switch
 
 OTHER, SHOP = "shop-main-1234567", "shop-main-7654321"
 ENVIRONMENTS = {USER: {"uid": 1002}, OTHER: {"uid": 1003}, SHOP: {"uid": 1004}}

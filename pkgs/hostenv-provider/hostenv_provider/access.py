@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Mapping
 
 from hostenv_provider.exchange import HttpAnswer, HttpError, HttpRequest
 from hostenv_provider.names import is_node_name
-from hostenv_provider.queries import Queries
+from hostenv_provider.node_records import NodeRecords
 from hostenv_provider.tokens import TokenFile
 
 PUBLIC_MARK = "x-hostenv-public"
 """nginx puts this header on every request that comes from the network."""
 
 _GIT_READ = re.compile(
-    r"/git/(?P<repository>provider|[a-z0-9]+__[a-z0-9]+)\.git/"
+    r"/git/(?P<repository>provider|nodes/[a-z0-9-]+|[a-z0-9]+__[a-z0-9]+)\.git/"
     r"(?P<service>info/refs\?service=git-upload-pack|git-upload-pack)"
 )
 
@@ -21,7 +21,7 @@ _GIT_READ = re.compile(
 class Access:
     """Checks of node tokens; `nodes` are those of the plan."""
 
-    def __init__(self, tokens: TokenFile, store: Queries, nodes: Callable[[], Collection[str]]) -> None:
+    def __init__(self, tokens: TokenFile, store: NodeRecords, nodes: Callable[[], Collection[str]]) -> None:
         self._tokens = tokens
         self._store = store
         self._nodes = nodes
@@ -45,9 +45,18 @@ class Access:
         # The token of a node that is gone may not have been taken yet.
         if node not in self._nodes():
             raise HttpError(403, "forbidden")
-        if match["repository"] != "provider" and not self._store.may_read_source(node, match["repository"]):
+        if not self._may_read(node, match["repository"], fetches=method == "POST"):
             raise HttpError(403, "forbidden")
         return HttpAnswer(204)
+
+    def _may_read(self, node: str, repository: str, *, fetches: bool) -> bool:
+        if repository == f"nodes/{node}":
+            if fetches and self._store.follows_provider(node):
+                self._store.end_following(node)
+            return True
+        if repository == "provider":
+            return self._store.follows_provider(node)
+        return "/" not in repository and self._store.may_read_source(node, repository)
 
     def _is_node(self, node: str, token: str) -> bool:
         return is_node_name(node) and self._tokens.is_valid(node, token)

@@ -59,6 +59,12 @@ class PublishedRepository(Protocol):
     def is_ancestor(self, older: str, newer: str) -> bool: ...
 
 
+class NodeHistories(Protocol):
+    """What the API needs to know of the nodes' own repositories."""
+
+    def is_ancestor(self, node: str, older: str, newer: str) -> bool: ...
+
+
 Handler = Callable[..., HttpAnswer]
 _Read = TypeVar("_Read")
 
@@ -90,11 +96,13 @@ class Api:
         config: Config,
         store: Store,
         repository: PublishedRepository,
+        nodes: NodeHistories,
         problem: Callable[[], str | None],
     ) -> None:
         self._config = config
         self._store = store
         self._repository = repository
+        self._nodes = nodes
         self._problem = problem
         tokens = TokenFile(config)
         self._access = Access(tokens, store, lambda: self._plan().nodes)
@@ -117,6 +125,7 @@ class Api:
             Route("GET", f"{job}/actions", self._actions),
             Route("GET", f"{job}/backup-snapshot", self._backup_snapshot),
             Route("POST", f"{job}/events", self._event, max_body=MAX_EVENT),
+            Route("GET", "/api/nodes/{node}/slice", self._slice),
             Route("GET", "/api/environments/{user}/secrets", self._environment_secrets),
             Route("GET", "/health", self._health),
             Route("GET", "/api/jobs", self._jobs, socket_only=True),
@@ -188,18 +197,20 @@ class Api:
         sha, node = request.sha(), request.parameter("node")
         self._access.require_node(request, node)
         for waiting in self._store.waiting_intents(node):
-            if waiting.commit_sha == sha:
-                return HttpAnswer(200, {**waiting.to_json(), "node": node})
+            if sha in (waiting.commit_sha, waiting.provider_commit):
+                return HttpAnswer(200, {**waiting.to_json(sha), "node": node})
         raise HttpError(404, f"no intent of {node} waits at this commit")
 
     def _pending_intents(self, request: HttpRequest) -> HttpAnswer:
         sha, node = request.sha(), request.parameter("node")
         self._access.require_node(request, node)
-        intents = [
-            waiting.to_json()
-            for waiting in self._store.waiting_intents(node)
-            if self._repository.is_ancestor(waiting.commit_sha, sha)
-        ]
+        intents = []
+        for waiting in self._store.waiting_intents(node):
+            if self._nodes.is_ancestor(node, waiting.commit_sha, sha):
+                intents.append(waiting.to_json(waiting.commit_sha))
+            elif self._repository.is_ancestor(waiting.provider_commit, sha):
+                # It still follows the provider's repository.
+                intents.append(waiting.to_json(waiting.provider_commit))
         return HttpAnswer(200, {"node": node, "intents": intents})
 
     def _intent(self, request: HttpRequest, job_id: str, node: str) -> HttpAnswer:
@@ -272,6 +283,14 @@ class Api:
                     said = one_line(f"{refusal} ({event.message or 'failed'})", MAX_MESSAGE)
                     return replace(event, message=said)
         return event
+
+    def _slice(self, request: HttpRequest, node: str) -> HttpAnswer:
+        self._access.require_node(request, node)
+        sha256 = request.parameter("sha256").lower()
+        text = self._store.slice(node, sha256)
+        if text is None:
+            raise HttpError(404, f"{node} has no slice {sha256[:_MAX_NAME]}, or had it long ago")
+        return HttpAnswer(200, {"node": node, "sha256": sha256, "slice": text})
 
     def _environment_secrets(self, request: HttpRequest, user: str) -> HttpAnswer:
         node = request.parameter("node")

@@ -67,8 +67,13 @@ class Config:
 
     @property
     def git_dir(self) -> Path:
-        """Folder of the bare repositories that nodes read: `provider.git` and `<org>__<project>.git`."""
+        """Folder of the bare repositories: `provider.git`, `<org>__<project>.git` and the nodes' own."""
         return self.data_dir / "git"
+
+    @property
+    def node_git_dir(self) -> Path:
+        """Folder of the nodes' repositories, `<node>.git` each."""
+        return self.git_dir / "nodes"
 
     @property
     def backups_dir(self) -> Path:

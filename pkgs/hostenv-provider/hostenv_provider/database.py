@@ -119,7 +119,22 @@ INSERT INTO handed_out
     SELECT node, user, MIN(started_at), MAX(updated_at) FROM actions
     WHERE node <> 'provider' AND op <> 'deactivate' AND started_at IS NOT NULL GROUP BY node, user;
 """
-_STEPS = (_TABLES, _RETRIES, _HOLDINGS)
+# Each node has a repository of its own since. What waits then gets its commits there by being pushed again.
+_NODE_REPOSITORIES = """
+ALTER TABLE intents ADD COLUMN commit_sha TEXT;
+UPDATE jobs SET pushed = 0 WHERE state = 'waiting';
+CREATE TABLE slices (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    node TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    content TEXT NOT NULL,
+    UNIQUE (node, sha256)
+);
+CREATE TABLE followers (
+    node TEXT PRIMARY KEY
+);
+"""
+_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES)
 """What makes each version of the file out of the one before, the first out of an empty one."""
 
 

@@ -75,6 +75,14 @@ def add_project(flake: str, name: str, url: str) -> str:
     return flake[: markers.start("entries")] + text + flake[markers.end("entries") :]
 
 
+def without_projects(flake: str) -> str:
+    """The text of `flake.nix` without what stands between the markers."""
+    markers = _MARKERS.search(flake)
+    if markers is None:
+        return flake
+    return flake[: markers.start("entries")] + flake[markers.end("entries") :]
+
+
 def _entry_name(line: str) -> str:
     match = _ENTRY.match(line)
     assert match is not None

@@ -1,6 +1,7 @@
 """The files of `generated/`, made from plan and state (contract 3 and 6)."""
 
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -16,9 +17,36 @@ def render(plan: Plan, state: State) -> dict[str, str]:
     """Path and content of every file; the same plan and state give the same bytes."""
     files = {PLAN: to_text(plan.to_json()), STATE: to_text(state.to_json())}
     for node in plan.nodes:
-        files[f"{FOLDER}/nodes/{node}/slice.json"] = to_text(plan.slice(node))
-        files[f"{FOLDER}/nodes/{node}/bin/switch-to-configuration"] = switch_to_configuration()
+        text = to_text(plan.slice(node))
+        files[slice_path(node)] = text
+        files[slice_hash_path(node)] = f"{slice_hash(text)}\n"
+        files[f"{node_folder(node)}/bin/switch-to-configuration"] = switch_to_configuration()
     return dict(sorted(files.items()))
+
+
+def node_folder(node: str) -> str:
+    """Where a node's files are."""
+    return f"{FOLDER}/nodes/{node}"
+
+
+def slice_path(node: str) -> str:
+    """The node's part of the plan."""
+    return f"{node_folder(node)}/slice.json"
+
+
+def slice_hash_path(node: str) -> str:
+    """The hash of that file, by which a node asks for it."""
+    return f"{node_folder(node)}/slice.sha256"
+
+
+def is_slice(path: str) -> bool:
+    """Whether the file at `path` is some node's part of the plan."""
+    return path.startswith(f"{FOLDER}/nodes/") and path.endswith("/slice.json")
+
+
+def slice_hash(text: str) -> str:
+    """The SHA-256 of a node's part of the plan, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_program(path: str) -> bool:

@@ -80,6 +80,28 @@ def relocked(
     return {**{key: value.raw for key, value in lock.object().items()}, "nodes": nodes}
 
 
+def project_inputs(document: object) -> dict[str, str]:
+    """The names of all projects in a lock file, each with its node there. Raises InvalidData."""
+    lock = Value(document, LOCK, "$", most=None).object()
+    nodes = lock["nodes"].object() if "nodes" in lock else {}
+    root = nodes["root"].object() if "root" in nodes else {}
+    inputs = root["inputs"].object() if "inputs" in root else {}
+    return {name: str(node.raw) for name, node in inputs.items() if "__" in name}
+
+
+def without_projects(document: object) -> object:
+    """The lock file without its projects, which have no inputs of their own. Raises InvalidData."""
+    projects = project_inputs(document)
+    if not projects:
+        return document
+    lock = {key: value.raw for key, value in Value(document, LOCK, "$", most=None).object().items()}
+    found = Value(lock["nodes"], LOCK, "$.nodes", most=None).object()
+    inputs = {name: node.raw for name, node in found["root"].object()["inputs"].object().items()}
+    left = {name: node for name, node in inputs.items() if name not in projects}
+    nodes = {name: node.raw for name, node in found.items() if name not in projects.values()}
+    return {**lock, "nodes": {**nodes, "root": {"inputs": left} if left else {}}}
+
+
 def _input(name: str, node: Value) -> Input:
     members = node.object()
     asked = members["original"].object() if "original" in members else {}

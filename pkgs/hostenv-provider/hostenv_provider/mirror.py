@@ -6,7 +6,6 @@ nothing older takes the place of what cannot be had (contract 5, sources).
 
 import hashlib
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,11 +109,7 @@ class Mirror:
 
     def _make(self) -> None:
         if not self.path.is_dir():
-            # Whole or absent: without its settings it would show what it must hide.
-            unfinished = self.path.with_name(f"{self.path.name}.new")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            self._repository.create_bare(unfinished)
-            unfinished.rename(self.path)
+            self._repository.make_bare(self.path)
         remove_locks(self.path, 0)
         (self.path / "info").mkdir(exist_ok=True)
         (self.path / "info/attributes").write_text(_RAW_BYTES)

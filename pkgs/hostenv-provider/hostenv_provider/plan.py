@@ -183,7 +183,7 @@ class Plan:
             "hostenvHostname": self.hostenv_hostname,
             "comin": {
                 "enable": True,
-                "remoteUrl": f"{self.public_url}/git/provider.git",
+                "remoteUrl": f"{self.public_url}/git/nodes/{{node}}.git",
                 "branch": "main",
                 "providerApiBaseUrl": self.public_url,
             },

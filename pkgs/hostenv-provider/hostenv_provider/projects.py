@@ -9,8 +9,9 @@ from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import check_url, inputs_expression
 from hostenv_provider.lock_file import LOCK, Input
 from hostenv_provider.mirror import Head, Mirror
+from hostenv_provider.node_tree import FLAKE
 from hostenv_provider.plan import Environment, Plan, Source, moving
-from hostenv_provider.repository import FLAKE, Repository, environment_of
+from hostenv_provider.repository import Repository, environment_of
 from hostenv_provider.run import Completed, run
 from hostenv_provider.schema import EnvironmentDefinition, Value, parse_environments
 

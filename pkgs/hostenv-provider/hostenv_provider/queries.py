@@ -47,7 +47,7 @@ class Queries:
             return [to_job(row) for row in rows]
 
     def unpushed(self) -> list[Job]:
-        """The waiting jobs whose commit is not known to be in the remote, in the order of their commits."""
+        """The waiting jobs whose commits are not known to be seen by all, in their order."""
         with self._database.reading() as db:
             rows = db.execute(
                 "SELECT * FROM jobs WHERE state = ? AND pushed = 0 ORDER BY position", (JobState.WAITING,)
@@ -254,14 +254,19 @@ def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[
 def load_waiting_intents(db: sqlite3.Connection, node: str) -> list[WaitingIntent]:
     """The intents that still wait for a node, in the order of their commits."""
     rows = db.execute(
-        "SELECT jobs.id, jobs.commit_sha, intents.intent FROM jobs"
+        "SELECT jobs.id, jobs.commit_sha, intents.commit_sha AS own, intents.intent FROM jobs"
         " JOIN intents ON intents.job = jobs.id"
         " WHERE jobs.state = ? AND intents.node = ? AND NOT EXISTS (SELECT 1 FROM events WHERE"
         " events.job = jobs.id AND events.node = intents.node AND phase = ? AND status = ?)"
         " ORDER BY jobs.position",
         (JobState.WAITING, node, INTENT_PHASE, Status.SUCCESS),
     ).fetchall()
-    return [WaitingIntent(row["id"], row["commit_sha"], json.loads(row["intent"])) for row in rows]
+    return [
+        WaitingIntent(
+            row["id"], row["own"] or row["commit_sha"], json.loads(row["intent"]), row["commit_sha"]
+        )
+        for row in rows
+    ]
 
 
 def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) -> list[EventRecord]:
@@ -277,7 +282,7 @@ def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) ->
 def load_situation(db: sqlite3.Connection, job_id: str) -> waits.Situation:
     """A job and what is around it."""
     view = load_view(db, job_id)
-    first = {node: load_waiting_intents(db, node)[:1] for node in view.nodes - view.finished}
+    waiting = {node: load_waiting_intents(db, node) for node in view.nodes - view.finished}
     return waits.Situation(
         job=to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()),
         view=view,
@@ -287,9 +292,15 @@ def load_situation(db: sqlite3.Connection, job_id: str) -> waits.Situation:
         notes={note.node: note.message or "" for note in _notes(db, job_id)},
         ahead={
             node: intent.job_id
-            for node, found in first.items()
-            for intent in found
+            for node, found in waiting.items()
+            for intent in found[:1]
             if intent.job_id != job_id
+        },
+        commits={
+            node: intent.commit_sha
+            for node, found in waiting.items()
+            for intent in found
+            if intent.job_id == job_id
         },
         others=[each for each in load_unfinished(db) if each.job != job_id],
     )

@@ -104,16 +104,28 @@ class Job:
 
 
 @dataclass(frozen=True)
+class NodeCommit:
+    """A commit of a node's own repository, and the text of the slice to which it points."""
+
+    sha: str
+    slice: str
+
+
+@dataclass(frozen=True)
 class WaitingIntent:
-    """A node's intent of a job that still waits for this node."""
+    """A node's intent of a job that still waits for this node.
+
+    `commit_sha` is the commit of the node's own repository, `provider_commit` the job's.
+    """
 
     job_id: str
     commit_sha: str
     intent: Mapping[str, object]
+    provider_commit: str
 
-    def to_json(self) -> dict[str, object]:
-        """An element of `intents` of contract 4."""
-        return {"jobId": self.job_id, "commitSha": self.commit_sha, "intent": self.intent}
+    def to_json(self, commit: str) -> dict[str, object]:
+        """An element of `intents` of contract 4, at the one of its commits that the node follows."""
+        return {"jobId": self.job_id, "commitSha": commit, "intent": self.intent}
 
 
 @dataclass(frozen=True)
@@ -130,12 +142,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the worker made of a request: a commit, the nodes' actions, the service's own, their targets."""
+    """What the worker made of a request: a commit, the nodes' actions, the service's own, their targets.
+
+    `commits` are those of the acting nodes' own repositories.
+    """
 
     commit_sha: str
     actions: Mapping[str, list[Action]]
     verifications: list[Action]
     targets: list[Target]
+    commits: Mapping[str, NodeCommit]
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,11 @@ from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.files import Stamp, exclusive, stamp
 from hostenv_provider.flake_template import provider_flake
 from hostenv_provider.lock_file import EMPTY, LOCK, Input
+from hostenv_provider.node_tree import FLAKE, SETTINGS
 from hostenv_provider.plan import Plan, State
 from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
 from hostenv_provider.schema import ProviderSettings
 
-SETTINGS = "provider.json"
-FLAKE = "flake.nix"
 BRANCH = "main"
 
 _TIMEOUT = 300
@@ -121,11 +120,13 @@ class Repository:
         """
         if self.bare.exists():
             raise HostenvError(f"{self.bare} exists: this provider is initialised already")
+        # Where it is made with the provider, no node has ever followed another repository than its own.
+        self.config.node_git_dir.mkdir(parents=True, exist_ok=True)
         unfinished = self.config.git_dir / "provider.git.new"
         for leftover in (unfinished, self.work_tree):
             shutil.rmtree(leftover, ignore_errors=True)
         try:
-            self.create_bare(unfinished)
+            self._init_bare(unfinished)
             self._clone(unfinished)
             self.git("checkout", "--quiet", "-B", BRANCH)
             self.write_text(FLAKE, provider_flake())
@@ -200,6 +201,11 @@ class Repository:
             plan = Plan.from_json(_parse_json(answer.stdout, generated.PLAN), generated.PLAN)
         self._published = (stamps, head, plan)
         return plan
+
+    def published(self) -> object:
+        """Differs when the main branch has moved; None without one. Starts no process."""
+        stamps = self._reference_stamps()
+        return stamps if any(stamps) else None
 
     def _reference_stamps(self) -> _Stamps:
         """What changes with the main branch, in whichever form Git keeps its references."""
@@ -305,6 +311,7 @@ class Repository:
         check: bool = True,
         timeout: float = _TIMEOUT,
         env: Mapping[str, str] | None = None,
+        stdin: int | None = None,
         output: int | None = None,
     ) -> Completed:
         """Run git in the work tree or in `cwd`, with the service's home and name and for `timeout` seconds.
@@ -316,12 +323,20 @@ class Repository:
             timeout=timeout,
             cwd=cwd or self.work_tree,
             env={**environment_of(self.config), **(env or {})},
+            stdin=stdin,
             output=output,
             check=check,
         )
 
-    def create_bare(self, path: Path) -> None:
+    def make_bare(self, path: Path) -> None:
         """Make a bare repository that nodes may read over HTTP and nobody may write so (contract 4)."""
+        # Whole or absent: without its settings it would show what it must hide.
+        unfinished = path.with_name(f"{path.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._init_bare(unfinished)
+        unfinished.rename(path)
+
+    def _init_bare(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["--quiet", "--bare", "--shared=group", f"--initial-branch={BRANCH}"]
         self.git("init", *arguments, str(path), cwd=path.parent)

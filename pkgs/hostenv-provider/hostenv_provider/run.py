@@ -52,17 +52,19 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     most: int = _MAX_OUTPUT,
+    stdin: int | None = None,
     output: int | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program to its end, without input; `env` is added to this process's environment.
+    """Run a program to its end; `env` is added to this process's environment.
 
-    It may write `most` bytes to standard output, or what it likes to the file descriptor `output` instead. At
-    `timeout` seconds the program and all that it started are killed.
+    It reads the file descriptor `stdin`, by default nothing. It may write `most` bytes to standard output, or
+    what it likes to the file descriptor `output` instead. At `timeout` seconds the program and all that it
+    started are killed.
     Raises CommandTimedOut, OutputTooLong, and with `check` CommandFailed on an exit status other than 0.
     """
     deadline = time.monotonic() + timeout
-    process = _start(argv, cwd, env, output)
+    process = _start(argv, cwd, env, stdin, output)
     try:
         readers = [_Reader(process, process.stderr, None)]
         if output is None:
@@ -118,12 +120,16 @@ class _Reader(threading.Thread):
 
 
 def _start(
-    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, output: int | None
+    argv: Sequence[str],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    stdin: int | None,
+    output: int | None,
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE if output is None else output,
             stderr=subprocess.PIPE,
             cwd=cwd,

@@ -15,6 +15,7 @@ from hostenv_provider.config import Config
 from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.node_repositories import NodeRepositories
 from hostenv_provider.plan import Environment, Plan, Source
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import EnvironmentDefinition
@@ -70,9 +71,11 @@ class Service:
         self._store.recover()
         self._accounts = BackupAccounts(config, self._store, secrets)
         self._stop = threading.Event()
-        self._worker = Worker(self._store, repository, projects_of(repository), secrets, Disks(config))
+        nodes = NodeRepositories(repository)
+        self._worker = Worker(self._store, repository, nodes, projects_of(repository), secrets, Disks(config))
         self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
-        self._server = Server(config.socket, Api(config, self._store, repository, self._problem).answer)
+        api = Api(config, self._store, repository, nodes, self._problem)
+        self._server = Server(config.socket, api.answer)
         self._threads = [
             threading.Thread(target=self._loop, args=(step,), name=name, daemon=True)
             for name, step in (

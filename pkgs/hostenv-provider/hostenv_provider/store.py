@@ -34,6 +34,7 @@ from hostenv_provider.jobs import (
     Status,
 )
 from hostenv_provider.names import PROVIDER_NODE
+from hostenv_provider.node_records import NodeRecords, insert_slice
 from hostenv_provider.queries import (
     load_delivered,
     load_intent,
@@ -63,7 +64,7 @@ class JobEnded(HostenvError):
     """Somebody has ended the job that the worker is busy with."""
 
 
-class Store(Holdings):
+class Store(Holdings, NodeRecords):
     """The service's memory; `path` None is in memory. Simulations and tests give `clock` and `new_id`."""
 
     def __init__(
@@ -178,7 +179,7 @@ class Store(Holdings):
         self._notify([job_id])
 
     def start_waiting(self, job_id: str, prepared: Prepared) -> None:
-        """Record commit, intents and actions of a running job, before the commit can be seen by any node.
+        """Record commits, intents and actions of a running job, before any node can see what it is told.
 
         Raises JobEnded.
         """
@@ -191,9 +192,11 @@ class Store(Holdings):
                 (JobState.WAITING, prepared.commit_sha, now, now, job_id),
             )
             for node, actions in prepared.actions.items():
+                commit = prepared.commits[node]
+                insert_slice(db, node, commit.slice)
                 db.execute(
-                    "INSERT INTO intents (job, node, intent) VALUES (?, ?, ?)",
-                    (job_id, node, dump(intent_document(actions))),
+                    "INSERT INTO intents (job, node, intent, commit_sha) VALUES (?, ?, ?, ?)",
+                    (job_id, node, dump(intent_document(actions)), commit.sha),
                 )
                 insert_event(db, job_id, Event(node, Status.QUEUED), now)
                 insert_actions(db, job_id, node, actions, now)
@@ -205,7 +208,7 @@ class Store(Holdings):
         self._notify([job_id])
 
     def mark_pushed(self, job_id: str) -> None:
-        """The job's commit is in the remote."""
+        """The job's commit is in the remote, and its nodes see theirs."""
         with self._database.transaction() as db:
             db.execute("UPDATE jobs SET pushed = 1 WHERE id = ?", (job_id,))
 

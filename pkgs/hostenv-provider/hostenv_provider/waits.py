@@ -16,7 +16,8 @@ class Situation:
 
     `heard` are the nodes that have posted anything for this job, `notes` what nodes say about their part of
     it, `ahead` the earlier job that a node still works on, by node (contract 7: one at a time, in commit
-    order), `others` the other jobs that have not ended, in the order in which they were accepted.
+    order), `commits` what each node must see in its own repository, `others` the other jobs that have not
+    ended, in the order in which they were accepted.
     """
 
     job: Job
@@ -25,6 +26,7 @@ class Situation:
     heard: Collection[str]
     notes: Mapping[str, str]
     ahead: Mapping[str, str]
+    commits: Mapping[str, str]
     others: Sequence[Unfinished]
 
 
@@ -66,7 +68,7 @@ def _waiting(situation: Situation) -> Iterator[str]:
             yield f"{node} to finish job {ahead[node]}, which comes first there"
         elif node not in heard and node != PROVIDER_NODE:
             yield (
-                f"{node} to see commit {_short(situation.job.commit_sha)}"
+                f"{node} to see commit {_short(situation.commits.get(node))}"
                 f" (nothing heard from it since {_moment(situation.job.waiting_at)})"
             )
         elif node in checked:

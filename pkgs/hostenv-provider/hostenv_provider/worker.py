@@ -11,10 +11,11 @@ from hostenv_provider import disks, dns_gate, names, stop_point
 from hostenv_provider.disks import NoRoom
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.generated import slice_hash
 from hostenv_provider.intents import derive_actions, verify_actions
 from hostenv_provider.jobs import Request
 from hostenv_provider.plan import Environment, Plan, Source, State, make_plan
-from hostenv_provider.records import Job, Prepared, Target
+from hostenv_provider.records import Job, NodeCommit, Prepared, Target
 from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import PushRejected
 from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
@@ -42,6 +43,19 @@ class WorkTree(Protocol):
     def commit(self, message: str, allow_empty: bool = False) -> str: ...
     def push(self, sha: str) -> None: ...
     def contains(self, sha: str) -> bool: ...
+    def published(self) -> object: ...
+
+
+class Nodes(Protocol):
+    """What the worker needs of the nodes' own repositories (`node_repositories`); it alone writes them."""
+
+    def exist(self) -> bool: ...
+    def begin(self) -> None: ...
+    def nodes(self, provider_commit: str) -> Collection[str]: ...
+    def slice(self, node: str, provider_commit: str) -> str: ...
+    def differs(self, node: str, provider_commit: str) -> bool: ...
+    def commit(self, node: str, provider_commit: str) -> NodeCommit: ...
+    def advance(self, node: str, commit: str) -> bool: ...
 
 
 class Room(Protocol):
@@ -78,6 +92,7 @@ class Worker:
         self,
         store: Store,
         repository: WorkTree,
+        nodes: Nodes,
         projects: Projects,
         secrets: EnvironmentSecrets,
         room: Room,
@@ -85,30 +100,39 @@ class Worker:
     ) -> None:
         self._store = store
         self._repository = repository
+        self._nodes = nodes
         self._projects = projects
         self._secrets = secrets
         self._room = room
         self._addresses_of = addresses_of
         self._attempts: dict[str, int] = {}
         self._interrupted: str | None = None
+        self._brought: object = None
+        self._behind: list[str] = []
 
     def step(self) -> bool:
-        """Push what a crash left unpushed, else run the next job; False if there was nothing to do.
+        """Push what a crash left unpushed, or bring the nodes what others pushed, else run the next job.
 
-        An exception means that the database, the lock or the remote does not answer; the next step goes on
-        from what is recorded.
+        False if there was nothing to do. An exception means that the database, the lock, the remote or a
+        node's repository does not answer; the next step goes on from what is recorded.
         """
         if self._interrupted is not None:
             self._store.plan_again(self._interrupted)
             self._interrupted = None
+        self._convert()
         unpushed = self._store.unpushed()
         if unpushed:
             # Commits in their order: what is planned next starts from the remote's head.
             with self._repository.locked():
                 self._push_waiting(unpushed[0].job_id, unpushed[0].commit_sha or "")
             return True
+        if self._bring():
+            return True
         job = self._store.take_next()
         if job is None:
+            if self._behind:
+                behind, self._brought, self._behind = self._behind, None, []
+                raise HostenvError("; ".join(behind))
             return False
         self._interrupted = job.job_id
         with self._repository.locked():
@@ -117,6 +141,47 @@ class Worker:
             if prepared is not None:
                 self._push_waiting(job.job_id, prepared.commit_sha)
         return True
+
+    def _convert(self) -> None:
+        """From a version before: its nodes follow the provider's repository until they come to their own."""
+        if self._nodes.exist() or self._repository.published() is None:
+            return
+        with self._repository.locked():
+            self._store.begin_following(self._nodes.nodes(self._repository.sync()))
+            self._nodes.begin()
+
+    def _bring(self) -> bool:
+        """Let each node see what is published, if it differs for that node; False if nothing new is.
+
+        So it also sees what no job brings: an operator's push, a new node, a change without actions. A
+        repository that cannot be written holds up nobody else: it is tried again when no job waits.
+        """
+        published = self._repository.published()
+        if published is None or published == self._brought:
+            return False
+        self._behind = []
+        try:
+            with self._repository.locked():
+                head = self._repository.sync()
+                for node in self._nodes.nodes(head):
+                    self._bring_to(node, head)
+        except HostenvError as error:
+            self._behind.append(str(error))
+        self._brought = published
+        return True
+
+    def _bring_to(self, node: str, head: str) -> None:
+        try:
+            if self._nodes.differs(node, head):
+                made = self._nodes.commit(node, head)
+                self._store.keep_slice(node, made.slice)
+                stop_point.reached("bring")
+                self._nodes.advance(node, made.sha)
+            elif self._store.slice(node, slice_hash(text := self._nodes.slice(node, head))) is None:
+                # The database is an older one than the repository.
+                self._store.keep_slice(node, text)
+        except HostenvError as error:
+            self._behind.append(f"{node} does not see commit {head[:12]}: {error}")
 
     def _prepare_or_fail(self, job: Job) -> Prepared | None:
         """A job that waits, not yet pushed; None if it ended or goes back to the queue."""
@@ -159,8 +224,24 @@ class Worker:
                 return
         stop_point.reached("pushed")
         self._attempts.pop(job_id, None)
+        try:
+            self._advance(job_id, sha)
+        except HostenvError as error:
+            self._store.fail(job_id, f"push: {error}")
+            log(f"job {job_id}: failed after its push: {error}")
+            return
         self._store.mark_pushed(job_id)
         log(f"job {job_id}: pushed {sha}")
+
+    def _advance(self, job_id: str, sha: str) -> None:
+        """Let each node of the job see its commit."""
+        for node, commit in self._store.node_commits(job_id).items():
+            if commit is None or not self._nodes.advance(node, commit):
+                # Of an earlier version, which made none, or the repository is not what it was.
+                made = self._nodes.commit(node, sha)
+                self._store.replace_commit(job_id, node, made)
+                self._nodes.advance(node, made.sha)
+            stop_point.reached("advanced")
 
     def _plan_again(self, job_id: str, error: str) -> None:
         attempts = self._attempts.pop(job_id, 0) + 1
@@ -244,7 +325,8 @@ class Worker:
         if actions:
             # Without a change of files too: comin acts on new commits only.
             sha = self._repository.commit(message, allow_empty=True)
-            return Prepared(sha, actions, verifications, targets)
+            commits = {node: self._nodes.commit(node, sha) for node in actions}
+            return Prepared(sha, actions, verifications, targets, commits)
         self._finish_without_actions(job, message)
         return None
 

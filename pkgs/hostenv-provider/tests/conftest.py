@@ -23,7 +23,7 @@ from hostenv_provider.intents import Action, derive_actions, verify_actions
 from hostenv_provider.jobs import Event, JobState, Outcome, Request, Status
 from hostenv_provider.lock_file import Input
 from hostenv_provider.plan import Environment, Plan, Source
-from hostenv_provider.records import Prepared, Target
+from hostenv_provider.records import NodeCommit, Prepared, Target
 from hostenv_provider.schema import Application, Check, VirtualHost
 from hostenv_provider.server import Server
 from hostenv_provider.store import Store
@@ -128,7 +128,9 @@ class Provider:
         targets = [
             Target(action.user, address, planned[action.user].comparable()) for action in verifications
         ]
-        prepared = Prepared(commit or f"{next(self.commits):040x}", actions, verifications, targets)
+        commit = commit or f"{next(self.commits):040x}"
+        commits = {node: NodeCommit(commit, slice_text(node)) for node in actions}
+        prepared = Prepared(commit, actions, verifications, targets, commits)
         self.store.start_waiting(job_id, prepared)
         return prepared
 
@@ -195,6 +197,11 @@ class Provider:
         return sorted((each.row.node, each.row.action.op, str(each.row.status)) for each in records)
 
 
+def slice_text(node: str) -> str:
+    """What the node is told in these tests."""
+    return json.dumps({"node": node, "environments": {}})
+
+
 def backup_payload(action: Action, node: str) -> dict[str, object]:
     """What a node reports of a successful backup."""
     return {
@@ -221,6 +228,17 @@ class Published:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         return int(older, 16) <= int(newer, 16)
+
+
+@dataclass
+class NodeHistories:
+    """The nodes' own repositories, with commits like the provider's."""
+
+    published: Published
+
+    def is_ancestor(self, node: str, older: str, newer: str) -> bool:
+        assert node
+        return self.published.is_ancestor(older, newer)
 
 
 class Connection(http.client.HTTPConnection):
@@ -323,7 +341,9 @@ def api(config: Config, provider: Provider) -> Iterator[Running]:
     webhook_secrets.leave_open(config, "demo__drupal")
     EnvironmentSecrets(config).ensure(environments)
     running = Running(config, provider, published, tokens)
-    server = Server(config.socket, Api(config, provider.store, published, lambda: running.problem).answer)
+    nodes = NodeHistories(published)
+    served = Api(config, provider.store, published, nodes, lambda: running.problem)
+    server = Server(config.socket, served.answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield running

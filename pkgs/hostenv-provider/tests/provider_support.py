@@ -15,6 +15,7 @@ from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.jobs import Event, JobState, Request, Status
+from hostenv_provider.node_repositories import NodeRepositories
 from hostenv_provider.plan import Environment, Plan, Source, moving
 from hostenv_provider.remotes import FetchFailed
 from hostenv_provider.repository import Repository
@@ -45,6 +46,15 @@ def definition(name: str, ref: str | None = None) -> EnvironmentDefinition:
     )
 
 
+def lock_file(locked: str) -> dict[str, object]:
+    """What is locked when the project is at such a state."""
+    nodes = {
+        PROJECT: {"flake": False, "locked": {"rev": locked}},
+        "root": {"inputs": {PROJECT: PROJECT}},
+    }
+    return {"nodes": nodes, "root": "root", "version": 7}
+
+
 @dataclass
 class PlayedProjects:
     """One project whose branches have the heads that a test says."""
@@ -65,7 +75,7 @@ class PlayedProjects:
         self.updates += 1
         if self.unreachable is not None:
             raise FetchFailed(self.unreachable)
-        self.repository.write_text("flake.lock", json.dumps({"locked": self.locked}))
+        self.repository.write_text("flake.lock", json.dumps(lock_file(self.locked)))
 
     def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:
         assert key == PROJECT
@@ -98,9 +108,11 @@ class Machine:
 
     config: Config
     repository: Repository
+    nodes: NodeRepositories
     projects: PlayedProjects
     store: Store
     worker: Worker
+    said: str = ""
 
     @classmethod
     def create(cls, config: Config, clock: Callable[[], datetime] = utc_now) -> "Machine":
@@ -114,7 +126,10 @@ class Machine:
         repository = Repository(config)
         with repository.locked():
             repository.create(ProviderSettings.parse(settings, "http://provider"))
-        return cls.start(config, clock=clock)
+        machine = cls.start(config, clock=clock)
+        # Each node comes to its own repository.
+        machine.work()
+        return machine
 
     @classmethod
     def start(
@@ -127,10 +142,11 @@ class Machine:
         projects = PlayedProjects(repository) if played is None else replace(played, repository=repository)
         store = Store(config.database, clock)
         store.recover()
+        nodes = NodeRepositories(repository)
         worker = Worker(
-            store, repository, projects, EnvironmentSecrets(config), Disks(config), lambda _: set()
+            store, repository, nodes, projects, EnvironmentSecrets(config), Disks(config), lambda _: set()
         )
-        return cls(config, repository, projects, store, worker)
+        return cls(config, repository, nodes, projects, store, worker)
 
     def restart(self) -> "Machine":
         return Machine.start(self.config, self.projects)
@@ -143,7 +159,12 @@ class Machine:
 
     def work(self) -> None:
         for _ in range(50):
-            if not self.worker.step():
+            try:
+                if not self.worker.step():
+                    return
+            except HostenvError as error:
+                # The service says so in its log and tries again.
+                self.said = str(error)
                 return
         pytest.fail("the worker does not come to rest")
 
@@ -181,6 +202,11 @@ class Machine:
         assert job.commit_sha is not None
         return job.commit_sha
 
+    def node_commit_of(self, job_id: str, node: str) -> str:
+        commit = self.store.node_commits(job_id)[node]
+        assert commit is not None
+        return commit
+
     def ops(self, job_id: str) -> list[tuple[str, str, str]]:
         rows = [record.row for record in self.store.actions(job_id)]
         return [(row.node, row.action.op, row.action.user) for row in rows]
@@ -194,6 +220,15 @@ class Machine:
 
     def history(self) -> list[str]:
         return self.git("rev-list", "--first-parent", "main").splitlines()
+
+    def git_of(self, node: str, *arguments: str) -> str:
+        command = [GIT, f"--git-dir={self.nodes.path(node)}", *arguments]
+        return (
+            subprocess.run(command, check=True, capture_output=True).stdout.decode(errors="replace").strip()
+        )
+
+    def history_of(self, node: str) -> list[str]:
+        return self.git_of(node, "rev-list", "main").splitlines()
 
     def operator_pushes(self, folder: Path, settings: dict[str, object] | None = None) -> str:
         subprocess.run([GIT, "clone", "--quiet", str(self.repository.bare), str(folder)], check=True)

@@ -53,8 +53,17 @@ def test_the_scheme_is_case_insensitive_and_tokens_are_reloaded(api: Any) -> Non
 @pytest.mark.parametrize(
     ("method", "uri", "status"),
     [
-        ("GET", "/git/provider.git/info/refs?service=git-upload-pack", 204),
-        ("POST", "/git/provider.git/git-upload-pack", 204),
+        ("GET", "/git/nodes/node-a.git/info/refs?service=git-upload-pack", 204),
+        ("POST", "/git/nodes/node-a.git/git-upload-pack", 204),
+        ("GET", "/git/nodes/node-b.git/info/refs?service=git-upload-pack", 403),
+        ("POST", "/git/nodes/node-b.git/git-upload-pack", 403),
+        ("POST", "/git/nodes/node-a.git/git-receive-pack", 403),
+        ("GET", "/git/nodes/node-a.git/../node-b.git/info/refs?service=git-upload-pack", 403),
+        ("GET", "/git/nodes/node-a.git/HEAD", 403),
+        ("GET", "/git/nodes/demo__drupal.git/info/refs?service=git-upload-pack", 403),
+        ("GET", "/git/node-a.git/info/refs?service=git-upload-pack", 403),
+        ("GET", "/git/provider.git/info/refs?service=git-upload-pack", 403),
+        ("POST", "/git/provider.git/git-upload-pack", 403),
         ("GET", "/git/demo__drupal.git/info/refs?service=git-upload-pack", 204),
         ("GET", "/git/demo__shop.git/info/refs?service=git-upload-pack", 403),
         ("POST", "/git/provider.git/git-receive-pack", 403),
@@ -85,7 +94,7 @@ def test_what_a_node_may_read_by_git(
 
 def test_git_asks_who_one_is(api: Any) -> None:
     uri = {
-        "X-Original-URI": "/git/provider.git/info/refs?service=git-upload-pack",
+        "X-Original-URI": "/git/nodes/node-b.git/info/refs?service=git-upload-pack",
         "X-Original-Method": "GET",
     }
     for authorization in ({}, {"Authorization": "Basic !"}, {"Authorization": "Basic bm9kZS1hOndyb25n"}):
@@ -95,9 +104,12 @@ def test_git_asks_who_one_is(api: Any) -> None:
     assert api.request("GET", "/api/git-access", headers={**uri, **basic("node-b", api)}).status == 204
 
 
-def ask_git(api: Any, node: str) -> int:
-    uri = "/git/provider.git/info/refs?service=git-upload-pack"
-    headers = {"X-Original-URI": uri, "X-Original-Method": "GET", **basic(node, api)}
+def ask_git(api: Any, node: str, repository: str | None = None, *, fetch: bool = False) -> int:
+    uri = f"/git/{repository or f'nodes/{node}'}.git/"
+    uri, method = (
+        (f"{uri}git-upload-pack", "POST") if fetch else (f"{uri}info/refs?service=git-upload-pack", "GET")
+    )
+    headers = {"X-Original-URI": uri, "X-Original-Method": method, **basic(node, api)}
     return int(api.request("GET", "/api/git-access", headers=headers).status)
 
 
@@ -113,3 +125,16 @@ def test_a_node_that_is_no_longer_in_the_plan_reads_no_repository(api: Any) -> N
     assert ask_git(api, "node-a") == 204
     api.published.plan = InvalidData("generated/plan.json: not JSON")
     assert ask_git(api, "node-a") == 500
+
+
+def test_a_node_reads_the_providers_repository_until_it_fetched_its_own(api: Any) -> None:
+    api.store.begin_following(["node-a"])
+    assert ask_git(api, "node-a", "provider") == 204
+    assert ask_git(api, "node-b", "provider") == 403
+    # To look at it is not to have it.
+    assert ask_git(api, "node-a") == 204
+    assert ask_git(api, "node-a", "provider", fetch=True) == 204
+    assert ask_git(api, "node-a", fetch=True) == 204
+    assert ask_git(api, "node-a", "provider") == 403
+    api.provider.reopen()
+    assert not api.store.follows_provider("node-a")

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,7 @@ def test_a_failed_transaction_leaves_no_trace(provider: Any, environment: MakeEn
     prepared = provider.wait(job.job_id, environment())
     provider.store.plan_again(job.job_id)
     provider.store.take_next()
-    broken = type(prepared)(
-        prepared.commit_sha, prepared.actions, prepared.verifications, prepared.targets * 2
-    )
+    broken = replace(prepared, targets=prepared.targets * 2)
     with pytest.raises(sqlite3.IntegrityError):
         provider.store.start_waiting(job.job_id, broken)
     assert provider.state(job.job_id) is JobState.RUNNING

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hostenv_provider import webhook_secrets
 from hostenv_provider.config import Config
+from hostenv_provider.node_repositories import NodeRepositories
 from hostenv_provider.plan import Environment
 from hostenv_provider.repository import Repository
 from hostenv_provider.schema import ProviderSettings
@@ -276,18 +277,21 @@ def test_a_service_that_is_down_is_told_in_json(front: Front) -> None:
 
 @pytest.fixture
 def repositories(front: Front, environment: Callable[..., Environment]) -> Iterator[Repository]:
-    """provider.git and two projects, of which node-a hosts one."""
+    """provider.git, the nodes' own and two projects, of which node-a hosts one."""
     config = front.api.config
     repository = Repository(config)
     settings = {
         "hostenvHostname": "demo.hostenv.test",
         "nodeFor": {"default": "node-a"},
-        "nodes": {"node-a": {"address": "192.0.2.1"}},
+        "nodes": {"node-a": {"address": "192.0.2.1"}, "node-b": {"address": "192.0.2.2"}},
     }
+    nodes = NodeRepositories(repository)
     with repository.locked():
-        repository.create(ProviderSettings.parse(settings, "http://provider"))
+        head = repository.create(ProviderSettings.parse(settings, "http://provider"))
+        for node in nodes.nodes(head):
+            assert nodes.advance(node, nodes.commit(node, head).sha)
     for name in ("demo__drupal", "demo__shop"):
-        repository.create_bare(config.git_dir / f"{name}.git")
+        repository.make_bare(config.git_dir / f"{name}.git")
         repository.git("push", "--quiet", str(config.git_dir / f"{name}.git"), "HEAD:refs/heads/main")
     here = environment()
     front.api.provider.finish(front.api.provider.deploy(here), [here], "node-a")
@@ -302,13 +306,15 @@ def test_a_node_clones_what_it_may_read_and_writes_nothing(
     front: Front, repositories: Repository, tmp_path: Path
 ) -> None:
     clone = tmp_path / "clone"
-    cloned = front.git("clone", "--quiet", front.url("provider"), str(clone))
+    own = front.url("nodes/node-a")
+    cloned = front.git("clone", "--quiet", own, str(clone))
     assert cloned.returncode == 0, cloned.stderr
-    assert (clone / "generated" / "plan.json").exists()
+    assert [path.name for path in clone.glob("generated/nodes/*")] == ["node-a"]
     assert front.git("ls-remote", front.url("demo__drupal")).returncode == 0
-    assert front.git("-c", "protocol.version=2", "ls-remote", front.url("provider")).returncode == 0
-    assert front.git("ls-remote", front.url("provider"), node="node-b").returncode == 0
-    head = repositories.published_head()
+    for version in ("0", "2"):
+        assert front.git("-c", f"protocol.version={version}", "ls-remote", own).returncode == 0
+    nodes = NodeRepositories(repositories)
+    head = nodes.head("node-a")
     commit = [
         "-c",
         "user.name=x",
@@ -324,7 +330,41 @@ def test_a_node_clones_what_it_may_read_and_writes_nothing(
     pushed = front.git("-C", str(clone), "push", "origin", "HEAD:main")
     assert pushed.returncode != 0
     assert "403" in pushed.stderr
-    assert repositories.published_head() == head
+    assert nodes.head("node-a") == head
+
+
+@needs_fcgiwrap
+def test_nothing_of_what_a_node_fetches_is_anothers_by_whatever_name_it_asks(
+    front: Front, repositories: Repository, tmp_path: Path
+) -> None:
+    nodes = NodeRepositories(repositories)
+    subprocess.run([GIT, "init", "--quiet", "--bare", str(tmp_path / "own")], check=True)
+    fetch = ("-C", str(tmp_path / "own"), "-c", "protocol.version=2", "fetch", "--quiet")
+    foreign = repositories.git("rev-list", "--objects", "--all").stdout.split()
+    for sha in (nodes.head("node-b") or "", *(each for each in foreign if len(each) == 40)):
+        asked = front.git(*fetch, front.url("nodes/node-a"), f"{sha}:refs/asked/{sha}")
+        assert asked.returncode == 0 or "not our ref" in asked.stderr, asked.stderr
+    assert front.git(*fetch, front.url("nodes/node-a"), "+refs/*:refs/all/*").returncode == 0
+    listing = subprocess.run(
+        [GIT, "-C", str(tmp_path / "own"), "cat-file", "--batch-all-objects", "--batch"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    assert b"node-a" in listing
+    assert b"node-b" not in listing
+    assert b"plan.json" not in listing.replace(b"provider.json and generated/plan.json", b"")
+
+
+@needs_fcgiwrap
+def test_a_node_that_follows_the_provider_does_so_until_it_fetched_its_own(
+    front: Front, repositories: Repository
+) -> None:
+    assert repositories.published_head()
+    front.api.store.begin_following(["node-a"])
+    assert front.git("ls-remote", front.url("provider")).returncode == 0
+    assert "403" in front.git("ls-remote", front.url("provider"), node="node-b").stderr
+    assert front.git("ls-remote", front.url("nodes/node-a")).returncode == 0
+    assert "403" in front.git("ls-remote", front.url("provider")).stderr
 
 
 @needs_fcgiwrap
@@ -333,13 +373,14 @@ def test_slow_readers_of_a_large_pack_do_not_take_git_from_others(
 ) -> None:
     # More than all buffers between the two ends hold.
     (repositories.work_tree / "large").write_bytes(os.urandom(10 * 1024 * 1024))
+    nodes = NodeRepositories(repositories)
     with repositories.locked():
-        head = repositories.commit("A large file")
-        repositories.push(head)
+        head = nodes.commit("node-a", repositories.commit("A large file")).sha
+        nodes.advance("node-a", head)
     account = base64.b64encode(f"node-a:{front.api.tokens.show('node-a')}".encode()).decode()
     body = f"0032want {head}\n00000009done\n".encode()
     request = (
-        "POST /git/provider.git/git-upload-pack HTTP/1.0\r\nHost: x\r\n"
+        "POST /git/nodes/node-a.git/git-upload-pack HTTP/1.0\r\nHost: x\r\n"
         f"Authorization: Basic {account}\r\nContent-Type: application/x-git-upload-pack-request\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode()
@@ -352,9 +393,9 @@ def test_slow_readers_of_a_large_pack_do_not_take_git_from_others(
             slow.sendall(request + body)
             assert b" 200 OK" in slow.recv(100)
         # There are two processes, and neither is held.
-        assert front.git("ls-remote", front.url("provider"), node="node-b").returncode == 0
+        assert front.git("ls-remote", front.url("nodes/node-b"), node="node-b").returncode == 0
         # One token has no more than its part, and its node says so.
-        assert "429" in front.git("ls-remote", front.url("provider")).stderr
+        assert "429" in front.git("ls-remote", front.url("nodes/node-a")).stderr
 
 
 @needs_fcgiwrap
@@ -363,8 +404,10 @@ def test_slow_readers_of_a_large_pack_do_not_take_git_from_others(
     [
         ("demo__shop", "node-a", None, "403"),
         ("demo__drupal", "node-b", None, "403"),
-        ("provider", "node-a", "wrong", "Authentication failed"),
-        ("provider", "nobody", "x", "Authentication failed"),
+        ("provider", "node-a", None, "403"),
+        ("nodes/node-b", "node-a", None, "403"),
+        ("nodes/node-a", "node-a", "wrong", "Authentication failed"),
+        ("nodes/nobody", "nobody", "x", "Authentication failed"),
     ],
 )
 @pytest.mark.usefixtures("repositories")
@@ -384,6 +427,13 @@ def test_git_serves_no_other_paths(front: Front) -> None:
     for path in (
         "/git/",
         "/git/provider.git/HEAD",
+        "/git/nodes/node-a.git/HEAD",
+        "/git/nodes/node-a.git/config",
+        "/git/nodes/node-a.git/objects/info/packs",
+        "/git/nodes/node-a.git/../node-b.git/info/refs?service=git-upload-pack",
+        "/git/nodes/node-a.git/info/refs?service=git-receive-pack",
+        "/git/nodes/node-b.git/info/refs?service=git-upload-pack",
+        "/git/nodes//node-a.git/info/refs?service=git-upload-pack",
         "/git/provider.git/objects/info/packs",
         "/git/provider.git/config",
         "/git/demo__drupal.git/../demo__shop.git/info/refs?service=git-upload-pack",

@@ -100,8 +100,9 @@ def test_what_nodes_were_given_before_it_was_recorded_is_known(
     with sqlite3.connect(provider.path) as source:
         source.backup(copy)
     with copy:
-        copy.execute("DROP TABLE handed_out")
-        copy.execute("DROP TABLE backup_accounts")
+        for table in ("handed_out", "backup_accounts", "slices", "followers"):
+            copy.execute(f"DROP TABLE {table}")
+        copy.execute("ALTER TABLE intents DROP COLUMN commit_sha")
         copy.execute(f"PRAGMA user_version = {database._STEPS.index(database._HOLDINGS)}")
     copy.close()
 

@@ -195,7 +195,7 @@ def test_a_mirror_that_an_earlier_version_made(
     repository: Repository, host: GitHost, project: Project
 ) -> None:
     path = repository.config.git_dir / f"{KEY}.git"
-    repository.create_bare(path)
+    repository.make_bare(path)
     old, new = project.commit(), project.commit("main-2")
     repository.git("fetch", "--quiet", str(project.folder), f"{old}:refs/hostenv/refs/heads/main", cwd=path)
 

@@ -86,8 +86,10 @@ def test_a_new_repository_holds_what_the_contract_names(repository: Repository) 
         "generated/plan.json": "100644",
         "generated/state.json": "100644",
         "generated/nodes/node-a/slice.json": "100644",
+        "generated/nodes/node-a/slice.sha256": "100644",
         "generated/nodes/node-a/bin/switch-to-configuration": "100755",
         "generated/nodes/node-b/slice.json": "100644",
+        "generated/nodes/node-b/slice.sha256": "100644",
         "generated/nodes/node-b/bin/switch-to-configuration": "100755",
     }
     assert repository.published_head() == repository.git("rev-parse", "HEAD").stdout.strip()

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 from hostenv_provider import webhook_secrets
+from hostenv_provider.generated import slice_hash
+
+from conftest import slice_text
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "access.md"
 PUBLIC = {"X-Hostenv-Public": "1"}
@@ -82,6 +85,12 @@ ROWS = (
         '{{"node": "{node}", "phase": "backup", "actionIndex": 0}}',
     ),
     Row(
+        "the node's part of the plan",
+        "GET",
+        "/api/nodes/{node}/slice?sha256={slice}",
+        (403, 403, 200, 404, 403),
+    ),
+    Row(
         "secrets of an environment that node-a hosts",
         "GET",
         "/api/environments/{user}/secrets?node={node}",
@@ -140,6 +149,7 @@ def ask(api: Any, job: str, row: Row, caller: Caller) -> Any:
     values = {
         "job": job,
         "sha": SHA,
+        "slice": slice_hash(slice_text("node-a")),
         "node": caller.node,
         "user": user,
         "elsewhere": elsewhere,

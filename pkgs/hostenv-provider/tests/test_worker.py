@@ -17,7 +17,7 @@ from hostenv_provider.repository import PushRejected
 from hostenv_provider.run import CommandFailed
 from hostenv_provider.schema import VirtualHost
 from hostenv_provider.worker import MAX_ATTEMPTS
-from provider_support import PROJECT, Killed, Machine, definition
+from provider_support import PROJECT, Killed, Machine, definition, lock_file
 
 # contract 5
 STAGES = (
@@ -52,7 +52,8 @@ def test_a_request_becomes_a_commit_with_intents(
     plan = machine.published("generated/plan.json")
     assert list(plan["environments"]) == [MAIN]
     (waiting,) = machine.store.waiting_intents("node-a")
-    assert (waiting.job_id, waiting.commit_sha) == (job, commit)
+    assert (waiting.job_id, waiting.provider_commit) == (job, commit)
+    assert waiting.commit_sha == machine.history_of("node-a")[0]
     assert machine.projects.mirrored == {MAIN: "1" * 40}
     assert EnvironmentSecrets(machine.config).read(MAIN) is not None
     lines = capsys.readouterr().err.splitlines()
@@ -66,7 +67,7 @@ def test_intents_are_recorded_before_the_commit_can_be_seen(
     push = machine.repository.push
 
     def watched(sha: str) -> None:
-        seen.append([each.commit_sha == sha for each in machine.store.waiting_intents("node-a")])
+        seen.append([each.provider_commit == sha for each in machine.store.waiting_intents("node-a")])
         push(sha)
 
     monkeypatch.setattr(machine.repository, "push", watched)
@@ -88,7 +89,7 @@ def test_a_change_without_actions_is_pushed_and_done(machine: Machine) -> None:
     job = machine.run()
     assert machine.state(job) is JobState.SUCCEEDED
     assert machine.history()[0] == machine.commit_of(job)
-    assert machine.published("flake.lock") == {"locked": "second"}
+    assert machine.published("flake.lock") == lock_file("second")
 
 
 def test_a_retry_without_change_is_an_empty_commit(machine: Machine) -> None:
@@ -304,7 +305,7 @@ def test_two_projects_need_not_wait_for_each_other(machine: Machine) -> None:
 
 
 def assert_every_pushed_commit_has_its_intents(machine: Machine, base: list[str]) -> None:
-    with_intents = {each.commit_sha for each in machine.store.waiting_intents("node-a")}
+    with_intents = {each.provider_commit for each in machine.store.waiting_intents("node-a")}
     assert set(machine.history()) - set(base) <= with_intents
 
 

@@ -20,7 +20,7 @@ class Freezes:
 
     def freeze(self, user: str, job: str) -> None:
         """In force when this returns, also over a reboot."""
-        self.directory.mkdir(mode=0o755, exist_ok=True)
+        self.directory.mkdir(mode=0o711, exist_ok=True)
         write_durably(self.directory / user, f"{job}\n".encode())
 
     def thaw(self, user: str, job: str) -> bool:

@@ -1,5 +1,6 @@
 """The node's system nginx: one file per environment, tested before it counts (contract 8)."""
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from hostenv_node.run import CommandFailed, run
 from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.render_nginx import PROBE_PATH, default_server, front_door
+from hostenv_node.runtime.run_dirs import front_door_gid
 
 NGINX_CONF = Path("/etc/nginx/nginx.conf")
 DEFAULT_FILE = "default.conf"
@@ -44,8 +46,7 @@ class FrontDoor:
 
     def write(self, wanted: dict[str, str]) -> None:
         """Make the folder hold these files (by user), the default server and no other; nginx is not told."""
-        directory = self.config.nginx_dir
-        directory.mkdir(mode=0o755, exist_ok=True)
+        directory = self._own_folder()
         texts = {f"{user}.conf": text for user, text in wanted.items()}
         texts[DEFAULT_FILE] = default_server(self.config.front_door_port)
         for path in directory.glob("*.conf"):
@@ -59,7 +60,7 @@ class FrontDoor:
         run([self.config.tool("systemctl"), "try-reload-or-restart", "nginx.service"], timeout=120)
 
     def _change(self, user: str, text: str | None, deadline: Deadline) -> None:
-        path = self.config.nginx_dir / f"{user}.conf"
+        path = self._own_folder() / f"{user}.conf"
         before = path.read_bytes() if path.exists() else None
         _put(path, None if text is None else text.encode())
         try:
@@ -77,6 +78,14 @@ class FrontDoor:
             [self.config.tool("systemctl"), "reload-or-restart", "nginx.service"],
             timeout=deadline.remaining(120),
         )
+
+    def _own_folder(self) -> Path:
+        """For nginx, which may not be root: what is served here is no environment's business."""
+        directory = self.config.nginx_dir
+        directory.mkdir(mode=0o750, exist_ok=True)
+        os.chown(directory, -1, front_door_gid(self.config))
+        directory.chmod(0o750)
+        return directory
 
     def _wait(self, hostname: str, served: bool, deadline: Deadline) -> None:
         end = time.monotonic() + deadline.remaining(_PROBE_SECONDS)
@@ -110,4 +119,4 @@ def _put(path: Path, content: bytes | None) -> None:
 
 def _write_if_different(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
-        write_durably(path, content)
+        write_durably(path, content, 0o644)

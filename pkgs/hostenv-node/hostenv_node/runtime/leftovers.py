@@ -29,7 +29,7 @@ class Leftovers:
         """What the last attempt left, None when nothing."""
         path = self.directory / f"{user}.json"
         if reason is not None:
-            self.directory.mkdir(mode=0o755, exist_ok=True)
+            self.directory.mkdir(mode=0o700, exist_ok=True)
             write_json(path, {"reason": reason, "triedAt": now})
         elif path.exists():
             remove_durably(path)

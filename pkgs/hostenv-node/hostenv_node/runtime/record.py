@@ -137,7 +137,7 @@ class Records:
 
     def put(self, record: Record) -> None:
         """Replace the environment's record. Raises OSError."""
-        self.directory.mkdir(mode=0o755, exist_ok=True)
+        self.directory.mkdir(mode=0o700, exist_ok=True)
         write_json(self._path(record.user), record.to_json())
 
     def users(self) -> list[str]:

@@ -14,16 +14,21 @@ def make_run_dirs(config: Config, layout: Layout) -> None:
 
     Raises OperationFailed when that group does not exist.
     """
-    try:
-        front_door = grp.getgrnam(config.front_door_group).gr_gid
-    except KeyError:
-        raise OperationFailed(
-            f"there is no group {config.front_door_group}; mend frontDoorGroup in node.json"
-        ) from None
+    front_door = front_door_gid(config)
     for directory in (layout.run_dir, layout.runtime_dir.parent, layout.upstream_dir.parent):
         directory.mkdir(mode=0o755, exist_ok=True)
     _own(layout.runtime_dir, layout.uid, layout.uid, 0o2700)
     _own(layout.upstream_dir, layout.uid, front_door, 0o2770)
+
+
+def front_door_gid(config: Config) -> int:
+    """The group of the front door. Raises OperationFailed when there is none."""
+    try:
+        return grp.getgrnam(config.front_door_group).gr_gid
+    except KeyError:
+        raise OperationFailed(
+            f"there is no group {config.front_door_group}; mend frontDoorGroup in node.json"
+        ) from None
 
 
 def _own(directory: Path, uid: int, gid: int, mode: int) -> None:

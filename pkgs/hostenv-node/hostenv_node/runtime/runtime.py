@@ -286,7 +286,7 @@ class Runtime:
                     served[record.user] = front_door(environment, layout, self.config.front_door_port)
 
         with _reported(), self._front_door_held():
-            self.config.freeze_dir.mkdir(mode=0o755, exist_ok=True)
+            self.config.freeze_dir.mkdir(mode=0o711, exist_ok=True)
             try:
                 self._for_each(recreate)
             finally:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from hostenv_provider import flake_template, names, projects, webhook_secrets
 from hostenv_provider.config import Config
 from hostenv_provider.errors import InvalidData
+from hostenv_provider.node_tree import FLAKE
 from hostenv_provider.plan import Environment
 from hostenv_provider.planning import plan_project, publish
-from hostenv_provider.repository import FLAKE, Repository
+from hostenv_provider.repository import Repository
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
