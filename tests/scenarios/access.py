@@ -233,17 +233,17 @@ with subtest("A move, so that there are backups and a former node"):
 
 with subtest("A former node"):
     # the account that the move itself used is the one that it had last
-    callers = (
+    partners = (
         ("node-b", node_b, f"/home/{DRUPAL.user}/.config/hostenv/backup.env"),
         ("node-a", node_a, "/run/former.env"),
     )
     try_all(
         OF_A_FORMER_NODE,
-        lambda column: callers[column][1],
+        lambda column: partners[column][1],
         lambda _, command: command,
         lambda column: {
-            "node": callers[column][0],
-            "account": callers[column][2],
+            "node": partners[column][0],
+            "account": partners[column][2],
             "token": TOKEN,
             "user": DRUPAL.user,
             "home": f"/home/{DRUPAL.user}",
@@ -305,13 +305,13 @@ with subtest("No process of a tenant was outside its user's slice"):
         seen = [line.split(" ", 1) for line in machine.succeed(f"cat {GROUPS}").splitlines()]
         for uid in {uid for uid, _ in seen}:
             # but for what this script itself ran as that user
-            units = [
+            left = [
                 group
                 for user, group in seen
                 if user == uid and ".service" in group and not group.endswith("/backdoor.service")
             ]
-            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in units), units)
-            t.assertEqual([group for group in units if f"/user-{uid}.slice/" not in group], [])
+            t.assertTrue(any(f"/hostenv-step-{uid}.service" in group for group in left), left)
+            t.assertEqual([group for group in left if f"/user-{uid}.slice/" not in group], [])
 
 with subtest("No secret stands where none belongs"):
     for machine in (provider, node_a, node_b):
