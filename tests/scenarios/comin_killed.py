@@ -19,6 +19,14 @@ with trials.fault("target's comin killed between build and switch", {DRUPAL: "no
     node_b.succeed("systemctl restart comin.service")
     trial.demand(job_id, "succeeded")
 
+# comin has noted the deployment, and takes what it noted for done
+with trials.fault("source's comin killed before the switch that it noted", {DRUPAL: "node-a"}) as trial:
+    note = r"nix-env --profile \S+/comin --set"
+    noted = trap.set_trap(cluster, node_a, "KILL", "comin.service", "process", note)
+    job_id = trial.migrate(DRUPAL, "node-a")
+    noted.wait()
+    trial.demand(job_id, "succeeded")
+
 with trials.fault("target's hook killed", {DRUPAL: "node-a"}) as trial:
     called = trap.set_trap(cluster, node_a, "KILL", "-", "process", "hostenv-comin-activate")
     job_id = trial.migrate(DRUPAL, "node-a")

@@ -49,6 +49,14 @@ def boot(_arguments: Sequence[str]) -> int:
     return 0
 
 
+def prepare_comin(_arguments: Sequence[str]) -> int:
+    """`hostenv-node prepare-comin`, which needs no configuration."""
+    from hostenv_node import comin
+
+    comin.prepare(comin.STATE)
+    return 0
+
+
 def steps_as_user(_arguments: Sequence[str]) -> int:
     """`hostenv-node user-apply`: root's own helper, which reads no configuration."""
     from hostenv_node.runtime.user_side import perform
@@ -74,6 +82,9 @@ COMMANDS: Mapping[str, Command] = {
         activate, (), "carry out what the provider asks of this node; hostenv-activate.service"
     ),
     "boot": Command(boot, (), "recreate what a reboot loses; hostenv-runtime.service runs it before nginx"),
+    "prepare-comin": Command(
+        prepare_comin, (), "make comin forget a deployment that was cut short; for comin.service"
+    ),
     "user-apply": Command(
         steps_as_user,
         (),

@@ -1,7 +1,6 @@
 """The shipped units: how exposed each service is, and that what is left out is explained."""
 
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,6 +54,7 @@ HARDENING = (
 # What contract 8 promises and a unit alone keeps.
 RULES = [
     ("comin.service.d/10-hostenv.conf", "ConditionFileNotEmpty=/etc/hostenv/node-token"),
+    ("comin.service.d/10-hostenv.conf", "ExecStartPre=/usr/bin/hostenv-node prepare-comin"),
     ("comin.service.d/10-hostenv.conf", "Restart=always"),
     ("comin.service.d/10-hostenv.conf", "StartLimitIntervalSec=0"),
     ("hostenv-token.path", "PathChanged=/etc/hostenv/node-token"),
@@ -91,23 +91,6 @@ def test_only_root_reaches_comins_control_socket() -> None:
     made = [line.split() for line in text.splitlines()]
     assert ["d", "/var/lib/private", "0700", "root", "root", "-"] in made
     assert ["L", "/var/lib/comin", "-", "-", "-", "-", "private/comin"] in made
-
-
-@pytest.mark.parametrize(("repository", "left"), [("provider", False), ("nodes/node-a", True)])
-def test_comin_forgets_the_history_of_the_providers_own_repository(
-    repository: str, left: bool, tmp_path: Path
-) -> None:
-    (path,) = PACKAGES.glob("*/systemd/comin.service.d/10-hostenv.conf")
-    (line,) = (line for line in path.read_text().splitlines() if line.startswith("ExecStartPre="))
-    command = shlex.split(line.removeprefix("ExecStartPre=").replace("/var/lib/comin", str(tmp_path)))
-    subprocess.run(command, check=True, timeout=60)
-    (tmp_path / "repository").mkdir()
-    (tmp_path / "store.json").touch()
-    (tmp_path / "repository/config").write_text(
-        f'[remote "provider"]\n\turl = https://provider.example.org/git/{repository}.git\n'
-    )
-    subprocess.run(command, check=True, timeout=60)
-    assert [(tmp_path / name).exists() for name in ("repository", "store.json")] == [left, left]
 
 
 def test_every_service_has_a_limit() -> None:
