@@ -12,7 +12,6 @@ from hostenv_provider import names, webhook, webhook_secrets
 from hostenv_provider.access import PUBLIC_MARK, Access
 from hostenv_provider.backup_access import BackupAccess
 from hostenv_provider.backup_accounts import BackupAccounts
-from hostenv_provider.backup_quota import BackupQuota
 from hostenv_provider.config import Config
 from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
@@ -97,6 +96,7 @@ class Api:
         store: Store,
         repository: PublishedRepository,
         nodes: NodeHistories,
+        disks: Disks,
         problem: Callable[[], str | None],
     ) -> None:
         self._config = config
@@ -107,10 +107,9 @@ class Api:
         tokens = TokenFile(config)
         self._access = Access(tokens, store, lambda: self._plan().nodes)
         self._secrets = EnvironmentSecrets(config)
-        self._disks = Disks(config)
+        self._disks = disks
         self._accounts = BackupAccounts(config, store, self._secrets)
-        self._quota = BackupQuota(config)
-        backups = BackupAccess(self._accounts, self._quota, store, self._secrets)
+        backups = BackupAccess(self._accounts, disks.quota, store, self._secrets)
         renewal = Renewal(tokens, store, self._secrets, self._accounts)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)
@@ -278,7 +277,7 @@ class Api:
         for record in self._store.actions(job_id, event.node):
             action = record.row.action
             if record.row.index == event.action_index and action.op == "backup":
-                refusal = self._quota.refusal(action.user)
+                refusal = self._disks.quota.refusal(action.user)
                 if refusal is not None:
                     said = one_line(f"{refusal} ({event.message or 'failed'})", MAX_MESSAGE)
                     return replace(event, message=said)

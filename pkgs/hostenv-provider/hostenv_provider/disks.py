@@ -22,11 +22,11 @@ class NoRoom(HostenvError):
 
 
 class Disks:
-    """The disks of a provider."""
+    """The disks of a provider, and the quota of each environment on that of backups."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._quota = BackupQuota(config)
+        self.quota = BackupQuota(config)
 
     def demand_for_new_job(self) -> None:
         """Raises NoRoom unless the job database has room for one more job."""
@@ -41,7 +41,7 @@ class Disks:
         """Raises NoRoom unless nodes can send backups of these environments."""
         _demand(self._config.backups_dir, JOB_BYTES, "a job with a backup")
         for user in users:
-            refusal = self._quota.admit(user, 0)
+            refusal = self.quota.admit(user, 0)
             if refusal is not None:
                 raise NoRoom(refusal)
 

@@ -71,10 +71,10 @@ class Service:
         self._store.recover()
         self._accounts = BackupAccounts(config, self._store, secrets)
         self._stop = threading.Event()
-        nodes = NodeRepositories(repository)
-        self._worker = Worker(self._store, repository, nodes, projects_of(repository), secrets, Disks(config))
+        nodes, disks = NodeRepositories(repository), Disks(config)
+        self._worker = Worker(self._store, repository, nodes, projects_of(repository), secrets, disks)
         self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
-        api = Api(config, self._store, repository, nodes, self._problem)
+        api = Api(config, self._store, repository, nodes, disks, self._problem)
         self._server = Server(config.socket, api.answer)
         self._threads = [
             threading.Thread(target=self._loop, args=(step,), name=name, daemon=True)

@@ -17,6 +17,7 @@ import pytest
 from hostenv_provider import webhook_secrets
 from hostenv_provider.api import Api
 from hostenv_provider.config import Config
+from hostenv_provider.disks import Disks
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.intents import Action, derive_actions, verify_actions
@@ -342,7 +343,7 @@ def api(config: Config, provider: Provider) -> Iterator[Running]:
     EnvironmentSecrets(config).ensure(environments)
     running = Running(config, provider, published, tokens)
     nodes = NodeHistories(published)
-    served = Api(config, provider.store, published, nodes, lambda: running.problem)
+    served = Api(config, provider.store, published, nodes, Disks(config), lambda: running.problem)
     server = Server(config.socket, served.answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -11,6 +11,7 @@ import pytest
 from hostenv_provider import worker
 from hostenv_provider.api import Api
 from hostenv_provider.config import Config
+from hostenv_provider.disks import Disks
 from hostenv_provider.generated import slice_hash
 from hostenv_provider.jobs import Event, JobState, Request, Status
 from hostenv_provider.node_records import SLICES_KEPT
@@ -400,7 +401,9 @@ def test_intents_are_found_in_the_repository_that_the_node_follows(machine: Mach
     machine.finish(first)
     machine.projects.heads["main"] = "2" * 40
     job = machine.run()
-    api = Api(machine.config, machine.store, machine.repository, machine.nodes, lambda: None)
+    api = Api(
+        machine.config, machine.store, machine.repository, machine.nodes, Disks(machine.config), lambda: None
+    )
     for commit in (machine.commit_of(job), machine.node_commit_of(job, "node-a")):
         (found,) = pending(api, machine, commit)
         assert (found["jobId"], found["commitSha"]) == (job, commit)
