@@ -37,11 +37,11 @@ class BackupAccess:
         if asked is None:
             raise HttpError(403, "forbidden")
         name, password = basic_credentials(request.headers)
-        part = self._store.part(name, asked["user"])
         if self._is_shared(asked["user"], name, password):
             # What earlier versions gave to all nodes is good until the environment's node has its own.
             reads = writes = True
         elif is_node_name(name) and self._accounts.knows(asked["user"], name, password):
+            part = self._store.part(name, asked["user"])
             reads, writes = part.reads_backups, part.writes_backups
         else:
             raise HttpError(401, "give account and password", {"WWW-Authenticate": 'Basic realm="hostenv"'})

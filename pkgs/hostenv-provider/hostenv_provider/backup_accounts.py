@@ -62,7 +62,7 @@ class BackupAccounts:
         Raises HostenvError when its key cannot be made.
         """
         # What a former node left, such as locks, must not be in the way of a backup.
-        for each in {each for each, of in self._store.accounts() if of == user}:
+        for each, _ in self._store.former_accounts(user):
             self._end_if_former(each, user)
         nodes = self._store.hand_out(node, user)
         if nodes is None:
@@ -88,7 +88,7 @@ class BackupAccounts:
         Raises HostenvError.
         """
         problems = []
-        for node, user in self._store.accounts():
+        for node, user in self._store.former_accounts():
             try:
                 self._end_if_former(node, user)
             except (HostenvError, OSError) as error:
@@ -97,11 +97,10 @@ class BackupAccounts:
             raise HostenvError("; ".join(problems))
 
     def _end_if_former(self, node: str, user: str) -> None:
-        if not self._store.part(node, user).keeps_account:
-            with self._locked(user):
-                # A job may have begun since.
-                if not self._store.part(node, user).keeps_account:
-                    self._end(node, user)
+        with self._locked(user):
+            # A job may have begun since it was looked for.
+            if not self._store.part(node, user).keeps_account:
+                self._end(node, user)
 
     def end(self, node: str, user: str) -> None:
         """End a node's account: its password, its key, and whatever lock was left until now.

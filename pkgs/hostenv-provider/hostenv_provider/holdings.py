@@ -1,6 +1,7 @@
 """What a node has to do with an environment, what of its secrets and backups it may have, and what it got."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -118,6 +119,17 @@ class Holdings(Queries):
             ).fetchall()
         return [(row["node"], row["user"]) for row in rows]
 
+    def former_accounts(self, user: str | None = None) -> list[tuple[str, str]]:
+        """Node and user of the accounts that nothing needs any more, of all environments or of one."""
+        narrowed, parameters = _of_user(user)
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT node, user FROM backup_accounts WHERE TRUE{narrowed} ORDER BY user, node", parameters
+            ).fetchall()
+            parts = _parts(db, user)
+        accounts = [(row["node"], row["user"]) for row in rows]
+        return [account for account in accounts if not parts.get(account, Part()).keeps_account]
+
     def moving(self) -> frozenset[str]:
         """The environments whose data are on their way."""
         with self._database.reading() as db:
@@ -135,18 +147,37 @@ class Holdings(Queries):
 
 
 def _part(db: sqlite3.Connection, node: str, user: str) -> Part:
-    hosts = db.execute("SELECT 1 FROM deployed WHERE user = ? AND node = ?", (user, node)).fetchone()
-    rows = db.execute(
-        "SELECT op FROM actions JOIN jobs ON jobs.id = actions.job"
-        " WHERE jobs.state = ? AND actions.user = ? AND actions.status NOT IN (?, ?, ?)"
-        " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?)",
-        (JobState.WAITING, user, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
-    )
-    operations = frozenset(str(row["op"]) for row in rows)
-    ending = db.execute(
-        "SELECT 1 FROM backup_accounts WHERE user = ? AND node = ? AND ending", (user, node)
-    ).fetchone()
-    return Part(hosts is not None, operations, ending is not None)
+    return _parts(db, user).get((node, user), Part())
+
+
+def _parts(db: sqlite3.Connection, user: str | None) -> dict[tuple[str, str], Part]:
+    """The parts that nodes have in all environments or in one, by node and user."""
+    narrowed, parameters = _of_user(user)
+    hosts = {
+        tuple(row) for row in db.execute(f"SELECT node, user FROM deployed WHERE TRUE{narrowed}", parameters)
+    }
+    ending = {
+        tuple(row)
+        for row in db.execute(f"SELECT node, user FROM backup_accounts WHERE ending{narrowed}", parameters)
+    }
+    operations: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in db.execute(
+        "SELECT actions.node, to_node, user, op FROM actions JOIN jobs ON jobs.id = actions.job"
+        f" WHERE jobs.state = ? AND actions.status NOT IN (?, ?, ?){narrowed}",
+        (JobState.WAITING, *sorted(jobs.FINAL), *parameters),
+    ):
+        # The service's own check is a part of the node that it looks at.
+        node = row["to_node"] if row["node"] == PROVIDER_NODE else row["node"]
+        operations[node, row["user"]].add(row["op"])
+    return {
+        each: Part(each in hosts, frozenset(operations.get(each, ())), each in ending)
+        for each in {*hosts, *ending, *operations}
+    }
+
+
+def _of_user(user: str | None) -> tuple[str, tuple[str, ...]]:
+    """The end of a condition that leaves one environment's rows, or all, and its parameters."""
+    return ("", ()) if user is None else (" AND user = ?", (user,))
 
 
 def _restoring(db: sqlite3.Connection, user: str) -> list[str]:
