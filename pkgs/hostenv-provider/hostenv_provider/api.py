@@ -205,11 +205,15 @@ class Api:
         self._access.require_node(request, node)
         intents = []
         for waiting in self._store.waiting_intents(node):
-            if self._nodes.is_ancestor(node, waiting.commit_sha, sha):
-                intents.append(waiting.to_json(waiting.commit_sha))
-            elif self._repository.is_ancestor(waiting.provider_commit, sha):
-                # It still follows the provider's repository.
-                intents.append(waiting.to_json(waiting.provider_commit))
+            # A commit is in its own history: otherwise the node still follows the provider's repository.
+            if self._nodes.is_ancestor(node, sha, sha):
+                commit = waiting.commit_sha
+                seen = self._nodes.is_ancestor(node, commit, sha)
+            else:
+                commit = waiting.provider_commit
+                seen = self._repository.is_ancestor(commit, sha)
+            if seen:
+                intents.append(waiting.to_json(commit))
         return HttpAnswer(200, {"node": node, "intents": intents})
 
     def _intent(self, request: HttpRequest, job_id: str, node: str) -> HttpAnswer:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from hostenv_provider.errors import InvalidData
 from hostenv_provider.flake_template import switch_to_configuration
 from hostenv_provider.plan import Plan, State
 
@@ -57,6 +58,14 @@ def is_program(path: str) -> bool:
 def to_text(document: object) -> str:
     """JSON as it is committed: keys sorted, one value a line."""
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def from_text(text: str, path: str) -> object:
+    """What `to_text` or a person wrote to `path`. Raises InvalidData."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(f"{path}: not JSON ({error}): correct it") from error
 
 
 def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:

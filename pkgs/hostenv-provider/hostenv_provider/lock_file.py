@@ -35,13 +35,9 @@ class Input:
 
 def parse(document: object) -> dict[str, Input]:
     """All projects of a lock file by key, `<organisation>__<project>`. Raises InvalidData."""
-    lock = Value(document, LOCK, "$", most=None).object()
-    nodes = lock["nodes"].object() if "nodes" in lock else {}
-    root = nodes["root"].object() if "root" in nodes else {}
+    nodes, projects = _nodes_and_projects(document)
     result: dict[str, Input] = {}
-    for name, node in (root["inputs"].object() if "inputs" in root else {}).items():
-        if "__" not in name:
-            continue
+    for name, node in projects.items():
         key = "__".join(names.parse_input_name(name))
         if key in result:
             raise node.error(f"is the same project as {result[key].name}: remove one")
@@ -82,11 +78,8 @@ def relocked(
 
 def project_inputs(document: object) -> dict[str, str]:
     """The names of all projects in a lock file, each with its node there. Raises InvalidData."""
-    lock = Value(document, LOCK, "$", most=None).object()
-    nodes = lock["nodes"].object() if "nodes" in lock else {}
-    root = nodes["root"].object() if "root" in nodes else {}
-    inputs = root["inputs"].object() if "inputs" in root else {}
-    return {name: str(node.raw) for name, node in inputs.items() if "__" in name}
+    _, projects = _nodes_and_projects(document)
+    return {name: str(node.raw) for name, node in projects.items()}
 
 
 def without_projects(document: object) -> object:
@@ -100,6 +93,15 @@ def without_projects(document: object) -> object:
     left = {name: node for name, node in inputs.items() if name not in projects}
     nodes = {name: node.raw for name, node in found.items() if name not in projects.values()}
     return {**lock, "nodes": {**nodes, "root": {"inputs": left} if left else {}}}
+
+
+def _nodes_and_projects(document: object) -> tuple[dict[str, Value], dict[str, Value]]:
+    """What a lock file locks, by node, and the nodes of its projects, by name."""
+    lock = Value(document, LOCK, "$", most=None).object()
+    nodes = lock["nodes"].object() if "nodes" in lock else {}
+    root = nodes["root"].object() if "root" in nodes else {}
+    inputs = root["inputs"].object() if "inputs" in root else {}
+    return nodes, {name: node for name, node in inputs.items() if "__" in name}
 
 
 def _input(name: str, node: Value) -> Input:

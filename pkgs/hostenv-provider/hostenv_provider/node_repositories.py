@@ -1,6 +1,5 @@
 """The nodes' own repositories, which only the service's worker writes, under the lock of the work tree."""
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.node_tree import Entry, ProviderTree, wanted_contents
 from hostenv_provider.records import NodeCommit
-from hostenv_provider.repository import BRANCH, Repository, remove_locks
+from hostenv_provider.repository import BRANCH, Repository, Stamps, reference_stamps, remove_locks
 from hostenv_provider.run import Completed
 
 _MAIN = f"refs/heads/{BRANCH}"
@@ -16,7 +15,6 @@ _NEXT = "refs/hostenv/next"
 """Hidden from the nodes: the commit that was made last, whether or not its turn has come."""
 
 _NOTHING = "0" * 40
-_SHA = re.compile(r"[0-9a-f]{40}")
 
 
 class NodeRepositories:
@@ -26,7 +24,7 @@ class NodeRepositories:
         self._repository = repository
         self._folder = repository.config.node_git_dir
         self._known: dict[str, tuple[str, Mapping[str, Entry]]] = {}
-        self._ancestry: dict[tuple[str, str, str], bool] = {}
+        self._heads: dict[str, tuple[Stamps, str | None]] = {}
         self._provider: ProviderTree | None = None
 
     def path(self, node: str) -> Path:
@@ -51,10 +49,15 @@ class NodeRepositories:
 
     def head(self, node: str) -> str | None:
         """The commit that the node sees; None before the first. Raises HostenvError."""
-        if not self.path(node).is_dir():
-            return None
-        answer = self._git(node, "for-each-ref", "--format=%(objectname)", _MAIN)
-        return answer.stdout.strip() or None
+        # A push asks about every node: no process is started while the files of the reference are the same.
+        stamps = reference_stamps(self.path(node))
+        known = self._heads.get(node)
+        if known is None or known[0] != stamps:
+            answer = ""
+            if self.path(node).is_dir():
+                answer = self._git(node, "for-each-ref", "--format=%(objectname)", _MAIN).stdout.strip()
+            known = self._heads[node] = stamps, answer or None
+        return known[1]
 
     def differs(self, node: str, provider_commit: str) -> bool:
         """Whether the node sees other files than those of a commit of the work tree. Raises HostenvError."""
@@ -117,15 +120,7 @@ class NodeRepositories:
 
     def is_ancestor(self, node: str, older: str, newer: str) -> bool:
         """Whether `older` is `newer` or in its history; false if the node's repository lacks one of them."""
-        key = (node, older, newer)
-        if key not in self._ancestry:
-            if not _SHA.fullmatch(older) or not _SHA.fullmatch(newer) or not self.path(node).is_dir():
-                return False
-            status = self._git(node, "merge-base", "--is-ancestor", older, newer, check=False).returncode
-            if status not in (0, 1):
-                return False
-            self._ancestry[key] = status == 0
-        return self._ancestry[key]
+        return self._repository.is_ancestor_in(self.path(node), older, newer)
 
     def _tree(self, commit: str) -> ProviderTree:
         if self._provider is None or self._provider.commit != commit:

@@ -4,7 +4,6 @@ Data in, data out: the same commit gives the same files, whatever the repository
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class ProviderTree:
         }
         flake = self._text(FLAKE)
         if LOCK in self.contents:
-            lock = _json(self._text(LOCK), LOCK)
+            lock = generated.from_text(self._text(LOCK), LOCK)
             shown = flake_template.without_projects(flake)
             for name in lock_file.project_inputs(lock):
                 if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", shown):
@@ -103,7 +102,7 @@ class ProviderTree:
 
     @cached_property
     def _settings(self) -> Mapping[str, object]:
-        return _mapping(_json(self._text(SETTINGS), SETTINGS), "the file")
+        return _mapping(generated.from_text(self._text(SETTINGS), SETTINGS), "the file")
 
     def _text(self, path: str) -> str:
         try:
@@ -135,13 +134,6 @@ def wanted_contents(entries: Mapping[str, Entry]) -> dict[str, str]:
 def blob_id(content: bytes) -> str:
     """Git's id of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _json(text: str, path: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidData(f"{path}: not JSON ({error}): correct it") from error
 
 
 def _mapping(value: object, what: str) -> Mapping[str, object]:

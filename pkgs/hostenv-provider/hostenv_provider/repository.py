@@ -1,6 +1,5 @@
 """The provider repository: a bare one for nodes and operators, and the work tree where commits are made."""
 
-import json
 import os
 import re
 import shutil
@@ -39,7 +38,7 @@ _BARE_CONFIGURATION = {
     "core.logAllRefUpdates": "true",
     "transfer.hideRefs": "refs/hostenv",
 }
-_Stamps = tuple[Stamp | None, ...]
+Stamps = tuple[Stamp | None, ...]
 _WORK_TREE_CONFIGURATION = {"core.fsync": "added,reference"}
 
 
@@ -62,8 +61,8 @@ class Repository:
         self.config = config
         self.work_tree = config.repo_dir
         self.bare = config.git_dir / "provider.git"
-        self._published: tuple[_Stamps, str, Plan] | None = None
-        self._ancestry: dict[tuple[str, str], bool] = {}
+        self._published: tuple[Stamps, str, Plan] | None = None
+        self._ancestry: dict[tuple[Path, str, str], bool] = {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -168,7 +167,7 @@ class Repository:
 
     def read_json(self, path: str) -> object:
         """A JSON file of the work tree. Raises InvalidData."""
-        return _parse_json(self.read_text(path), path)
+        return generated.from_text(self.read_text(path), path)
 
     def published_head(self) -> str:
         """The SHA of the remote's main branch. Raises NotBootstrapped."""
@@ -187,7 +186,7 @@ class Repository:
         Strangers' requests ask for it: no process is started while the files of the reference are the same.
         Raises NotBootstrapped if there is no repository, InvalidData if the plan cannot be read.
         """
-        stamps = self._reference_stamps()
+        stamps = reference_stamps(self.bare)
         published = self._published
         if published is not None and published[0] == stamps and any(stamps):
             return published[2]
@@ -198,19 +197,14 @@ class Repository:
             answer = self._bare_git("show", f"{head}:{generated.PLAN}", check=False)
             if answer.returncode:
                 raise InvalidData(f"{generated.PLAN}: is not in commit {head}: run `hostenv-provider plan`")
-            plan = Plan.from_json(_parse_json(answer.stdout, generated.PLAN), generated.PLAN)
+            plan = Plan.from_json(generated.from_text(answer.stdout, generated.PLAN), generated.PLAN)
         self._published = (stamps, head, plan)
         return plan
 
     def published(self) -> object:
         """Differs when the main branch has moved; None without one. Starts no process."""
-        stamps = self._reference_stamps()
+        stamps = reference_stamps(self.bare)
         return stamps if any(stamps) else None
-
-    def _reference_stamps(self) -> _Stamps:
-        """What changes with the main branch, in whichever form Git keeps its references."""
-        files = (f"refs/heads/{BRANCH}", "packed-refs", "reftable/tables.list")
-        return tuple(stamp(self.bare / file) for file in files)
 
     def published_inputs(self) -> dict[str, Input]:
         """All projects as the nodes see them locked. Raises NotBootstrapped or InvalidData."""
@@ -225,7 +219,7 @@ class Repository:
         answer = self._bare_git("show", f"{head}:{path}", check=False)
         if answer.returncode:
             raise InvalidData(f"{path}: is not in commit {head}: restore it")
-        return _parse_json(answer.stdout, path)
+        return generated.from_text(answer.stdout, path)
 
     def set_node(self, user: str, node: str) -> None:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
@@ -294,15 +288,20 @@ class Repository:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `older` is `newer` or in its history; false if the remote lacks one of them. Cached."""
-        pair = (older, newer)
-        if pair not in self._ancestry:
-            if not _SHA.fullmatch(older) or not _SHA.fullmatch(newer) or not self.bare.is_dir():
+        return self.is_ancestor_in(self.bare, older, newer)
+
+    def is_ancestor_in(self, bare: Path, older: str, newer: str) -> bool:
+        """The same in another bare repository of the service's."""
+        key = (bare, older, newer)
+        if key not in self._ancestry:
+            if not _SHA.fullmatch(older) or not _SHA.fullmatch(newer) or not bare.is_dir():
                 return False
-            status = self._bare_git("merge-base", "--is-ancestor", older, newer, check=False).returncode
+            arguments = (f"--git-dir={bare}", "merge-base", "--is-ancestor", older, newer)
+            status = self.git(*arguments, cwd=self.config.data_dir, check=False).returncode
             if status not in (0, 1):
                 return False
-            self._ancestry[pair] = status == 0
-        return self._ancestry[pair]
+            self._ancestry[key] = status == 0
+        return self._ancestry[key]
 
     def git(
         self,
@@ -374,6 +373,12 @@ def environment_of(config: Config) -> Mapping[str, str]:
     }
 
 
+def reference_stamps(bare: Path) -> Stamps:
+    """What changes with the main branch of a bare repository, in whichever form Git keeps its references."""
+    files = (f"refs/heads/{BRANCH}", "packed-refs", "reftable/tables.list")
+    return tuple(stamp(bare / file) for file in files)
+
+
 def remove_locks(folder: Path, age: float) -> None:
     """Remove what a killed git left in a repository's folder: locks of at least `age` seconds."""
     now = time.time()
@@ -383,10 +388,3 @@ def remove_locks(folder: Path, age: float) -> None:
                 path.unlink()
         except FileNotFoundError:
             continue
-
-
-def _parse_json(text: str, path: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidData(f"{path}: not JSON ({error}): correct it") from error
