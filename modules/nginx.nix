@@ -7,7 +7,6 @@ in
   config = lib.mkIf (enabled "hostenv-provider" || enabled "hostenv-node") {
     services.nginx = {
       # more than one address can hold: with nginx' own 512, a thousand connections that say nothing are the end
-      appendConfig = "worker_rlimit_nofile 65536;";
       eventsConfig = "worker_connections 16384;";
     };
   };

@@ -145,11 +145,10 @@ def check_test(test: Mapping[str, Any], findings: Findings) -> None:
 def check_machine(name: str, machine: Mapping[str, Any], findings: Findings) -> None:
     findings.equal(machine["warnings"], [], f"{name}: warnings")
     findings.equal(machine["assertions"], [], f"{name}: failed assertions")
-    for setting in ("appendConfig", "eventsConfig"):
-        text = machine["nginx"][setting].strip()
-        findings.check(
-            bool(text) and text in LAB_NGINX, f"{name}: nginx's {setting} is not the lab's: {text!r}"
-        )
+    text = machine["nginx"]["eventsConfig"].strip()
+    findings.check(
+        bool(text) and text in LAB_NGINX, f"{name}: nginx's eventsConfig is not the lab's: {text!r}"
+    )
     # of virtual machines, which tests/nixos has not
     size = machine["virtualisation"]
     findings.check(size["memorySize"] >= 1536 and size["diskSize"] >= 4096, f"{name} is too small: {size}")

@@ -22,7 +22,7 @@ let
     etcSources = lib.mapAttrs (_: file: "${file.source}") (
       lib.filterAttrs (name: _: lib.hasPrefix "hostenv" name) config.environment.etc
     );
-    nginx = { inherit (config.services.nginx) appendConfig eventsConfig; };
+    nginx = { inherit (config.services.nginx) eventsConfig; };
     virtualisation = {
       inherit (config.virtualisation)
         memorySize

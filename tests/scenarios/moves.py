@@ -21,7 +21,9 @@ def change_data(node, number):
     cluster.as_environment(
         machine,
         DRUPAL,
-        f"cd ~/.local/share/files && rm -f round-{number - 1} && echo round {number} > round-{number}",
+        f"cd ~/.local/share/files && rm -f round-{number - 1} && echo round {number} > round-{number}"
+        # of packs that are larger than any other request's body
+        " && head -c 40M /dev/urandom > large",
     )
 
 

@@ -28,8 +28,12 @@ class Access:
 
     def require_node(self, request: HttpRequest, node: str) -> None:
         """Raises HttpError 403 unless the request carries a token of this node."""
-        scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-        if scheme.lower() != "bearer" or not self._is_node(node, token.strip()):
+        if not self._is_node(node, _bearer_token(request.headers)):
+            raise HttpError(403, "forbidden")
+
+    def require_any_node(self, request: HttpRequest) -> None:
+        """Raises HttpError 403 without a token of some node; for what names the node in its body."""
+        if not self._tokens.is_known(_bearer_token(request.headers)):
             raise HttpError(403, "forbidden")
 
     def git(self, request: HttpRequest) -> HttpAnswer:
@@ -60,6 +64,11 @@ class Access:
 
     def _is_node(self, node: str, token: str) -> bool:
         return is_node_name(node) and self._tokens.is_valid(node, token)
+
+
+def _bearer_token(headers: Mapping[str, str]) -> str:
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def basic_credentials(headers: Mapping[str, str]) -> tuple[str, str]:

@@ -261,6 +261,7 @@ class Api:
         )
 
     def _event(self, request: HttpRequest, job_id: str) -> HttpAnswer:
+        self._access.require_any_node(request)
         event = _read_event(request)
         self._access.require_node(request, event.node)
         outcome = self._store.record_event(job_id, self._explained(job_id, event))

@@ -1,11 +1,13 @@
 """Node tokens: made by `comin-tokens`, checked by the API, replaced without a restart (contract 4, 6)."""
 
+import hashlib
 import hmac
 import json
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from hostenv_provider.config import Config
@@ -45,6 +47,7 @@ class TokenFile:
         self._lock = threading.Lock()
         self._stamps: tuple[Stamp | None, Stamp | None] | None = None
         self._tokens = Tokens({}, {})
+        self._digests: frozenset[bytes] = frozenset()
 
     def is_valid(self, node: str, given: str) -> bool:
         """Whether `given` is a valid token of `node`; the first use of a new token ends the old ones.
@@ -56,6 +59,11 @@ class TokenFile:
         if current and node in tokens.previous:
             self._forget_previous(node, given)
         return valid
+
+    def is_known(self, given: str) -> bool:
+        """Whether `given` is a token of any node. Raises HostenvError as `is_valid`."""
+        self._load()
+        return _digest(given) in self._digests
 
     def show(self, node: str) -> str:
         """The node's token. Raises HostenvError if it has none."""
@@ -136,12 +144,19 @@ class TokenFile:
             stamps = stamp(self._path), stamp(self._previous_path)
             if stamps != self._stamps:
                 self._tokens = Tokens(read_texts(self._path), _read_previous(self._previous_path))
+                known = (*self._tokens.current.values(), *chain(*self._tokens.previous.values()))
+                # By their digests, so that the time of a search tells nothing of a token.
+                self._digests = frozenset(_digest(token) for token in known if token)
                 self._stamps = stamps
             return self._tokens
 
     @staticmethod
     def _write(path: Path, document: Mapping[str, object]) -> None:
         write_private(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _read_previous(path: Path) -> dict[str, tuple[str, ...]]:

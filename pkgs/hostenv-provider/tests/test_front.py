@@ -257,6 +257,28 @@ def test_one_address_does_not_take_all_that_webhooks_have(front: Front, environm
     eventually(lambda: front.request("POST", path, b"{}"), lambda answer: answer[0] == 202)
 
 
+def test_what_has_no_valid_token_holds_nothing_that_the_nodes_need(front: Front) -> None:
+    job = "00000000-0000-0000-0000-000000000000"
+    account = base64.b64encode(b"node-a:wrong").decode()
+    heads = [
+        f"POST /api/deploy-jobs/{job}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\n",
+        f"POST /api/deploy-jobs/{job}/events HTTP/1.1\r\nHost: x\r\n",
+        "POST /git/nodes/node-a.git/git-upload-pack HTTP/1.1\r\nHost: x\r\n",
+        f"POST /backups/shop/data/x HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {account}\r\n",
+    ]
+    with ExitStack() as opened:
+        clients = []
+        for number in range(1000):
+            client = opened.enter_context(socket.create_connection(("127.0.0.1", front.port), timeout=60))
+            client.sendall(heads[number % len(heads)].encode() + b"Content-Length: 60000\r\n\r\n{")
+            clients.append(client)
+        for client in clients:
+            assert client.recv(100).split()[1] in (b"401", b"403", b"429")
+        bearer = {"Authorization": f"Bearer {front.api.tokens.show('node-a')}"}
+        pending = f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a"
+        assert front.request("GET", pending, headers=bearer)[0] == 200
+
+
 def eventually(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
     """What `look` finds once it is what is wanted."""
     deadline = time.monotonic() + 60
