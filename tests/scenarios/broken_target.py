@@ -81,6 +81,14 @@ with failing_move("target's disk is full in restore", "restore", "[Nn]o space le
 cluster.nodes[target].succeed(f"umount --lazy {HOME}")
 move_at_last("the target's disk was full")
 
+with failing_move("target has no room for root's records", "restore", "[78] MiB are free") as (target, move):
+    cluster.nodes[target].succeed(
+        "mkdir -p /var/lib/hostenv/git && mount -t tmpfs -o size=8M full /var/lib/hostenv/git"
+    )
+    move()
+cluster.nodes[target].succeed("umount --lazy /var/lib/hostenv/git")
+move_at_last("the target had no room")
+
 with failing_move("snapshot is corrupted", "restore", "restic") as (target, move):
     halted = trap.halt_in(cluster, target, "restore")
     move()

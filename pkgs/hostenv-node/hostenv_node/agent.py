@@ -36,6 +36,7 @@ from hostenv_node.intent import Action, parse_intent
 from hostenv_node.job_view import VERDICTS, JobView
 from hostenv_node.journal import JobJournal, JournalStore, Progress
 from hostenv_node.operations import Context, Deadline, Operations, OperationTimedOut
+from hostenv_node.room import demand_room
 from hostenv_node.run import CommandTimedOut
 from hostenv_node.switch import profile_target, reapply
 
@@ -291,6 +292,9 @@ class Agent:
 
     def _execute(self, context: Context, action: Action) -> dict[str, object] | None:
         operations = self._operations
+        # Taking a site away is what makes room.
+        if action.op != "deactivate":
+            demand_room(self._config)
         match action.op:
             case "backup":
                 return dict(operations.backup(context, action))

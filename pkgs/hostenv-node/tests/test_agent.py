@@ -46,6 +46,34 @@ def test_first_deployment(node: Node, provider: Provider, operations: RecordedOp
     assert operations.names() == ["activate", "thaw"]
 
 
+@pytest.mark.parametrize(
+    ("intent", "told"),
+    [
+        (MOVE_IN, ["running/restore", "failed/restore"]),
+        (MOVE_OUT, ["running/backup", "failed/backup"]),
+        (RELOAD, ["running/reload", "failed/reload"]),
+        ([action("deactivate")], ["running/deactivate", "success/deactivate", "success/intent"]),
+    ],
+)
+def test_nothing_begins_that_could_not_be_recorded_to_its_end(
+    intent: list[dict[str, object]],
+    told: list[str],
+    node: Node,
+    provider: Provider,
+    operations: RecordedOperations,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    provider.add_job("job", C1, {"node-b": intent})
+    monkeypatch.setattr(
+        "hostenv_node.room.os.statvfs", lambda _folder: SimpleNamespace(f_bavail=(64 << 8) - 1, f_frsize=4096)
+    )
+    node.activate()
+    assert node.told() == told
+    if "deactivate" not in told[0]:
+        assert operations.names() in (["withdraw"], ["thaw"], ["switch_back"])
+        assert "needs 64 MiB on this disk, 63 MiB are free" in provider.bodies[-1]["message"]
+
+
 def test_what_an_operation_tells_is_seen_at_once_and_after_its_success(
     node: Node, provider: Provider, operations: RecordedOperations
 ) -> None:
