@@ -27,7 +27,7 @@ def apply(
     name's once. A host that asks for neither is not looked up; one whose turn does not come within LIMIT
     seconds by `clock` counts as one that leads elsewhere.
     """
-    look_up = _Resolver(addresses_of, clock)
+    look_up = Resolver(addresses_of, clock)
     late: list[str] = []
     environments = dict(plan.environments)
     warnings: list[str] = []
@@ -65,8 +65,8 @@ def lookup(host: str) -> set[str]:
         return set()
 
 
-class _Resolver:
-    """Looks each name up once. Raises TimeoutError for a new one when time is up."""
+class Resolver:
+    """Looks each name up once. Raises TimeoutError for a new one when LIMIT seconds have passed."""
 
     def __init__(self, addresses_of: Lookup, clock: Callable[[], float]) -> None:
         self._addresses_of = addresses_of

@@ -1,11 +1,12 @@
 """Which host names an environment gets of those that its project asks for (contract 6). Data in, data out.
 
 Every environment has its own, `<userName>.<hostenvHostname>`. Any other must be granted to the project by the
-operator, and the first owner keeps it. What is not given is left out with a warning, the rest is served: a
-stranger's flake must not stop anybody's deployment, its own project's included.
+operator, outright or as soon as DNS proves it, and the first owner keeps it. What is not given is left out
+with a warning, the rest is served: a stranger's flake must not stop anybody's deployment, its own project's
+included.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from hostenv_provider import names
@@ -13,14 +14,31 @@ from hostenv_provider.schema import ProviderSettings, VirtualHost
 
 Hosts = Mapping[str, VirtualHost]
 
+PROVED = "dns:"
+"""Before a pattern: what it covers is had by the environment whose own name it is an alias (CNAME) of."""
+
+
+def to_prove(
+    key: str, settings: ProviderSettings, asked: Iterable[Hosts], held: Collection[str]
+) -> list[str]:
+    """Those of the hosts asked for that only DNS can give to the project; nobody may have them yet."""
+    grants = settings.grants.get(key, ())
+    wanted = sorted({host for hosts in asked for host in hosts}.difference(held))
+    return [host for host in wanted if not _is_granted(grants, host) and _is_provable(grants, host)]
+
 
 def allot(
-    key: str, settings: ProviderSettings, asked: Mapping[str, Hosts], reserved: Mapping[str, Collection[str]]
+    key: str,
+    settings: ProviderSettings,
+    asked: Mapping[str, Hosts],
+    reserved: Mapping[str, Collection[str]],
+    aliases: Mapping[str, Collection[str]],
 ) -> tuple[dict[str, Hosts], list[str]]:
     """The hosts of each environment of the project `key`, and a warning for each that it does not get.
 
     `asked` are those that the project's environments ask for and `reserved` those that all environments have,
-    or had when they left the plan, both by user. Whoever had a name is before who asks for it now.
+    or had when they left the plan, both by user. Whoever had a name is before who asks for it now, and needs
+    no proof again. `aliases` says what each host `to_prove` is an alias of.
     """
     owners = {host: user for user, hosts in reserved.items() if user not in asked for host in hosts}
     given: dict[str, dict[str, VirtualHost]] = {}
@@ -35,7 +53,10 @@ def allot(
         if host not in given[user]
     )
     for new, user, host in wanted:
-        refused = _refusal(key, settings, host, new)
+        proved = not new or f"{user}.{settings.hostenv_hostname}" in aliases.get(host, ())
+        refused = _refusal(key, settings, host, new, proved)
+        if refused is not None and not proved and _is_provable(settings.grants.get(key, ()), host):
+            refused += f"; or make it an alias (CNAME) of {user}.{settings.hostenv_hostname} and push again"
         owner = owners.setdefault(host, user) if refused is None else user
         if owner != user:
             refused = f"it belongs to {owner}"
@@ -51,7 +72,15 @@ def matches(grant: str, host: str) -> bool:
     return grant in (host, "*") or (grant.startswith("*.") and host.endswith(grant[1:]))
 
 
-def _refusal(key: str, settings: ProviderSettings, host: str, new: bool) -> str | None:
+def _is_granted(grants: Collection[str], host: str) -> bool:
+    return any(matches(grant, host) for grant in grants)
+
+
+def _is_provable(grants: Collection[str], host: str) -> bool:
+    return _is_granted([grant.removeprefix(PROVED) for grant in grants if grant.startswith(PROVED)], host)
+
+
+def _refusal(key: str, settings: ProviderSettings, host: str, new: bool, proved: bool) -> str | None:
     """Why no environment of the project gets a host, whoever has it; None if one may."""
     grants = settings.grants.get(key)
     label, _, domain = host.partition(".")
@@ -65,7 +94,7 @@ def _refusal(key: str, settings: ProviderSettings, host: str, new: bool) -> str 
         if grants is None and new:
             return f"names at or below {settings.hostenv_hostname} are reserved"
     # A project from before there were grants goes on as it did, until the operator decides for it.
-    if grants is not None and not any(matches(grant, host) for grant in grants):
+    if grants is not None and not _is_granted(grants, host) and not (proved and _is_provable(grants, host)):
         return f"it is not granted to {key}: hostenv-provider project hosts {key} --add {host}"
     return None
 

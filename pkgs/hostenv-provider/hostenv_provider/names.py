@@ -108,8 +108,12 @@ def is_host_name(text: str) -> bool:
 
 
 def is_host_grant(text: str) -> bool:
-    """Whether `text` can be granted to a project: a host name, `*.` and a domain, or `*` for any name."""
-    return text == "*" or is_host_name(text.removeprefix("*."))
+    """Whether `text` can be granted to a project: a host name, `*.` and a domain, or `*` for any name.
+
+    Before each of them may stand `dns:`.
+    """
+    pattern = text.removeprefix("dns:")
+    return pattern == "*" or is_host_name(pattern.removeprefix("*."))
 
 
 def is_project_key(text: str) -> bool:

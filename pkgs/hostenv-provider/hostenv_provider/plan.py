@@ -290,10 +290,12 @@ def make_plan(
     sources: Mapping[str, Source],
     previous: Plan,
     state: State,
+    aliases: Mapping[str, Collection[str]],
 ) -> tuple[Plan, State, list[str]]:
     """Plan one project's environments; those of all others are carried over unchanged (contract 5, scope).
 
-    The third value are warnings, of what the project asks for and does not get (`hosts`).
+    The third value are warnings, of what the project asks for and does not get (`hosts`); `aliases` are
+    `hosts.allot`'s.
     `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
     disabled environment that never had one is left out.
     Raises InvalidData if an environment has no source or the user of another, or if the project's name can be
@@ -314,6 +316,7 @@ def make_plan(
         settings,
         {user: definition.virtual_hosts for user, definition in planned.items()},
         {user: reservation.virtual_hosts for user, reservation in reservations.items()},
+        aliases,
     )
     for user, definition in planned.items():
         name = definition.name

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 
-from hostenv_provider import names, projects
+from hostenv_provider import host_proofs, names, projects
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import Plan, State, make_plan
 from hostenv_provider.repository import PushRejected, Repository
@@ -30,7 +30,10 @@ def plan_project(repository: Repository, key: str, previous: Plan, state: State)
     sources = projects.sources(repository, key, definitions, previous, lambda _: False)
     organisation, project = names.parse_input_name(key)
     settings = repository.read_settings()
-    plan, state, warnings = make_plan(settings, organisation, project, definitions, sources, previous, state)
+    aliases = host_proofs.look_up(key, settings, definitions.values(), state, host_proofs.names_of)
+    plan, state, warnings = make_plan(
+        settings, organisation, project, definitions, sources, previous, state, aliases
+    )
     for warning in warnings:
         print(f"hostenv-provider: warning: {warning}", file=sys.stderr)
     return plan, state

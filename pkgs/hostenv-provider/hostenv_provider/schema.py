@@ -301,7 +301,8 @@ def _settings(value: Value, public_url: str) -> ProviderSettings:
         ):
             hosts = entry.members(["hosts"])["hosts"].items()
             grants[key] = tuple(
-                each.named(names.is_host_grant, "a host name, *.<domain> or *") for each in hosts
+                each.named(names.is_host_grant, "a host name, *.<domain> or *, perhaps after dns:")
+                for each in hosts
             )
     return ProviderSettings(
         hostenv_hostname=members["hostenvHostname"].named(

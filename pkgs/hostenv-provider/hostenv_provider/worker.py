@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from hostenv_provider import disks, dns_gate, names, stop_point
+from hostenv_provider import disks, dns_gate, host_proofs, names, stop_point
 from hostenv_provider.disks import NoRoom
 from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
@@ -97,6 +97,7 @@ class Worker:
         secrets: EnvironmentSecrets,
         room: Room,
         addresses_of: dns_gate.Lookup = dns_gate.lookup,
+        names_of: dns_gate.Lookup = host_proofs.names_of,
     ) -> None:
         self._store = store
         self._repository = repository
@@ -105,6 +106,7 @@ class Worker:
         self._secrets = secrets
         self._room = room
         self._addresses_of = addresses_of
+        self._names_of = names_of
         self._attempts: dict[str, int] = {}
         self._interrupted: str | None = None
         self._brought: object = None
@@ -276,8 +278,9 @@ class Worker:
         definitions = self._projects.evaluate(key)
         sources = self._sources(request, definitions, previous)
         organisation, project = names.parse_input_name(key)
+        aliases = host_proofs.look_up(key, settings, definitions.values(), state, self._names_of)
         plan, state, left_out = make_plan(
-            settings, organisation, project, definitions, sources, previous, state
+            settings, organisation, project, definitions, sources, previous, state, aliases
         )
 
         self._stage(job, "dns_gate")

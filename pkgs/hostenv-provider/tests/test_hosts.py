@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from hostenv_provider import host_proofs
 from hostenv_provider.errors import InvalidData
-from hostenv_provider.hosts import allot, matches
+from hostenv_provider.hosts import allot, matches, to_prove
 from hostenv_provider.plan import Environment, Plan, Source, State, make_plan
 from hostenv_provider.schema import ProviderSettings, VirtualHost, parse_environments
 
@@ -21,16 +22,19 @@ SETTINGS = ProviderSettings.parse(
     },
     "https://provider.example.org:8443",
 )
+BASE = {"type": "production", "application": {"name": "php"}}
 
 
 def given(
     *asked: str,
     grants: tuple[str, ...] | None = ("*",),
     reserved: Mapping[str, tuple[str, ...]] | None = None,
+    aliases: Mapping[str, set[str]] | None = None,
 ) -> tuple[set[str], list[str]]:
     """The hosts of one environment besides its own, and the warnings."""
     settings = SETTINGS if grants is None else replace(SETTINGS, grants={KEY: grants})
-    hosts, warnings = allot(KEY, settings, {USER: dict.fromkeys(asked, VirtualHost())}, reserved or {})
+    wanted = {USER: dict.fromkeys(asked, VirtualHost())}
+    hosts, warnings = allot(KEY, settings, wanted, reserved or {}, aliases or {})
     assert CANONICAL in hosts[USER]
     return set(hosts[USER]) - {CANONICAL}, warnings
 
@@ -58,6 +62,62 @@ def test_granted_names_are_served_and_others_are_not() -> None:
         f"bank.example.net of {USER} is not served: it is not granted to {KEY}:"
         f" hostenv-provider project hosts {KEY} --add bank.example.net"
     )
+
+
+def test_what_is_granted_by_dns_is_served_once_it_is_an_alias_of_the_environments_name() -> None:
+    host, grants = "www.example.com", ("dns:*.example.com",)
+    assert to_prove(KEY, replace(SETTINGS, grants={KEY: grants}), [{host: VirtualHost()}], ()) == [host]
+    for aliases in ({}, {host: {host, f"{OTHER}.sites.example.org"}}):
+        hosts, (warning,) = given(host, grants=grants, aliases=aliases)
+        assert hosts == set()
+        assert warning.endswith(f"; or make it an alias (CNAME) of {CANONICAL} and push again")
+    proof = {host: {host, CANONICAL, "node-a.example.org"}}
+    assert given(host, grants=grants, aliases=proof) == ({host}, [])
+    # Once had it needs no proof: an outage of DNS takes no name away.
+    assert given(host, grants=grants, reserved={USER: (host,)}) == ({host}, [])
+    # What nobody granted is nobody's by DNS, nor is what another environment has.
+    assert given(host, grants=(), aliases=proof)[0] == set()
+    assert given(host, grants=grants, reserved={OTHER: (host,)}, aliases=proof)[0] == set()
+
+
+@pytest.mark.parametrize(
+    ("grants", "asked"),
+    [
+        (("dns:*",), "www.sites.example.org"),
+        (("dns:*",), "provider.example.org"),
+        (("dns:*",), f"{OTHER}.sites.example.org"),
+        (("dns:www.example.org",), "example.org"),
+    ],
+)
+def test_dns_gives_nothing_that_is_reserved_or_that_no_pattern_covers(
+    grants: tuple[str, ...], asked: str
+) -> None:
+    assert given(asked, grants=grants, aliases={asked: {asked, CANONICAL}})[0] == set()
+
+
+def test_looking_names_up_takes_a_bounded_time_for_all_the_others_wait() -> None:
+    asked = {"virtualHosts": {f"h{number}.example.com": {} for number in range(50)}}
+    definitions = parse_environments({"main": {**BASE, **asked}}, "flake.nix").values()
+    now = 0.0
+
+    def slow(host: str) -> set[str]:
+        nonlocal now
+        now += 20
+        return {host}
+
+    settings = replace(SETTINGS, grants={KEY: ("dns:*",)})
+    assert len(host_proofs.look_up(KEY, settings, definitions, State.empty(), slow, lambda: now)) == 3
+
+
+def test_a_name_without_an_address_proves_nothing() -> None:
+    assert host_proofs.names_of("a" * 70 + ".invalid") == set()
+
+
+def test_what_is_granted_outright_or_had_is_not_looked_up() -> None:
+    settings = replace(SETTINGS, grants={KEY: ("*.example.org", "dns:*")})
+    asked = dict.fromkeys(["www.example.org", "www.example.com", "www.example.net"], VirtualHost())
+    assert to_prove(KEY, settings, [asked], ["www.example.net"]) == ["www.example.com"]
+    assert to_prove(KEY, replace(SETTINGS, grants={}), [asked], []) == []
 
 
 @pytest.mark.parametrize("grants", [(), ("*",), ("*.example.org",), None])
@@ -88,14 +148,14 @@ def test_of_two_environments_the_one_that_had_a_name_keeps_it() -> None:
     users = ["drupal-a-0123456", "drupal-b-0123456"]
     settings = replace(SETTINGS, grants={KEY: ("*",)})
     for reserved, first in (({}, users[0]), ({users[1]: ("www.example.com",)}, users[1])):
-        hosts, warnings = allot(KEY, settings, dict.fromkeys(users, host), reserved)
+        hosts, warnings = allot(KEY, settings, dict.fromkeys(users, host), reserved, {})
         assert [user for user in users if "www.example.com" in hosts[user]] == [first]
         assert len(warnings) == 1
 
 
 def test_its_own_name_is_an_environments_own_whoever_claims_it() -> None:
     secured = VirtualHost(enable_acme=True)
-    hosts, warnings = allot(KEY, SETTINGS, {USER: {CANONICAL: secured}}, {OTHER: (CANONICAL,)})
+    hosts, warnings = allot(KEY, SETTINGS, {USER: {CANONICAL: secured}}, {OTHER: (CANONICAL,)}, {})
     assert hosts == {USER: {CANONICAL: secured}}
     assert warnings == []
 
@@ -111,16 +171,15 @@ def test_a_project_from_before_there_were_grants_keeps_what_it_has_and_may_ask_f
 def plan(
     project: str, before: tuple[Plan, State], **environments: list[str]
 ) -> tuple[dict[str, Environment], tuple[Plan, State], list[str]]:
-    base = {"type": "production", "application": {"name": "php"}}
     definitions = parse_environments(
         {
-            name: {**base, "virtualHosts": {host: {} for host in hosts}}
+            name: {**BASE, "virtualHosts": {host: {} for host in hosts}}
             for name, hosts in environments.items()
         },
         project,
     )
     sources = {name: Source("git+file:///srv/x", "main", "a" * 40, "sha256-a") for name in definitions}
-    made, state, warnings = make_plan(SETTINGS, "demo", project, definitions, sources, *before)
+    made, state, warnings = make_plan(SETTINGS, "demo", project, definitions, sources, *before, {})
     return {each.name: each for each in made.environments.values()}, (made, state), warnings
 
 
@@ -167,7 +226,7 @@ def test_a_check_of_a_name_that_is_not_given_is_not_made() -> None:
         KEY,
     )
     sources = {"main": Source("git+file:///srv/x", "main", "a" * 40, "sha256-a")}
-    made, _, warnings = make_plan(SETTINGS, "demo", "drupal", definitions, sources, *BEFORE)
+    made, _, warnings = make_plan(SETTINGS, "demo", "drupal", definitions, sources, *BEFORE, {})
     assert made.environments[USER].checks == ()
     assert len(warnings) == 2
 

@@ -53,6 +53,7 @@ def test_a_plan_at_its_limits(length: int) -> None:
         dict.fromkeys(definitions, source),
         Plan.empty(SETTINGS),
         State.empty(),
+        {},
     )
 
     for user, each in plan.environments.items():

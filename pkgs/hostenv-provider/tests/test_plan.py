@@ -41,7 +41,7 @@ def plan(
     moved: Mapping[str, Source] | None = None,
 ) -> tuple[Plan, State]:
     sources = {name: source() for name in definitions} if moved is None else moved
-    made, state, _ = make_plan(settings, "demo", project, definitions, sources, *before)
+    made, state, _ = make_plan(settings, "demo", project, definitions, sources, *before, {})
     return made, state
 
 

@@ -273,6 +273,31 @@ def test_a_name_that_is_not_granted_is_left_out_and_the_job_says_so(machine: Mac
     machine.finish(job)
 
 
+def test_names_that_dns_proves_are_served_and_looked_up_once(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def resolve(host: str) -> tuple[str, list[str], list[str]]:
+        asked.append(host)
+        own = f"{MAIN}.Demo.hostenv.test." if host == "www.example.org" else "elsewhere.example.org"
+        return "node-a.example.org", [host, own], ["192.0.2.1"]
+
+    monkeypatch.setattr("hostenv_provider.host_proofs.socket.gethostbyname_ex", resolve)
+    machine.operator_pushes(tmp_path / "operator", {"projects": {PROJECT: {"hosts": ["dns:*"]}}})
+    hosts = dict.fromkeys(("www.example.org", "bank.example.net"), VirtualHost())
+    machine.projects.definitions = {"main": replace(definition("main"), virtual_hosts=hosts)}
+    for _ in range(2):
+        job = machine.run()
+        planned = machine.published("generated/plan.json")["environments"][MAIN]["virtualHosts"]
+        assert set(planned) == {f"{MAIN}.demo.hostenv.test", "www.example.org"}
+        (note,) = machine.store.notes(job)
+        assert f"alias (CNAME) of {MAIN}.demo.hostenv.test" in str(note.message)
+        machine.finish(job)
+        machine.projects.heads["main"] = "2" * 40
+    assert asked == ["bank.example.net", "www.example.org", "bank.example.net"]
+
+
 def test_a_remote_that_takes_nothing_fails_the_job_in_the_end(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,7 +92,9 @@ ON_A_NODE = Table(
         Row("records of environments", "ls /var/lib/hostenv/environments", "nnny"),
         Row(
             "entry of the plan in the Nix store",
-            "grep -rF {user} /nix/store/*-source /nix/store/*hostenv-node-[ab]* /nix/store/*-node-node-[ab]",
+            # of what comin fetched: a store in which the machines were built holds the tests, too
+            "grep -rF {user} $(dirname /nix/store/*-source/provider.json)"
+            " /nix/store/*hostenv-node-[ab]* /nix/store/*-node-node-[ab]",
             "nnnn",
         ),
         Row("freeze: lifting it", "test -w /var/lib/hostenv/freeze", "nnny"),

@@ -33,7 +33,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="append",
         default=[],
         metavar="PATTERN",
-        help="grant it a host name, all below a domain (*.example.org) or any (*); else it has its own",
+        help="grant it a host name, all below a domain (*.example.org) or any (*), after dns: only what DNS"
+        " proves (dns:*); else it has its own",
     )
     parser.set_defaults(run=run)
     parser = actions.add_parser(
@@ -43,7 +44,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("name", metavar="NAME", help="<organisation>__<project>")
     parser.add_argument(
-        "--add", action="append", default=[], metavar="PATTERN", help="grant a name, *.<domain>, or *"
+        "--add",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="grant a name, *.<domain>, or *, or dns: and one of them",
     )
     parser.add_argument("--remove", action="append", default=[], metavar="PATTERN", help="take a grant back")
     parser.set_defaults(run=run_hosts)
