@@ -19,14 +19,6 @@ with trials.fault("target's comin killed between build and switch", {DRUPAL: "no
     node_b.succeed("systemctl restart comin.service")
     trial.demand(job_id, "succeeded")
 
-# comin has noted the deployment, and takes what it noted for done
-with trials.fault("source's comin killed before the switch that it noted", {DRUPAL: "node-a"}) as trial:
-    note = r"nix-env --profile \S+/comin --set"
-    noted = trap.set_trap(cluster, node_a, "KILL", "comin.service", "process", note)
-    job_id = trial.migrate(DRUPAL, "node-a")
-    noted.wait()
-    trial.demand(job_id, "succeeded")
-
 with trials.fault("target's hook killed", {DRUPAL: "node-a"}) as trial:
     called = trap.set_trap(cluster, node_a, "KILL", "-", "process", "hostenv-comin-activate")
     job_id = trial.migrate(DRUPAL, "node-a")
@@ -50,3 +42,10 @@ with trials.fault("target's commit cannot be evaluated", {DRUPAL: "node-b"}) as 
 with trials.fault("none: the next webhook after that commit was mended", {DRUPAL: "node-a"}) as trial:
     cluster.operator_changes(f"sed -i 's/toplevel = {BROKEN}/toplevel = /' flake.nix")
     trial.demand(trial.fire_webhook(DRUPAL), "succeeded")
+
+# comin has noted the deployment, and takes what it noted for done
+with trials.fault("target's comin killed before the switch that it noted", {DRUPAL: "node-b"}) as trial:
+    noted = trap.set_trap(cluster, node_b, "KILL", "comin.service", "noted", "/var/lib/comin/store.json")
+    job_id = trial.migrate(DRUPAL, "node-b")
+    noted.wait()
+    trial.demand(job_id, "succeeded")

@@ -322,14 +322,30 @@ def environment() -> Callable[..., Environment]:
     return environment_of
 
 
+RESTIC = """#!/bin/sh
+# Only the files of restic's keys: each real one takes seconds on purpose.
+while test "$1" != --repo; do shift; done
+mkdir -p "$2/keys" && touch "$2/config" && mktemp "$2/keys/XXXXXXXXXX" >/dev/null
+"""
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def restic_program(tmp_path: Path) -> str:
+    """The program that tests have for restic, unless they name the real one."""
+    program = tmp_path / "restic"
+    program.write_text(RESTIC)
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.fixture
+def config(tmp_path: Path, restic_program: str) -> Config:
     return Config(
         data_dir=tmp_path / "data",
         socket=tmp_path / "run" / "provider.sock",
         user="hostenv-provider",
         public_url="http://provider",
-        tools={name: shutil.which(name) or name for name in ("git", "restic")},
+        tools={"git": shutil.which("git") or "git", "restic": restic_program},
     )
 
 

@@ -139,10 +139,11 @@ def test_a_hash_of_several_projects_is_an_error(
 
 @pytest.mark.parametrize(("path", "limit"), [("/api/deploy-jobs/x/events", 65536), ("/api/jobs", 1048576)])
 def test_a_larger_body_than_its_route_takes_is_refused(api: Any, path: str, limit: int) -> None:
-    answer = api.request("POST", path, b"x" * (limit + 1))
+    token = {"Authorization": f"Bearer {api.tokens.show('node-a')}"}
+    answer = api.request("POST", path, b"x" * (limit + 1), token)
     assert answer.status == 413
     assert answer.json["error"]
-    assert api.request("POST", path, b"x" * limit).status == 400
+    assert api.request("POST", path, b"x" * limit, token).status == 400
 
 
 def large_push(size: int) -> bytes:
@@ -163,7 +164,7 @@ def test_a_delivery_may_be_as_large_as_git_hosts_send_them(api: Any, main_hash: 
 
 @pytest.mark.parametrize(
     ("content_type", "size", "number"),
-    [("application/json", 6_000_000, 16), ("application/x-www-form-urlencoded", 1_200_000, 32)],
+    [("application/json", 6_000_000, 32), ("application/x-www-form-urlencoded", 1_200_000, 32)],
 )
 def test_many_large_deliveries_at_once_take_the_memory_of_a_few(
     api: Any, main_hash: str, content_type: str, size: int, number: int

@@ -41,6 +41,11 @@ needs_rest_server = pytest.mark.skipif(
 
 
 @pytest.fixture
+def restic_program() -> str:
+    return shutil.which("restic") or "restic"
+
+
+@pytest.fixture
 def config(config: Config) -> Config:
     return replace(config, backup_quota=16 << 20)
 

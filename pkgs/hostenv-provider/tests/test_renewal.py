@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ def test_what_a_former_node_knew_is_changed_and_other_nodes_go_on(
     assert operator.given("node-b")["hashSalt"] != current["hashSalt"]
 
 
+@pytest.mark.parametrize("restic_program", [shutil.which("restic")])
 def test_a_repository_whose_account_all_nodes_shared_is_not_lost(operator: Operator) -> None:
     """The node's holdings are of an earlier version, and nobody has an account of his own yet."""
     config, user = operator.api.config, operator.user

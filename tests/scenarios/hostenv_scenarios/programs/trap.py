@@ -1,11 +1,12 @@
 """Waits for a moment on a node and sends a signal there and then; a driver outside would be too slow.
 
-usage: trap.py MARK SIGNAL VICTIM journal OP | store NAME | process PATTERN
+usage: trap.py MARK SIGNAL VICTIM journal OP | store NAME | noted FILE | process PATTERN
 
 `journal`: the node has recorded that an action OP has begun. `store`: Nix has built a new path with NAME in
-it; a path is there a moment earlier, and comin, killed in between, takes it for built and fails. `process`: a
-regular expression is found in the command line of a process. VICTIM is a unit, or `-` for that process. The
-file MARK.set is made when it watches, MARK when the signal is sent.
+it; a path is there a moment earlier, and comin, killed in between, takes it for built and fails. `noted`:
+comin has written into its FILE that it deploys. `process`: a regular expression is found in the command line
+of a process. VICTIM is a unit, or `-` for that process. The file MARK.set is made when it watches, MARK when
+the signal is sent.
 """
 
 import contextlib
@@ -34,6 +35,16 @@ def begun(op: str) -> bool:
         if any(action["op"] == op and action["progress"] == "started" for action in actions):
             return True
     return False
+
+
+def is_noted(file: Path) -> bool:
+    """Whether comin's newest deployment has begun and not ended."""
+    try:
+        newest = json.loads(file.read_text())["deployments"][0]
+    except (OSError, ValueError, LookupError):
+        # comin writes it in place
+        return False
+    return newest["status"] in ("init", "running")
 
 
 def in_store(name: str) -> set[str]:
@@ -65,6 +76,8 @@ def condition(kind: str, what: str) -> Callable[[], list[int] | None]:
     if kind == "store":
         before = in_store(what)
         return lambda: [] if any(map(is_valid, in_store(what) - before)) else None
+    if kind == "noted":
+        return lambda: [] if is_noted(Path(what)) else None
     return lambda: list(processes(what)) or None
 
 
