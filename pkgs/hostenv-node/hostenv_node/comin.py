@@ -65,16 +65,16 @@ def prepare(state: Path) -> None:
         shutil.rmtree(repository)
         return
     try:
-        content = read_json(store)
+        content = read_json(store) or {}
     except HostenvError:
         # comin says so itself and begins a new one.
         return
-    deployments = content.get("deployments") if content is not None else None
+    deployments = content.get("deployments")
     if not isinstance(deployments, list):
         return
     kept = [each for each in deployments if not _was_cut_short(each)]
     if kept != deployments:
-        replace_file(store, json.dumps({**(content or {}), "deployments": kept}).encode(), 0o644)
+        replace_file(store, json.dumps({**content, "deployments": kept}).encode(), 0o644)
 
 
 def _was_cut_short(deployment: object) -> bool:
