@@ -203,10 +203,12 @@ class Api:
     def _pending_intents(self, request: HttpRequest) -> HttpAnswer:
         sha, node = request.sha(), request.parameter("node")
         self._access.require_node(request, node)
+        all_waiting = self._store.waiting_intents(node)
+        # A commit is in its own history: otherwise the node still follows the provider's repository.
+        follows_own = bool(all_waiting) and self._nodes.is_ancestor(node, sha, sha)
         intents = []
-        for waiting in self._store.waiting_intents(node):
-            # A commit is in its own history: otherwise the node still follows the provider's repository.
-            if self._nodes.is_ancestor(node, sha, sha):
+        for waiting in all_waiting:
+            if follows_own:
                 commit = waiting.commit_sha
                 seen = self._nodes.is_ancestor(node, commit, sha)
             else:
