@@ -13,21 +13,34 @@ LIMIT = 60.0
 """So many seconds may all look-ups of one job take, for the other jobs wait meanwhile."""
 
 
+class TimeLimit:
+    """LIMIT seconds from its making, which all look-ups of a job share."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._deadline = clock() + LIMIT
+
+    def demand(self) -> None:
+        """Raises TimeoutError when they are over."""
+        if self._clock() >= self._deadline:
+            raise TimeoutError
+
+
 def apply(
     plan: Plan,
     node_addresses: Mapping[str, str],
     addresses_of: Lookup,
     users: Collection[str],
-    clock: Callable[[], float] = time.monotonic,
+    limit: TimeLimit,
 ) -> tuple[Plan, list[str]]:
     """Take `enableACME` and `forceSSL` from those virtual hosts of `users` whose name leads neither to the
     node nor to the previous one, with a warning for each.
 
     `node_addresses` are those of `provider.json`; `addresses_of` looks up a host name's IP addresses, each
-    name's once. A host that asks for neither is not looked up; one whose turn does not come within LIMIT
-    seconds by `clock` counts as one that leads elsewhere.
+    name's once. A host that asks for neither is not looked up; one whose turn does not come within `limit`
+    counts as one that leads elsewhere.
     """
-    look_up = Resolver(addresses_of, clock)
+    look_up = _Resolver(addresses_of, limit)
     late: list[str] = []
     environments = dict(plan.environments)
     warnings: list[str] = []
@@ -65,19 +78,17 @@ def lookup(host: str) -> set[str]:
         return set()
 
 
-class Resolver:
-    """Looks each name up once. Raises TimeoutError for a new one when LIMIT seconds have passed."""
+class _Resolver:
+    """Looks each name up once. Raises TimeoutError for a new one when time is up."""
 
-    def __init__(self, addresses_of: Lookup, clock: Callable[[], float]) -> None:
+    def __init__(self, addresses_of: Lookup, limit: TimeLimit) -> None:
         self._addresses_of = addresses_of
-        self._clock = clock
-        self._deadline = clock() + LIMIT
+        self._limit = limit
         self._known: dict[str, set[str]] = {}
 
     def __call__(self, host: str) -> set[str]:
         if host not in self._known:
-            if self._clock() >= self._deadline:
-                raise TimeoutError
+            self._limit.demand()
             self._known[host] = self._addresses_of(host)
         return self._known[host]
 

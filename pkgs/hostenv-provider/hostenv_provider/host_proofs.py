@@ -1,10 +1,10 @@
 """What DNS says about the names that projects ask for: of what each is an alias (contract 6)."""
 
 import socket
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
-from hostenv_provider.dns_gate import Lookup, Resolver
+from hostenv_provider import names
+from hostenv_provider.dns_gate import Lookup, TimeLimit
 from hostenv_provider.hosts import to_prove
 from hostenv_provider.plan import State
 from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
@@ -13,23 +13,27 @@ from hostenv_provider.schema import EnvironmentDefinition, ProviderSettings
 def look_up(
     key: str,
     settings: ProviderSettings,
-    definitions: Iterable[EnvironmentDefinition],
+    definitions: Mapping[str, EnvironmentDefinition],
     state: State,
     names_of: Lookup,
-    clock: Callable[[], float] = time.monotonic,
+    limit: TimeLimit,
 ) -> Mapping[str, set[str]]:
     """Of what, by `names_of`, each name is an alias that only DNS can give to the project `key`.
 
-    Names whose turn does not come in time are left out, and so not given.
+    Names whose turn does not come within `limit` are left out, and so not given.
     """
-    held = {host for each in state.reservations.values() for host in each.virtual_hosts}
-    resolver = Resolver(names_of, clock)
+    organisation, project = names.parse_input_name(key)
+    asked = {
+        names.user_name(organisation, project, name): each.virtual_hosts for name, each in definitions.items()
+    }
+    reserved = {user: each.virtual_hosts for user, each in state.reservations.items()}
     found: dict[str, set[str]] = {}
-    for host in to_prove(key, settings, [each.virtual_hosts for each in definitions], held):
+    for host in to_prove(key, settings, asked, reserved):
         try:
-            found[host] = resolver(host)
+            limit.demand()
         except TimeoutError:
             break
+        found[host] = names_of(host)
     return found
 
 

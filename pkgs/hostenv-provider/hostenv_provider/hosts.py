@@ -6,7 +6,7 @@ with a warning, the rest is served: a stranger's flake must not stop anybody's d
 included.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from hostenv_provider import names
@@ -14,17 +14,17 @@ from hostenv_provider.schema import ProviderSettings, VirtualHost
 
 Hosts = Mapping[str, VirtualHost]
 
-PROVED = "dns:"
-"""Before a pattern: what it covers is had by the environment whose own name it is an alias (CNAME) of."""
-
 
 def to_prove(
-    key: str, settings: ProviderSettings, asked: Iterable[Hosts], held: Collection[str]
+    key: str, settings: ProviderSettings, asked: Mapping[str, Hosts], reserved: Mapping[str, Collection[str]]
 ) -> list[str]:
-    """Those of the hosts asked for that only DNS can give to the project; nobody may have them yet."""
+    """Those of the hosts asked for that only DNS can give to an environment of the project `key`.
+
+    `asked` and `reserved` are those of `allot`. What an environment has needs no proof again.
+    """
     grants = settings.grants.get(key, ())
-    wanted = sorted({host for hosts in asked for host in hosts}.difference(held))
-    return [host for host in wanted if not _is_granted(grants, host) and _is_provable(grants, host)]
+    new = {host for user, hosts in asked.items() for host in hosts if host not in reserved.get(user, ())}
+    return [host for host in sorted(new) if not _is_granted(grants, host) and _is_provable(grants, host)]
 
 
 def allot(
@@ -37,8 +37,8 @@ def allot(
     """The hosts of each environment of the project `key`, and a warning for each that it does not get.
 
     `asked` are those that the project's environments ask for and `reserved` those that all environments have,
-    or had when they left the plan, both by user. Whoever had a name is before who asks for it now, and needs
-    no proof again. `aliases` says what each host `to_prove` is an alias of.
+    or had when they left the plan, both by user. Whoever had a name is before who asks for it now. `aliases`
+    says what each host `to_prove` is an alias of.
     """
     owners = {host: user for user, hosts in reserved.items() if user not in asked for host in hosts}
     given: dict[str, dict[str, VirtualHost]] = {}
@@ -53,10 +53,7 @@ def allot(
         if host not in given[user]
     )
     for new, user, host in wanted:
-        proved = not new or f"{user}.{settings.hostenv_hostname}" in aliases.get(host, ())
-        refused = _refusal(key, settings, host, new, proved)
-        if refused is not None and not proved and _is_provable(settings.grants.get(key, ()), host):
-            refused += f"; or make it an alias (CNAME) of {user}.{settings.hostenv_hostname} and push again"
+        refused = _refusal(key, settings, user, host, new, aliases.get(host, ()))
         owner = owners.setdefault(host, user) if refused is None else user
         if owner != user:
             refused = f"it belongs to {owner}"
@@ -77,11 +74,15 @@ def _is_granted(grants: Collection[str], host: str) -> bool:
 
 
 def _is_provable(grants: Collection[str], host: str) -> bool:
-    return _is_granted([grant.removeprefix(PROVED) for grant in grants if grant.startswith(PROVED)], host)
+    return _is_granted(
+        [grant.removeprefix(names.PROVED) for grant in grants if grant.startswith(names.PROVED)], host
+    )
 
 
-def _refusal(key: str, settings: ProviderSettings, host: str, new: bool, proved: bool) -> str | None:
-    """Why no environment of the project gets a host, whoever has it; None if one may."""
+def _refusal(
+    key: str, settings: ProviderSettings, user: str, host: str, new: bool, aliases: Collection[str]
+) -> str | None:
+    """Why the environment does not get a host, whoever has it; None if it may."""
     grants = settings.grants.get(key)
     label, _, domain = host.partition(".")
     if host == urlsplit(settings.public_url).hostname:
@@ -94,8 +95,14 @@ def _refusal(key: str, settings: ProviderSettings, host: str, new: bool, proved:
         if grants is None and new:
             return f"names at or below {settings.hostenv_hostname} are reserved"
     # A project from before there were grants goes on as it did, until the operator decides for it.
-    if grants is not None and not _is_granted(grants, host) and not (proved and _is_provable(grants, host)):
-        return f"it is not granted to {key}: hostenv-provider project hosts {key} --add {host}"
+    if grants is None or _is_granted(grants, host):
+        return None
+    refused = f"it is not granted to {key}: hostenv-provider project hosts {key} --add {host}"
+    if not _is_provable(grants, host):
+        return refused
+    own = f"{user}.{settings.hostenv_hostname}"
+    if new and own not in aliases:
+        return f"{refused}; or make it an alias (CNAME) of {own} and push again"
     return None
 
 

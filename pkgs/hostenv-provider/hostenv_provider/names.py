@@ -107,12 +107,16 @@ def is_host_name(text: str) -> bool:
     )
 
 
+PROVED = "dns:"
+"""Before a pattern: what it covers is had by the environment whose own name it is an alias (CNAME) of."""
+
+
 def is_host_grant(text: str) -> bool:
     """Whether `text` can be granted to a project: a host name, `*.` and a domain, or `*` for any name.
 
-    Before each of them may stand `dns:`.
+    Before each of them may stand PROVED.
     """
-    pattern = text.removeprefix("dns:")
+    pattern = text.removeprefix(PROVED)
     return pattern == "*" or is_host_name(pattern.removeprefix("*."))
 
 

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 from hostenv_provider import host_proofs, names, projects
+from hostenv_provider.dns_gate import TimeLimit
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import Plan, State, make_plan
 from hostenv_provider.repository import PushRejected, Repository
@@ -30,7 +31,8 @@ def plan_project(repository: Repository, key: str, previous: Plan, state: State)
     sources = projects.sources(repository, key, definitions, previous, lambda _: False)
     organisation, project = names.parse_input_name(key)
     settings = repository.read_settings()
-    aliases = host_proofs.look_up(key, settings, definitions.values(), state, host_proofs.names_of)
+    limit = TimeLimit()
+    aliases = host_proofs.look_up(key, settings, definitions, state, host_proofs.names_of, limit)
     plan, state, warnings = make_plan(
         settings, organisation, project, definitions, sources, previous, state, aliases
     )

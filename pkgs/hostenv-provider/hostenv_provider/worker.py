@@ -278,14 +278,15 @@ class Worker:
         definitions = self._projects.evaluate(key)
         sources = self._sources(request, definitions, previous)
         organisation, project = names.parse_input_name(key)
-        aliases = host_proofs.look_up(key, settings, definitions.values(), state, self._names_of)
+        limit = dns_gate.TimeLimit()
+        aliases = host_proofs.look_up(key, settings, definitions, state, self._names_of, limit)
         plan, state, left_out = make_plan(
             settings, organisation, project, definitions, sources, previous, state, aliases
         )
 
         self._stage(job, "dns_gate")
         addresses = settings.addresses
-        plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key))
+        plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key), limit)
         warnings = [*left_out, *warnings]
         if warnings:
             log(f"job {job.job_id}: {'; '.join(warnings)}")

@@ -38,7 +38,9 @@ def plan(node: str, previous_node: str | None, **hosts: VirtualHost) -> tuple[Pl
 
 def gate(node: str, previous_node: str | None, found: set[str]) -> tuple[VirtualHost, list[str]]:
     before, user = plan(node, previous_node, www=SECURE)
-    after, warnings = dns_gate.apply(before, ADDRESSES, lookup({"www.example": found}), [user])
+    after, warnings = dns_gate.apply(
+        before, ADDRESSES, lookup({"www.example": found}), [user], dns_gate.TimeLimit()
+    )
     return after.environments[user].virtual_hosts["www.example"], warnings
 
 
@@ -69,14 +71,14 @@ def test_a_name_that_asks_for_neither_is_not_looked_up() -> None:
     def fail(host: str) -> set[str]:
         raise AssertionError(host)
 
-    assert dns_gate.apply(before, ADDRESSES, fail, [user]) == (before, [])
+    assert dns_gate.apply(before, ADDRESSES, fail, [user], dns_gate.TimeLimit()) == (before, [])
 
 
 def test_other_users_stay_as_they_are() -> None:
     before, user = plan("node-a", None, www=SECURE)
 
-    assert dns_gate.apply(before, ADDRESSES, lookup({}), [])[0] == before
-    assert dns_gate.apply(before, ADDRESSES, lookup({}), [user])[0] != before
+    assert dns_gate.apply(before, ADDRESSES, lookup({}), [], dns_gate.TimeLimit())[0] == before
+    assert dns_gate.apply(before, ADDRESSES, lookup({}), [user], dns_gate.TimeLimit())[0] != before
 
 
 def test_a_node_that_is_gone_from_the_settings_is_no_match() -> None:
@@ -88,6 +90,7 @@ def test_a_node_that_is_gone_from_the_settings_is_no_match() -> None:
         ADDRESSES,
         lookup({"www.example": {"192.0.2.1"}}),
         [user],
+        dns_gate.TimeLimit(),
     )
 
     assert after.environments[user].virtual_hosts["www.example"] == VirtualHost()
@@ -101,7 +104,7 @@ def test_each_name_is_looked_up_once() -> None:
         asked.append(host)
         return {"192.0.2.9"}
 
-    dns_gate.apply(before, {"node-a": "a.example", "node-b": "b.example"}, ask, [user])
+    dns_gate.apply(before, {"node-a": "a.example", "node-b": "b.example"}, ask, [user], dns_gate.TimeLimit())
 
     assert len(asked) == len(set(asked)) == 51
 
@@ -115,7 +118,7 @@ def test_names_whose_turn_does_not_come_in_time_lose_both_with_one_warning() -> 
         now += 20
         return {"192.0.2.2"}
 
-    after, warnings = dns_gate.apply(before, ADDRESSES, slow, [user], lambda: now)
+    after, warnings = dns_gate.apply(before, ADDRESSES, slow, [user], dns_gate.TimeLimit(lambda: now))
 
     kept = [name for name, host in after.environments[user].virtual_hosts.items() if host == SECURE]
     assert len(kept) == 2

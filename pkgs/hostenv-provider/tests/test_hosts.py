@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from hostenv_provider import host_proofs
+from hostenv_provider.dns_gate import TimeLimit
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.hosts import allot, matches, to_prove
 from hostenv_provider.plan import Environment, Plan, Source, State, make_plan
@@ -66,7 +67,7 @@ def test_granted_names_are_served_and_others_are_not() -> None:
 
 def test_what_is_granted_by_dns_is_served_once_it_is_an_alias_of_the_environments_name() -> None:
     host, grants = "www.example.com", ("dns:*.example.com",)
-    assert to_prove(KEY, replace(SETTINGS, grants={KEY: grants}), [{host: VirtualHost()}], ()) == [host]
+    assert to_prove(KEY, replace(SETTINGS, grants={KEY: grants}), {USER: {host: VirtualHost()}}, {}) == [host]
     for aliases in ({}, {host: {host, f"{OTHER}.sites.example.org"}}):
         hosts, (warning,) = given(host, grants=grants, aliases=aliases)
         assert hosts == set()
@@ -92,12 +93,16 @@ def test_what_is_granted_by_dns_is_served_once_it_is_an_alias_of_the_environment
 def test_dns_gives_nothing_that_is_reserved_or_that_no_pattern_covers(
     grants: tuple[str, ...], asked: str
 ) -> None:
-    assert given(asked, grants=grants, aliases={asked: {asked, CANONICAL}})[0] == set()
+    hosts, (warning,) = given(asked, grants=grants, aliases={asked: {asked, CANONICAL}})
+    assert hosts == set()
+    assert "CNAME" not in warning
+    # Nor is anybody told that an alias would help.
+    assert "CNAME" not in given(asked, grants=grants)[1][0]
 
 
 def test_looking_names_up_takes_a_bounded_time_for_all_the_others_wait() -> None:
     asked = {"virtualHosts": {f"h{number}.example.com": {} for number in range(50)}}
-    definitions = parse_environments({"main": {**BASE, **asked}}, "flake.nix").values()
+    definitions = parse_environments({"main": {**BASE, **asked}}, "flake.nix")
     now = 0.0
 
     def slow(host: str) -> set[str]:
@@ -106,7 +111,11 @@ def test_looking_names_up_takes_a_bounded_time_for_all_the_others_wait() -> None
         return {host}
 
     settings = replace(SETTINGS, grants={KEY: ("dns:*",)})
-    assert len(host_proofs.look_up(KEY, settings, definitions, State.empty(), slow, lambda: now)) == 3
+    limit = TimeLimit(lambda: now)
+    assert len(host_proofs.look_up(KEY, settings, definitions, State.empty(), slow, limit)) == 3
+    with pytest.raises(TimeoutError):
+        # Nothing is left of it for the certificates' look-ups.
+        limit.demand()
 
 
 def test_a_name_without_an_address_proves_nothing() -> None:
@@ -116,8 +125,8 @@ def test_a_name_without_an_address_proves_nothing() -> None:
 def test_what_is_granted_outright_or_had_is_not_looked_up() -> None:
     settings = replace(SETTINGS, grants={KEY: ("*.example.org", "dns:*")})
     asked = dict.fromkeys(["www.example.org", "www.example.com", "www.example.net"], VirtualHost())
-    assert to_prove(KEY, settings, [asked], ["www.example.net"]) == ["www.example.com"]
-    assert to_prove(KEY, replace(SETTINGS, grants={}), [asked], []) == []
+    assert to_prove(KEY, settings, {USER: asked}, {USER: ["www.example.net"]}) == ["www.example.com"]
+    assert to_prove(KEY, replace(SETTINGS, grants={}), {USER: asked}, {}) == []
 
 
 @pytest.mark.parametrize("grants", [(), ("*",), ("*.example.org",), None])

@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
                 f"no node {arguments.node!r} in provider.json; there are: {', '.join(settings.nodes)}"
             )
         users = [user for user, each in before.environments.items() if arguments.node in (None, each.node)]
-        after, warnings = dns_gate.apply(before, settings.addresses, dns_gate.lookup, users)
+        after, warnings = dns_gate.apply(
+            before, settings.addresses, dns_gate.lookup, users, dns_gate.TimeLimit()
+        )
         for warning in warnings:
             print(f"hostenv-provider: warning: {warning}", file=sys.stderr)
         if arguments.dry_run:
