@@ -147,6 +147,13 @@ with subtest("It ends with who asked for it, too"):
     cluster.as_environment(node_a, DRUPAL, "rm drush-waits")
     cluster.demand(waiting, "succeeded", 300)
 
+with subtest("nginx may open as many files as it has connections"):
+    for machine in (provider, node_a, node_b):
+        # Without a privilege that containers lack nobody exceeds what the host gave the machine.
+        allowed = machine.succeed("awk '/^Max open files/ { print $5 }' /proc/1/limits")
+        opened = machine.succeed("awk '/^Max open files/ { print $4 }' /proc/$(pgrep -n -x nginx)/limits")
+        t.assertEqual(int(opened), min(65536, int(allowed)))
+
 with subtest("On a node"):
     front = node_a.succeed(
         "ps -o user= -C nginx | sort -u | grep -v root | grep -x 'www-data\\|nginx'"
