@@ -1,5 +1,6 @@
-# Hostile homes through push, move there and back, roll-back, several projects at once. Beside them a project
-# that did nothing, whose jobs wait for none of theirs. HOSTENV_HOMES says how many, HOSTENV_HOMES_SEED which.
+# Hostile homes through push, move there and back, roll-back, several projects at once and on both nodes.
+# Beside them a project that did nothing, whose jobs wait for none of theirs. HOSTENV_HOMES says how many,
+# HOSTENV_HOMES_SEED which.
 
 import os
 
@@ -10,8 +11,10 @@ from hostenv_scenarios.site import Site
 
 cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
 NEUTRAL = Site("neutral")
-HOSTILE = [Site(name) for name in ("alpha", "beta", "gamma")]
-MADE = homes(int(os.environ.get("HOSTENV_HOMES_SEED", "1")), int(os.environ.get("HOSTENV_HOMES", "6")))
+MADE = homes(int(os.environ.get("HOSTENV_HOMES_SEED", "1")), int(os.environ.get("HOSTENV_HOMES", "8")))
+HOSTILE = [
+    Site(name) for name in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")[: len(MADE)]
+]
 verdicts: dict[tuple[str, str], list[int]] = {}
 
 
@@ -35,11 +38,24 @@ def mend(site):
             as_root(name, site, MENDED)
 
 
-def recover(site):
-    mend(site)
-    cluster.commit(site, "A release into a home that was mended")
-    cluster.demand(cluster.fire_webhook(site), "succeeded", 300)
-    cluster.as_environment(cluster.nodes[cluster.deployed(site)], site, "chmod u+rwx ~/.local/share/files")
+def recover(sites):
+    """Mend the homes and deploy: a job waits for what an earlier one could not do, as long as that lasts."""
+    for site in sites:
+        mend(site)
+    release_all(sites, "A release into a home that was mended")
+    for site in sites:
+        cluster.as_environment(
+            cluster.nodes[cluster.deployed(site)], site, "chmod u+rwx ~/.local/share/files"
+        )
+
+
+def release_all(sites, message):
+    job_ids = []
+    for site in sites:
+        cluster.commit(site, message)
+        job_ids.append(cluster.fire_webhook(site))
+    for job_id in job_ids:
+        cluster.demand(job_id, "succeeded", 300)
 
 
 def neutral_waits_for_nobody():
@@ -114,11 +130,9 @@ with subtest("A provider, two nodes, and projects"):
     for site in (NEUTRAL, *HOSTILE):
         cluster.add_site(site)
     # So that there is a release to go back to, whatever becomes of the first push.
-    seconds = []
-    for site in HOSTILE:
-        cluster.commit(site, "A second release")
-        seconds.append(cluster.fire_webhook(site))
-    for job_id in seconds:
+    release_all(HOSTILE, "A second release")
+    moves = [cluster.migrate(site, "node-b") for site in HOSTILE[::2]]
+    for job_id in moves:
         cluster.demand(job_id, "succeeded", 300)
 
 for begin in range(0, len(MADE), len(HOSTILE)):
@@ -127,15 +141,13 @@ for begin in range(0, len(MADE), len(HOSTILE)):
         for site, home in pairs:
             spoil(site, home)
         step("push", pairs, push)
+        recover([site for site, _ in pairs])
         for site, home in pairs:
-            # A job waits for what an earlier one could not do in the home, as long as that lasts.
-            recover(site)
             spoil(site, home)
         step("move", pairs, move)
         step("move back", pairs, move)
         step("roll-back", pairs, roll_back)
-        for site, _ in pairs:
-            recover(site)
+        recover([site for site, _ in pairs])
 
 for (name, state), numbers in sorted(verdicts.items()):
     log.info(f"{name}: {len(numbers)} {state}")
