@@ -54,9 +54,9 @@ def _takes_features(kvm: int, processor: int) -> bool:
     fcntl.ioctl(kvm, _GET_SUPPORTED_CPUID, features)
     fcntl.ioctl(processor, _SET_CPUID2, features)
     register = bytearray(struct.pack("=IIIIQ", 1, 0, _ARCH_CAPABILITIES, 0, 0))
-    offered: int = fcntl.ioctl(kvm, _GET_MSRS, register)
-    taken: int = fcntl.ioctl(processor, _SET_MSRS, register)
-    return offered == taken
+    offered = fcntl.ioctl(kvm, _GET_MSRS, register)
+    taken = fcntl.ioctl(processor, _SET_MSRS, register)
+    return bool(offered == taken)
 
 
 if __name__ == "__main__":
