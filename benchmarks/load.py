@@ -32,13 +32,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-provider")]
 
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
-from hostenv_provider.intents import Action  # noqa: E402
-from hostenv_provider.jobs import Request  # noqa: E402
-from hostenv_provider.records import NodeCommit, Prepared  # noqa: E402
-from hostenv_provider.repository import Repository  # noqa: E402
-from hostenv_provider.schema import ProviderSettings  # noqa: E402
-from hostenv_provider.store import Store  # noqa: E402
-from hostenv_provider.tokens import TokenFile  # noqa: E402
+from hostenv_provider.plan.schema import ProviderSettings  # noqa: E402
+from hostenv_provider.repository.repository import Repository  # noqa: E402
+from hostenv_provider.rules.intents import Action  # noqa: E402
+from hostenv_provider.rules.jobs import Request  # noqa: E402
+from hostenv_provider.rules.records import NodeCommit, Prepared  # noqa: E402
+from hostenv_provider.secrets.tokens import TokenFile  # noqa: E402
+from hostenv_provider.store.store import Store  # noqa: E402
 
 NODES_OF_A_JOB = 10
 SERVICE = "import sys; from hostenv_provider.cli import main; sys.exit(main(['service']))"

@@ -9,7 +9,7 @@ import pytest
 from hostenv_lab import description, image
 
 TREE = Path(__file__).parents[2]
-TESTS = ("test_projects.py", "test_cli.py")
+TESTS = ("repository/test_projects.py", "cli/test_cli.py")
 # pytest itself and what it imports, all of it pure Python, so the image's own Python can use this host's copy
 BORROWED = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 

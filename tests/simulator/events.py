@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hostenv_provider.jobs import Request
-from hostenv_provider.records import Delivery
+from hostenv_provider.rules.jobs import Request
+from hostenv_provider.rules.records import Delivery
 
 from simulator.history import Tree
 from simulator.machines import Machine

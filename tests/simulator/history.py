@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from hostenv_provider.generated import slice_hash
-from hostenv_provider.plan import Plan, State
-from hostenv_provider.schema import ProviderSettings
+from hostenv_provider.plan.generated import slice_hash
+from hostenv_provider.plan.plan import Plan, State
+from hostenv_provider.plan.schema import ProviderSettings
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hostenv_provider.jobs import Deploy, JobState, Request, Retire
-from hostenv_provider.store import Store
+from hostenv_provider.rules.jobs import Deploy, JobState, Request, Retire
+from hostenv_provider.store.store import Store
 
 from simulator.history import History, Tree
 from simulator.provider import Project

@@ -1,4 +1,4 @@
-"""The service's memory without SQLite: what `store.Store` keeps, as values, and the same rules applied.
+"""The service's memory without SQLite: what `store.store.Store` keeps, as values, and the same rules applied.
 
 It exists for speed. `test_simulator` runs the same schedules on both and compares every message.
 """
@@ -6,10 +6,11 @@ It exists for speed. `test_simulator` runs the same schedules on both and compar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hostenv_provider import endings, jobs, succession
-from hostenv_provider.generated import slice_hash
-from hostenv_provider.intents import VERIFY, Deployed, intent_document
-from hostenv_provider.jobs import (
+from hostenv_provider.names import PROVIDER_NODE
+from hostenv_provider.plan.generated import slice_hash
+from hostenv_provider.rules import endings, jobs, queue
+from hostenv_provider.rules.intents import VERIFY, Deployed, intent_document
+from hostenv_provider.rules.jobs import (
     ENDED,
     FINAL,
     INTENT_PHASE,
@@ -26,9 +27,7 @@ from hostenv_provider.jobs import (
     Status,
     View,
 )
-from hostenv_provider.names import PROVIDER_NODE
-from hostenv_provider.node_records import SLICES_KEPT
-from hostenv_provider.records import (
+from hostenv_provider.rules.records import (
     Delivery,
     Enqueued,
     Job,
@@ -38,6 +37,7 @@ from hostenv_provider.records import (
     Verification,
     WaitingIntent,
 )
+from hostenv_provider.store.node_records import SLICES_KEPT
 
 _NOTHING = View(JobState.QUEUED, (), frozenset())
 
@@ -66,7 +66,7 @@ class _Entry:
 
 
 class MemoryStore:
-    """Stands in for `store.Store`; every method is atomic, for only one task runs at a time."""
+    """Stands in for `store.store.Store`; every method is atomic, for only one task runs at a time."""
 
     def __init__(self, clock: Callable[[], float], new_id: Callable[[], str]) -> None:
         self._clock = clock
@@ -104,7 +104,7 @@ class MemoryStore:
             self._coalesce(project)
 
     def take_next(self) -> Job | None:
-        choice = succession.next_job(self._unfinished())
+        choice = queue.next_job(self._unfinished())
         if choice is None:
             return None
         self._supersede(choice)
@@ -164,7 +164,7 @@ class MemoryStore:
         now = self._clock()
         since = entry.failing_since = now if entry.failing_since is None else entry.failing_since
         entry.attempts += 1
-        pause = succession.pause(entry.attempts, now - since)
+        pause = queue.pause(entry.attempts, now - since)
         if pause is None:
             self.fail(job_id, obstacle)
             return None
@@ -234,7 +234,7 @@ class MemoryStore:
         self, job_id: str, user: str, found: str, outlook: str, *, yields: bool
     ) -> Outcome:
         entry = self._jobs[job_id]
-        newer = succession.newer_push(self._unfinished(), job_id) if yields else None
+        newer = queue.newer_push(self._unfinished(), job_id) if yields else None
         outcome = jobs.on_failed_check(entry.view, user, found, outlook, newer)
         if isinstance(outcome, Accepted):
             self._apply(entry, outcome)
@@ -337,9 +337,9 @@ class MemoryStore:
             last = self._jobs[last.superseded_by]
         return None if last.view.state is JobState.FAILED else first
 
-    def _unfinished(self) -> list[succession.Unfinished]:
+    def _unfinished(self) -> list[queue.Unfinished]:
         return [
-            succession.Unfinished(
+            queue.Unfinished(
                 job=entry.job_id,
                 number=entry.number,
                 request=entry.request,
@@ -356,9 +356,9 @@ class MemoryStore:
             item for item in unfinished if item.state is JobState.QUEUED and item.request.project == project
         ]
         if queued:
-            self._supersede(succession.coalesce(unfinished, queued[-1].job))
+            self._supersede(queue.coalesce(unfinished, queued[-1].job))
 
-    def _supersede(self, choice: succession.Choice) -> None:
+    def _supersede(self, choice: queue.Choice) -> None:
         for job_id in choice.superseded:
             entry = self._jobs[job_id]
             entry.superseded_by = choice.job

@@ -13,9 +13,10 @@ from hostenv_node import agent, decide
 from hostenv_node.api import Conflict, Unreachable
 from hostenv_node.job_view import JobView
 from hostenv_node.journal import ActionRecord, JobJournal
-from hostenv_provider import intents, jobs, succession, worker
-from hostenv_provider.intents import VERIFY, Deployed
-from hostenv_provider.plan import Environment
+from hostenv_provider.plan.plan import Environment
+from hostenv_provider.rules import intents, jobs, queue
+from hostenv_provider.rules.intents import VERIFY, Deployed
+from hostenv_provider.work import worker
 
 from simulator import machines, memory_store
 
@@ -145,17 +146,17 @@ def _begun_jobs_are_superseded() -> Sequence[Replacement]:
 
 
 def _jobs_of_a_project_run_together() -> Sequence[Replacement]:
-    def next_job(unfinished: Sequence[succession.Unfinished]) -> succession.Choice | None:
+    def next_job(unfinished: Sequence[queue.Unfinished]) -> queue.Choice | None:
         for item in sorted(unfinished, key=lambda item: item.number):
             if item.state is jobs.JobState.QUEUED:
-                return succession.Choice(item.job, item.request)
+                return queue.Choice(item.job, item.request)
         return None
 
-    return [(succession, "next_job", next_job)]
+    return [(queue, "next_job", next_job)]
 
 
 def _heirs_forget() -> Sequence[Replacement]:
-    return [(succession, "merge", lambda _, newer: newer)]
+    return [(queue, "merge", lambda _, newer: newer)]
 
 
 def _checks_do_not_wait() -> Sequence[Replacement]:

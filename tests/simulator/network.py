@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from hostenv_node.api import ApiError, Conflict, Event, NotFound, PendingIntent, Unreachable
 from hostenv_node.job_view import JobView, Row
-from hostenv_provider import jobs
+from hostenv_provider.rules import jobs
 
 from simulator.faults import Faults
 from simulator.machines import Machine

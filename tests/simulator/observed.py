@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hostenv_provider.jobs import Accepted, Deploy, Doubt, Event, JobState, Outcome, Retire, Status
-from hostenv_provider.records import NodeCommit, Prepared
-from hostenv_provider.store import Store
+from hostenv_provider.rules.jobs import Accepted, Deploy, Doubt, Event, JobState, Outcome, Retire, Status
+from hostenv_provider.rules.records import NodeCommit, Prepared
+from hostenv_provider.store.store import Store
 
 from simulator.memory_store import MemoryStore
 

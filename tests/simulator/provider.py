@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from hostenv_provider import plan as plans
-from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.names import user_name
-from hostenv_provider.plan import Environment, Plan, Source, State
-from hostenv_provider.records import NodeCommit
-from hostenv_provider.remotes import FetchFailed
-from hostenv_provider.repository import PushRejected
-from hostenv_provider.schema import Application, EnvironmentDefinition, Node, ProviderSettings
-from hostenv_provider.store import Store
-from hostenv_provider.verify import Verifier
-from hostenv_provider.worker import Worker
+from hostenv_provider.plan import plan as plans
+from hostenv_provider.plan.plan import Environment, Plan, Source, State
+from hostenv_provider.plan.schema import Application, EnvironmentDefinition, Node, ProviderSettings
+from hostenv_provider.repository.remotes import FetchFailed
+from hostenv_provider.repository.repository import PushRejected
+from hostenv_provider.rules.records import NodeCommit
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.store.store import Store
+from hostenv_provider.work.verify import Verifier
+from hostenv_provider.work.worker import Worker
 
 from simulator.faults import Faults
 from simulator.history import Commit, History, NodeTree, Tree
@@ -79,7 +79,7 @@ def empty_tree(nodes: Iterable[str]) -> Tree:
 
 
 class WorkTree:
-    """`repository.Repository` over values. A crash leaves its commits, and its files do not matter."""
+    """`repository.repository.Repository` over values. A crash leaves its commits; its files do not matter."""
 
     def __init__(self, history: History[Tree], announced: AbstractSet[str], faults: Faults) -> None:
         self._history = history

@@ -11,11 +11,12 @@ from typing import cast
 from unittest.mock import patch
 
 from hostenv_node.api import Api
-from hostenv_provider import names, verify, worker
-from hostenv_provider.jobs import ENDED, JobState, Request
-from hostenv_provider.records import Delivery, Target
-from hostenv_provider.store import Store
-from hostenv_provider.verify import Problem
+from hostenv_provider import names
+from hostenv_provider.rules.jobs import ENDED, JobState, Request
+from hostenv_provider.rules.records import Delivery, Target
+from hostenv_provider.store.store import Store
+from hostenv_provider.work import verify, worker
+from hostenv_provider.work.verify import Problem
 
 from simulator.events import EVENTS
 from simulator.faults import Faults

@@ -8,20 +8,21 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hostenv_provider import projects, verify
-from hostenv_provider.api import Api
-from hostenv_provider.backup_accounts import BackupAccounts
 from hostenv_provider.config import Config
-from hostenv_provider.disks import Disks
-from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.node_repositories import NodeRepositories
-from hostenv_provider.plan import Environment, Plan, Source
-from hostenv_provider.repository import Repository
-from hostenv_provider.schema import EnvironmentDefinition
-from hostenv_provider.server import Server
-from hostenv_provider.store import Store
-from hostenv_provider.worker import Projects, Worker, log
+from hostenv_provider.plan.plan import Environment, Plan, Source
+from hostenv_provider.plan.schema import EnvironmentDefinition
+from hostenv_provider.repository import projects
+from hostenv_provider.repository.node_repositories import NodeRepositories
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.secrets.backup_accounts import BackupAccounts
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.store.store import Store
+from hostenv_provider.web.api import Api
+from hostenv_provider.web.server import Server
+from hostenv_provider.work import verify
+from hostenv_provider.work.worker import Projects, Worker, log
 
 _IDLE = 10.0
 _RETRY = 5.0

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_provider import webhook_secrets
-from hostenv_provider.api import Api
 from hostenv_provider.config import Config
-from hostenv_provider.disks import Disks
-from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.intents import Action, derive_actions, verify_actions
-from hostenv_provider.jobs import Event, JobState, Outcome, Request, Status
-from hostenv_provider.lock_file import Input
-from hostenv_provider.plan import Environment, Plan, Source
-from hostenv_provider.records import NodeCommit, Prepared, Target
-from hostenv_provider.schema import Application, Check, VirtualHost
-from hostenv_provider.server import Server
-from hostenv_provider.store import Store
-from hostenv_provider.tokens import TokenFile
+from hostenv_provider.plan.lock_file import Input
+from hostenv_provider.plan.plan import Environment, Plan, Source
+from hostenv_provider.plan.schema import Application, Check, VirtualHost
+from hostenv_provider.rules.intents import Action, derive_actions, verify_actions
+from hostenv_provider.rules.jobs import Event, JobState, Outcome, Request, Status
+from hostenv_provider.rules.records import NodeCommit, Prepared, Target
+from hostenv_provider.secrets import webhook_secrets
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.secrets.tokens import TokenFile
+from hostenv_provider.store.store import Store
+from hostenv_provider.web.api import Api
+from hostenv_provider.web.server import Server
 
 URL = "git+https://git.example.org/demo.git"
 

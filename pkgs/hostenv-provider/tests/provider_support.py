@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 from hostenv_provider.config import Config
-from hostenv_provider.disks import Disks
-from hostenv_provider.environment_secrets import EnvironmentSecrets
+from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.jobs import Event, JobState, Request, Status
-from hostenv_provider.node_repositories import NodeRepositories
-from hostenv_provider.plan import Environment, Plan, Source, moving
-from hostenv_provider.remotes import FetchFailed
-from hostenv_provider.repository import Repository
-from hostenv_provider.schema import Application, EnvironmentDefinition, ProviderSettings
-from hostenv_provider.store import Store, utc_now
-from hostenv_provider.worker import Worker
+from hostenv_provider.plan.plan import Environment, Plan, Source, moving
+from hostenv_provider.plan.schema import Application, EnvironmentDefinition, ProviderSettings
+from hostenv_provider.repository.node_repositories import NodeRepositories
+from hostenv_provider.repository.remotes import FetchFailed
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.rules.jobs import Event, JobState, Request, Status
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.store.store import Store, utc_now
+from hostenv_provider.work.worker import Worker
 
 GIT = shutil.which("git") or "git"
 PROJECT = "demo__drupal"

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
-from hostenv_provider.environment_secrets import EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.generated import render
-from hostenv_provider.jobs import JobState
-from hostenv_provider.plan import Environment, Plan, Reservation, State
-from hostenv_provider.repository import Repository
-from hostenv_provider.schema import ProviderSettings, parse_environments
-from hostenv_provider.tokens import TokenFile
+from hostenv_provider.plan.generated import render
+from hostenv_provider.plan.plan import Environment, Plan, Reservation, State
+from hostenv_provider.plan.schema import ProviderSettings, parse_environments
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.rules.jobs import JobState
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.secrets.tokens import TokenFile
 from provider_support import Machine
 
 DAMAGED = {

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 from hostenv_node.runtime import checks, environment, quoting
-from hostenv_provider import names, schema, verify
+from hostenv_provider import names
 from hostenv_provider.config import Config
-from hostenv_provider.environment_secrets import MAX_VALUE, RESERVED, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.plan import Plan, Source, State, make_plan
-from hostenv_provider.schema import ProviderSettings, parse_environments
+from hostenv_provider.plan import schema
+from hostenv_provider.plan.plan import Plan, Source, State, make_plan
+from hostenv_provider.plan.schema import ProviderSettings, parse_environments
+from hostenv_provider.secrets.environment_secrets import MAX_VALUE, RESERVED, EnvironmentSecrets
+from hostenv_provider.work import verify
 
 SETTINGS = ProviderSettings.parse(
     {

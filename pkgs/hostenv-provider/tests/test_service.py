@@ -19,20 +19,21 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from hostenv_provider import stop_point, webhook_secrets
+from hostenv_provider import stop_point
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
-from hostenv_provider.environment_secrets import EnvironmentSecrets
-from hostenv_provider.jobs import JobState, Request, Status
-from hostenv_provider.plan import Environment
-from hostenv_provider.records import Verification
-from hostenv_provider.repository import Repository
-from hostenv_provider.schema import ProviderSettings
+from hostenv_provider.plan.plan import Environment
+from hostenv_provider.plan.schema import ProviderSettings
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.rules.jobs import JobState, Request, Status
+from hostenv_provider.rules.records import Verification
+from hostenv_provider.secrets import webhook_secrets
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.secrets.tokens import TokenFile
+from hostenv_provider.secrets.webhook_secrets import Secret
 from hostenv_provider.service import Service
-from hostenv_provider.store import Store
-from hostenv_provider.tokens import TokenFile
-from hostenv_provider.verify import Answer
-from hostenv_provider.webhook import Secret
+from hostenv_provider.store.store import Store
+from hostenv_provider.work.verify import Answer
 
 PACKAGE = Path(__file__).parents[1]
 PROGRAM = "import sys; from hostenv_provider.cli import main; sys.exit(main())"

@@ -46,6 +46,6 @@ def test_a_listing_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_provider_refuses_the_same() -> None:
-    provider = pytest.importorskip("hostenv_provider.source_tree")
+    provider = pytest.importorskip("hostenv_provider.repository.source_tree")
     for name in ("MAX_BYTES", "MAX_FILES", "MAX_DEPTH"):
         assert getattr(source_tree, name) == getattr(provider, name)

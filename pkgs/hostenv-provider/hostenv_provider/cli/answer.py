@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from hostenv_provider.client import Client
+from hostenv_provider.web.client import Client
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,8 @@
 import argparse
 import os
 
-from hostenv_provider.client import Client
 from hostenv_provider.config import Config
+from hostenv_provider.web.client import Client
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

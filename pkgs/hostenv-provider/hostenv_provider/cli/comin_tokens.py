@@ -4,8 +4,8 @@ import argparse
 
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.repository import Repository
-from hostenv_provider.tokens import TokenFile
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.secrets.tokens import TokenFile
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

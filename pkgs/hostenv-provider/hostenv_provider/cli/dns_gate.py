@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from hostenv_provider import dns_gate, generated
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.planning import publish
-from hostenv_provider.repository import Repository
+from hostenv_provider.plan import dns_gate, generated
+from hostenv_provider.repository.planning import publish
+from hostenv_provider.repository.repository import Repository
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

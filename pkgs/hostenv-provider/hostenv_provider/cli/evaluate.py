@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 
-from hostenv_provider import evaluation
 from hostenv_provider.config import Config
+from hostenv_provider.repository import evaluation
 
 NAME = "evaluate"
 

@@ -3,11 +3,11 @@
 import argparse
 import json
 
-from hostenv_provider.client import Client
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.jobs import ENDED, JobState
+from hostenv_provider.rules.jobs import ENDED, JobState
 from hostenv_provider.texts import printable
+from hostenv_provider.web.client import Client
 
 _Document = dict[str, object]
 

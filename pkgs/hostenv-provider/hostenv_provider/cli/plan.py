@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 
-from hostenv_provider import generated
 from hostenv_provider.config import Config
-from hostenv_provider.planning import plan_all, publish
-from hostenv_provider.repository import Repository
+from hostenv_provider.plan import generated
+from hostenv_provider.repository.planning import plan_all, publish
+from hostenv_provider.repository.repository import Repository
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -4,13 +4,16 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from hostenv_provider import flake_template, names, projects, webhook_secrets
+from hostenv_provider import names
 from hostenv_provider.config import Config
 from hostenv_provider.errors import InvalidData
-from hostenv_provider.node_tree import FLAKE
-from hostenv_provider.plan import Environment
-from hostenv_provider.planning import plan_project, publish
-from hostenv_provider.repository import Repository
+from hostenv_provider.plan import flake_template
+from hostenv_provider.plan.node_tree import FLAKE
+from hostenv_provider.plan.plan import Environment
+from hostenv_provider.repository import projects
+from hostenv_provider.repository.planning import plan_project, publish
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.secrets import webhook_secrets
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

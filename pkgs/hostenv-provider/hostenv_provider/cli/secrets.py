@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from hostenv_provider import webhook_secrets
-from hostenv_provider.client import Client
 from hostenv_provider.config import Config
-from hostenv_provider.environment_secrets import MAX_VALUE, EnvironmentSecrets
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.repository import Repository
+from hostenv_provider.repository.repository import Repository
+from hostenv_provider.secrets import webhook_secrets
+from hostenv_provider.secrets.environment_secrets import MAX_VALUE, EnvironmentSecrets
+from hostenv_provider.web.client import Client
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,0 +1,462 @@
+"""The plan: which environment runs where, as whom and from which source (contract 6). Data in, data out."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+from hostenv_provider import names
+from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.plan import schema
+from hostenv_provider.plan.hosts import allot
+from hostenv_provider.plan.schema import (
+    Application,
+    Check,
+    EnvironmentDefinition,
+    ProviderSettings,
+    User,
+    Value,
+    VirtualHost,
+)
+
+FIRST_UID = 1002
+_LAST_UID = 59999
+_DESCRIPTION = "Made by hostenv-provider from provider.json and the projects' flakes. Changes here are lost."
+
+
+@dataclass(frozen=True)
+class Source:
+    """A project's source at one revision; `nar_hash` is the SRI hash of its tree, without `.git`."""
+
+    url: str
+    ref: str
+    rev: str
+    nar_hash: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of the plan (contract 6)."""
+
+    organisation: str
+    project: str
+    name: str
+    enable: bool
+    type: str
+    node: str
+    previous_node: str | None
+    uid: int
+    migrations: tuple[str, ...]
+    application: Application
+    virtual_hosts: Mapping[str, VirtualHost]
+    users: Mapping[str, User]
+    checks: tuple[Check, ...]
+    source: Source
+    hostenv_hostname: str
+    backups_repo_host: str
+
+    @property
+    def user_name(self) -> str:
+        """The Unix user, which is also the environment's key in the plan."""
+        return names.user_name(self.organisation, self.project, self.name)
+
+    @property
+    def hostname(self) -> str:
+        """The canonical virtual host."""
+        return f"{self.user_name}.{self.hostenv_hostname}"
+
+    @property
+    def project_key(self) -> str:
+        """`<organisation>__<project>`."""
+        return names.project_key(self.organisation, self.project)
+
+    @property
+    def project_name_hash(self) -> str:
+        """What the webhook's address ends with."""
+        return names.project_name_hash(self.organisation, self.project, self.name)
+
+    def to_json(self) -> dict[str, object]:
+        """The `env` object of contract 6."""
+        return {
+            "enable": self.enable,
+            "type": self.type,
+            "node": self.node,
+            "previousNode": self.previous_node,
+            "uid": self.uid,
+            "migrations": list(self.migrations),
+            "application": _application_to_json(self.application),
+            "virtualHosts": {
+                name: {"enableACME": host.enable_acme, "forceSSL": host.force_ssl}
+                for name, host in sorted(self.virtual_hosts.items())
+            },
+            "authorizedKeys": [key for _, user in sorted(self.users.items()) for key in user.public_keys],
+            "repo": {
+                "url": self.source.url,
+                "ref": self.source.ref,
+                "rev": self.source.rev,
+                "narHash": self.source.nar_hash,
+            },
+            "users": {
+                name: {"email": user.email, "publicKeys": list(user.public_keys)}
+                for name, user in sorted(self.users.items())
+            },
+            "deploymentVerification": {"checks": [_check_to_json(check) for check in self.checks]},
+            "hostenv": self._hostenv(),
+        }
+
+    def comparable(self) -> dict[str, object]:
+        """The JSON that decides whether an environment changed: all but `previousNode` (contract 6)."""
+        document = self.to_json()
+        del document["previousNode"]
+        return document
+
+    @classmethod
+    def from_json(cls, document: object, source: str = "plan.json", path: str = "$") -> "Environment":
+        """Raises InvalidData if `document` is not an `env` object."""
+        return _environment(Value(document, source, path, most=None))
+
+    def _hostenv(self) -> dict[str, object]:
+        user = self.user_name
+        data_dir = f"/home/{user}/.local/share"
+        return {
+            "organisation": self.organisation,
+            "project": self.project,
+            "environmentName": self.name,
+            "safeEnvironmentName": names.slug(self.name),
+            "gitRef": self.source.ref,
+            "userName": user,
+            "hostname": self.hostname,
+            "hostenvHostname": self.hostenv_hostname,
+            "runtimeDir": f"/run/hostenv/user/{user}",
+            "upstreamRuntimeDir": f"/run/hostenv/nginx/{user}",
+            "dataDir": data_dir,
+            "stateDir": f"/home/{user}/.local/state",
+            "cacheDir": f"/home/{user}/.cache",
+            "root": f"{data_dir}/app/current",
+            "backupsRepoHost": self.backups_repo_host,
+            "projectNameHash": self.project_name_hash,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`generated/plan.json`: all environments by user name, and the names of all nodes, hosting or not."""
+
+    hostenv_hostname: str
+    public_url: str
+    environments: Mapping[str, Environment]
+    nodes: tuple[str, ...]
+
+    @classmethod
+    def empty(cls, settings: ProviderSettings) -> "Plan":
+        """The plan of a provider without projects."""
+        return cls(settings.hostenv_hostname, settings.public_url, {}, tuple(sorted(settings.nodes)))
+
+    def slice(self, node: str) -> dict[str, object]:
+        """What `node` is told: its enabled environments (contract 3, `slice.json`)."""
+        return {
+            "node": node,
+            "hostenvHostname": self.hostenv_hostname,
+            "environments": {
+                user: environment.to_json()
+                for user, environment in sorted(self.environments.items())
+                if environment.enable and environment.node == node
+            },
+        }
+
+    def of_project(self, key: str) -> dict[str, Environment]:
+        """The environments, by user name, of the project `<organisation>__<project>`."""
+        return {user: each for user, each in self.environments.items() if each.project_key == key}
+
+    def resolve(self, reference: str) -> Environment:
+        """The environment that `reference` means: a user name or `org__project/environment` (contract 6).
+
+        Raises HostenvError if there is none.
+        """
+        for user, environment in self.environments.items():
+            if reference in (user, f"{environment.project_key}/{environment.name}"):
+                return environment
+        known = ", ".join(sorted(self.environments)) or "none"
+        raise HostenvError(f"no environment {names.shown(reference)} in the plan; there are: {known}")
+
+    def to_json(self) -> dict[str, object]:
+        """The document of contract 6."""
+        return {
+            "_description": _DESCRIPTION,
+            "hostenvHostname": self.hostenv_hostname,
+            "comin": {
+                "enable": True,
+                "remoteUrl": f"{self.public_url}/git/nodes/{{node}}.git",
+                "branch": "main",
+                "providerApiBaseUrl": self.public_url,
+            },
+            "environments": {user: each.to_json() for user, each in sorted(self.environments.items())},
+            "nodes": {node: self.slice(node) for node in sorted(self.nodes)},
+        }
+
+    @classmethod
+    def from_json(cls, document: object, source: str = "plan.json") -> "Plan":
+        """Raises InvalidData if `document` is not a plan."""
+        members = Value(document, source, "$", most=None).members(
+            ["_description", "hostenvHostname", "comin", "environments", "nodes"]
+        )
+        comin = members["comin"].members(["enable", "remoteUrl", "branch", "providerApiBaseUrl"])
+        environments: dict[str, Environment] = {}
+        for user, value in members["environments"].entries(names.is_user_name, "a userName").items():
+            environments[user] = _environment(value)
+            if environments[user].user_name != user:
+                raise value.error(f"is the environment of {environments[user].user_name}")
+        return cls(
+            hostenv_hostname=members["hostenvHostname"].text(),
+            public_url=comin["providerApiBaseUrl"].text(),
+            environments=environments,
+            nodes=tuple(members["nodes"].entries(names.is_node_name, "a node's name")),
+        )
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What stays an environment's own, also after it has left the plan."""
+
+    uid: int
+    node: str
+    virtual_hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """`generated/state.json`: reservations by user name."""
+
+    reservations: Mapping[str, Reservation]
+
+    @classmethod
+    def empty(cls) -> "State":
+        """The state of a provider that has never hosted anything."""
+        return cls({})
+
+    def to_json(self) -> dict[str, object]:
+        """The document of contract 6."""
+        return {
+            user: {
+                "userName": user,
+                "uid": reservation.uid,
+                "node": reservation.node,
+                "virtualHosts": sorted(reservation.virtual_hosts),
+            }
+            for user, reservation in sorted(self.reservations.items())
+        }
+
+    @classmethod
+    def from_json(cls, document: object, source: str = "state.json") -> "State":
+        """Raises InvalidData if `document` is not a state."""
+        reservations: dict[str, Reservation] = {}
+        found = Value(document, source, "$", most=None).entries(names.is_user_name, "a userName")
+        for user, value in found.items():
+            members = value.members(["userName", "uid", "node", "virtualHosts"])
+            if members["userName"].text() != user:
+                raise members["userName"].error(f"must be {user!r}")
+            reservations[user] = Reservation(
+                uid=members["uid"].integer(FIRST_UID, _LAST_UID),
+                node=members["node"].text(),
+                virtual_hosts=tuple(item.text() for item in members["virtualHosts"].items()),
+            )
+        return cls(reservations)
+
+
+def moving(
+    definitions: Mapping[str, EnvironmentDefinition],
+    recorded: Mapping[str, Source],
+    url: str,
+    moves: Callable[[str], bool],
+) -> list[str]:
+    """The names of the enabled environments that need the head of their branch.
+
+    Those are the ones whose branch `moves`, and those without a recorded source of this address and branch.
+    """
+    return [
+        name
+        for name, definition in sorted(definitions.items())
+        if definition.enable
+        and (
+            moves(definition.git_ref)
+            or name not in recorded
+            or (recorded[name].url, recorded[name].ref) != (url, definition.git_ref)
+        )
+    ]
+
+
+def make_plan(
+    settings: ProviderSettings,
+    organisation: str,
+    project: str,
+    definitions: Mapping[str, EnvironmentDefinition],
+    sources: Mapping[str, Source],
+    previous: Plan,
+    state: State,
+    aliases: Mapping[str, Collection[str]],
+) -> tuple[Plan, State, list[str]]:
+    """Plan one project's environments; those of all others are carried over unchanged (contract 5, scope).
+
+    The third value are warnings, of what the project asks for and does not get (`hosts`); `aliases` are
+    `hosts.allot`'s.
+    `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
+    disabled environment that never had one is left out.
+    Raises InvalidData if an environment has no source or the user of another, or if the project's name can be
+    no database's.
+    """
+    key = names.project_key(organisation, project)
+    names.demand_database_name(key, project)
+    environments = {user: each for user, each in previous.environments.items() if each.project_key != key}
+    reservations = dict(state.reservations)
+    users = {names.user_name(organisation, project, name): name for name in sorted(definitions)}
+    planned = {
+        user: definitions[name]
+        for user, name in users.items()
+        if definitions[name].enable or sources.get(name) or user in previous.environments
+    }
+    given, warnings = allot(
+        key,
+        settings,
+        {user: definition.virtual_hosts for user, definition in planned.items()},
+        {user: reservation.virtual_hosts for user, reservation in reservations.items()},
+        aliases,
+    )
+    for user, definition in planned.items():
+        name = definition.name
+        if user in environments:
+            taken = environments[user]
+            raise InvalidData(
+                f"{key}: environments.{name}: its user {user} is already that of"
+                f" {taken.project_key}/{taken.name}: choose another name"
+            )
+        before = previous.environments.get(user)
+        source = sources.get(name) or (before.source if before else None)
+        if source is None:
+            raise InvalidData(f"{key}: environments.{name}: no revision of {definition.git_ref} is known")
+        checks, left_out = _checks(key, user, definition, given[user])
+        warnings += left_out
+        served = replace(definition, virtual_hosts=given[user], checks=checks)
+        environment = _place(settings, organisation, project, served, source, before, reservations)
+        environments[user] = environment
+        reservations[user] = Reservation(
+            environment.uid, environment.node, tuple(sorted(environment.virtual_hosts))
+        )
+    plan = replace(Plan.empty(settings), environments=dict(sorted(environments.items())))
+    return plan, State(dict(sorted(reservations.items()))), warnings
+
+
+def _place(
+    settings: ProviderSettings,
+    organisation: str,
+    project: str,
+    definition: EnvironmentDefinition,
+    source: Source,
+    before: Environment | None,
+    reservations: Mapping[str, Reservation],
+) -> Environment:
+    user = names.user_name(organisation, project, definition.name)
+    node = (
+        settings.placements.get(user)
+        or settings.node_for.get(definition.type)
+        or settings.node_for["default"]
+    )
+    previous_node = None
+    if before is not None:
+        previous_node = before.node if before.node != node else before.previous_node
+    hostname = f"{user}.{settings.hostenv_hostname}"
+    return Environment(
+        organisation=names.normalise(organisation),
+        project=names.normalise(project),
+        name=definition.name,
+        enable=definition.enable,
+        type=definition.type,
+        node=node,
+        previous_node=previous_node,
+        uid=reservations[user].uid if user in reservations else _free_uid(reservations),
+        migrations=definition.migrations,
+        application=definition.application,
+        virtual_hosts={hostname: VirtualHost(), **definition.virtual_hosts},
+        users=definition.users,
+        checks=definition.checks,
+        source=source,
+        hostenv_hostname=settings.hostenv_hostname,
+        backups_repo_host=f"{settings.public_url}/backups",
+    )
+
+
+def _free_uid(reservations: Mapping[str, Reservation]) -> int:
+    used = {reservation.uid for reservation in reservations.values()}
+    for uid in range(FIRST_UID, _LAST_UID + 1):
+        if uid not in used:
+            return uid
+    raise HostenvError(f"no uid from {FIRST_UID} to {_LAST_UID} is left: use a second provider")
+
+
+def _checks(
+    key: str, user: str, definition: EnvironmentDefinition, given: Collection[str]
+) -> tuple[tuple[Check, ...], list[str]]:
+    """The checks that can be made, and a warning for each that asks for a host that is not given."""
+    checks, warnings = [], []
+    for check in definition.checks:
+        host = check.virtual_host
+        if host is None or host in given:
+            checks.append(check)
+        elif host in definition.virtual_hosts:
+            warnings.append(f"check {names.shown(check.name)} of {user} is not made: {host} is not served")
+        else:
+            raise InvalidData(
+                f"{key}: check {names.shown(check.name)} of {user} asks for {host}, which is none of its"
+                " virtual hosts: add it to virtualHosts"
+            )
+    return tuple(checks), warnings
+
+
+def _application_to_json(application: Application) -> dict[str, object]:
+    document: dict[str, object] = {"name": application.name, "docroot": application.docroot}
+    if application.profile is not None:
+        document["profile"] = application.profile
+    return document
+
+
+def _check_to_json(check: Check) -> dict[str, object]:
+    return {
+        "name": check.name,
+        "request": {"virtualHost": check.virtual_host, "path": check.path},
+        "constraints": [{"rule": rule.rule, "value": rule.value} for rule in check.constraints],
+    }
+
+
+def _environment(value: Value) -> Environment:
+    members = value.members(
+        [
+            *("enable", "type", "node", "previousNode", "uid", "migrations", "application", "virtualHosts"),
+            *("authorizedKeys", "repo", "users", "deploymentVerification", "hostenv"),
+        ]
+    )
+    repo = members["repo"].members(["url", "ref", "rev", "narHash"])
+    hostenv = members["hostenv"].members(
+        ["organisation", "project", "environmentName", "hostenvHostname", "backupsRepoHost"],
+        [
+            *("safeEnvironmentName", "gitRef", "userName", "hostname", "runtimeDir", "upstreamRuntimeDir"),
+            *("dataDir", "stateDir", "cacheDir", "root", "projectNameHash"),
+        ],
+    )
+    previous_node = members["previousNode"]
+    return Environment(
+        organisation=hostenv["organisation"].text(),
+        project=hostenv["project"].text(),
+        name=hostenv["environmentName"].text(),
+        enable=members["enable"].boolean(),
+        type=members["type"].choice(schema.ENVIRONMENT_TYPES),
+        node=members["node"].named(names.is_node_name, "a node's name"),
+        previous_node=None
+        if previous_node.raw is None
+        else previous_node.named(names.is_node_name, "a node's name"),
+        uid=members["uid"].integer(FIRST_UID, _LAST_UID),
+        migrations=schema.migrations(members["migrations"]),
+        application=schema.application(members["application"]),
+        virtual_hosts=schema.virtual_hosts(members["virtualHosts"]),
+        users=schema.users(members["users"]),
+        checks=schema.checks(members["deploymentVerification"]),
+        source=Source(repo["url"].text(), repo["ref"].text(), repo["rev"].text(), repo["narHash"].text()),
+        hostenv_hostname=hostenv["hostenvHostname"].text(),
+        backups_repo_host=hostenv["backupsRepoHost"].text(),
+    )

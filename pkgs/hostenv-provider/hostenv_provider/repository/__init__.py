@@ -1,0 +1,1 @@
+"""Git: the provider's repository, the nodes', the projects' sources, and planning with its effects."""

@@ -1,0 +1,119 @@
+"""The files of a commit: what a project may have, checked before anything is unpacked, and its hash.
+
+A project may have what Git alone can fetch, and so much of it.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostenv_provider.errors import InvalidData
+from hostenv_provider.names import shown
+from hostenv_provider.repository.mirror import Mirror
+from hostenv_provider.run import OutputTooLong
+
+MAX_BYTES = 1 << 30
+MAX_FILES = 200_000
+MAX_DEPTH = 64
+
+_SUBMODULE = "160000"
+_POINTER = "version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, link or submodule of a commit; `size` in bytes is 0 for a submodule."""
+
+    mode: str
+    size: int
+    path: str
+
+
+def parse(listing: str) -> list[Entry]:
+    """The entries in the output of `git ls-tree -r -l -z`."""
+    entries = []
+    for line in filter(None, listing.split("\0")):
+        facts, _, path = line.partition("\t")
+        mode, _, _, size = facts.split()
+        entries.append(Entry(mode, 0 if size == "-" else int(size), path))
+    return entries
+
+
+def check_size(mirror: Mirror, rev: str, where: str) -> list[Entry]:
+    """The entries of a commit. Raises InvalidData, which begins with `where`, if there is too much of it."""
+    try:
+        entries = parse(mirror.git("ls-tree", "-r", "-l", "-z", "--full-tree", rev).stdout)
+    except OutputTooLong:
+        raise InvalidData(f"{where}: has too many files: {MAX_FILES} are the most") from None
+    check(entries, where)
+    return entries
+
+
+def check(entries: list[Entry], where: str) -> None:
+    """Raises InvalidData for a tree that is too large."""
+    size = sum(entry.size for entry in entries)
+    depth = max((entry.path.count("/") for entry in entries), default=0)
+    for what, value, most in (
+        ("MiB", size >> 20, MAX_BYTES >> 20),
+        ("files", len(entries), MAX_FILES),
+        ("folders in one another", depth, MAX_DEPTH),
+    ):
+        if value > most:
+            raise InvalidData(
+                f"{where}: has {value} {what}, {most} are the most: remove what the site does not need"
+            )
+
+
+def check_source(mirror: Mirror, rev: str, where: str) -> None:
+    """Raises InvalidData unless the commit's files are all that a node needs, and within the limits."""
+    entries = check_size(mirror, rev, where)
+    for entry in entries:
+        if entry.mode == _SUBMODULE:
+            raise InvalidData(
+                f"{where}: {shown(entry.path)} is a submodule, and the node would get an empty folder:"
+                " commit its files instead (git rm, then git subtree add)"
+            )
+    if not any(os.path.basename(each.path) == ".gitattributes" for each in entries):
+        return
+    if _lines_with(mirror, rev, "filter=lfs", ":(glob)**/.gitattributes"):
+        for path, number in _lines_with(mirror, rev, _POINTER):
+            if number == "1":
+                raise InvalidData(
+                    f"{where}: {shown(path)} is kept in Git LFS, and the node would get its pointer only:"
+                    " commit the file itself (git lfs migrate export)"
+                )
+
+
+def _lines_with(mirror: Mirror, rev: str, text: str, *paths: str) -> list[tuple[str, str]]:
+    """Path and number of each line of the commit's texts that has `text` in it."""
+    options = ("-z", "-n", "-I", "--full-name", "--fixed-strings", "-e", text)
+    found = mirror.git("grep", *options, rev, "--", *paths, check=False).stdout
+    return re.findall(rf"{rev}:([^\0]+)\0([0-9]+)\0", found)
+
+
+@contextmanager
+def unpacked(mirror: Mirror, rev: str, folder: Path) -> Iterator[Path]:
+    """The files of a commit below `folder`, which is the caller's alone and gone afterwards.
+
+    Raises CommandFailed if Git does not make files of such names.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(mode=0o700)
+        tree = folder / "source"
+        tree.mkdir()
+        index = {
+            "GIT_INDEX_FILE": str(folder / "index"),
+            "GIT_DIR": str(mirror.path),
+            "GIT_WORK_TREE": str(tree),
+        }
+        for command in (["read-tree", rev], ["checkout-index", "--all", "--force"]):
+            # Names that only mean something on Windows are names like any other.
+            mirror.git("-c", "core.protectNTFS=false", *command, env=index)
+        yield tree
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

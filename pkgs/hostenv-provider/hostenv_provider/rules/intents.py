@@ -1,0 +1,174 @@
+"""Deploy intents: what each node must do for one job, derived from what is deployed (contract 7)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan.plan import Environment
+from hostenv_provider.plan.schema import Value
+
+SCHEMA_VERSION = 1
+# A node's order for one environment; contract 7 lists each row's operations in it.
+OPERATIONS = ("backup", "restore", "activate", "reload", "deactivate")
+VERIFY = "verify"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that one node, or with `op` = verify the service, does to the environment of `user`.
+
+    `from_node` is where the environment is deployed, or where its data come from; None when a stale copy,
+    which is neither, is deactivated. With `accept_loss` a backup may leave behind what it cannot hold.
+    """
+
+    op: str
+    user: str
+    from_node: str | None
+    to_node: str | None
+    migrations: tuple[str, ...] = ()
+    accept_loss: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        """The form of an intent's action (contract 7)."""
+        return {
+            "op": self.op,
+            "user": self.user,
+            "fromNode": self.from_node,
+            "toNode": self.to_node,
+            "migrations": list(self.migrations),
+            # Only where it says something, so that other documents are what they were before there was such.
+            **({"acceptLoss": True} if self.accept_loss else {}),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> "Action":
+        """Raises InvalidData if `document` is not what `to_json` makes."""
+        members = Value(document, "deploy intent", "action").members(
+            ["op", "user", "fromNode", "toNode", "migrations"], ["acceptLoss"]
+        )
+        return cls(
+            op=members["op"].choice((*OPERATIONS, VERIFY)),
+            user=members["user"].text(),
+            from_node=_node(members["fromNode"]),
+            to_node=_node(members["toNode"]),
+            migrations=tuple(item.text() for item in members["migrations"].items()),
+            accept_loss="acceptLoss" in members and members["acceptLoss"].boolean(),
+        )
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Where an environment was last deployed, and as what: `Environment.comparable()` of that moment.
+
+    `enable` in it is false when its removal was begun and has not succeeded. `previous_source` is the `repo`
+    that it had before, if any.
+    """
+
+    user: str
+    node: str
+    environment: Mapping[str, object]
+    previous_source: Mapping[str, object] | None = None
+
+
+def derive_actions(
+    deployed: Mapping[str, Deployed],
+    planned: Mapping[str, Environment],
+    stale: Mapping[str, AbstractSet[str]],
+    migration_sources: Mapping[str, str],
+    skip_migrations: AbstractSet[str],
+    accept_loss: AbstractSet[str] = frozenset(),
+) -> dict[str, list[Action]]:
+    """Every node's actions, in the order in which the node performs them; a node without any is absent.
+
+    `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the
+    nodes that hold an old copy of an environment: each is told again to deactivate it. `migration_sources`
+    overrides a previous placement; a copy deployed on a third node is then deactivated like a stale one.
+    Raises HostenvError if that would replace the data of the copy that is deployed: a job that failed then
+    would leave neither the old data in place nor the site up.
+    """
+    actions: dict[str, list[Action]] = {}
+    for user in sorted({*deployed, *planned, *stale}):
+        for node, action in _user_actions(
+            user,
+            deployed.get(user),
+            planned.get(user),
+            stale.get(user, frozenset()),
+            migration_sources.get(user),
+            user in skip_migrations,
+            user in accept_loss,
+        ):
+            actions.setdefault(node, []).append(action)
+    return {
+        node: sorted(actions[node], key=lambda action: (action.user, OPERATIONS.index(action.op)))
+        for node in sorted(actions)
+    }
+
+
+def verify_actions(actions_by_node: Mapping[str, Sequence[Action]]) -> list[Action]:
+    """The service's own actions: a check of each environment that is activated or reloaded, by user name."""
+    return sorted(
+        (
+            Action(VERIFY, action.user, action.from_node, action.to_node)
+            for actions in actions_by_node.values()
+            for action in actions
+            if action.op in ("activate", "reload")
+        ),
+        key=lambda action: action.user,
+    )
+
+
+def intent_document(actions: Iterable[Action]) -> dict[str, object]:
+    """The intent of one node, as the API hands it out and the database keeps it."""
+    return {"schemaVersion": SCHEMA_VERSION, "actions": [action.to_json() for action in actions]}
+
+
+def _user_actions(
+    user: str,
+    deployed: Deployed | None,
+    planned: Environment | None,
+    stale: AbstractSet[str],
+    migration_source: str | None,
+    skip_migrations: bool,
+    accept_loss: bool,
+) -> list[tuple[str, Action]]:
+    last = deployed.node if deployed else None
+    target = planned.node if planned is not None and planned.enable else None
+    migrations = () if planned is None or skip_migrations else planned.migrations
+    source = migration_source or last
+    if last == target and not migrations:
+        # Nothing is brought here from elsewhere, so what runs here is not begun anew.
+        source = last
+    leftovers = {*stale, *(node for node in (last, migration_source) if node is not None)}
+    result = [
+        (node, Action("deactivate", user, node if node == last else None, target))
+        for node in sorted(leftovers)
+        if node not in (source, target)
+    ]
+    if planned is None or target is None:
+        if source is not None:
+            result.append((source, Action("deactivate", user, source, None)))
+    elif source is None:
+        result.append((target, Action("activate", user, None, target)))
+    elif source == target:
+        if deployed is None or last != target or deployed.environment.get("enable") is False:
+            # A copy that is not deployed, or whose removal was begun: nobody knows what of it runs.
+            result.append((target, Action("activate", user, target, target)))
+        elif deployed.environment != planned.comparable():
+            result.append((target, Action("reload", user, target, target)))
+    else:
+        if last == target:
+            raise HostenvError(
+                f"{user} is deployed on {target}, where the copy of {source} would replace its data; to go"
+                f" back to that copy, place it there: --to {source} --migration-source {user}={source}"
+            )
+        if migrations:
+            result.append((source, Action("backup", user, source, target, migrations, accept_loss)))
+            result.append((target, Action("restore", user, source, target, migrations)))
+        result.append((source, Action("deactivate", user, source, target)))
+        result.append((target, Action("activate", user, source, target)))
+    return result
+
+
+def _node(value: Value) -> str | None:
+    return None if value.raw is None else value.text()

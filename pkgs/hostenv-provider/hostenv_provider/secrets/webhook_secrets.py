@@ -1,0 +1,103 @@
+"""The projects' webhook secrets: made by `project add`, read by the service at every delivery."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from hostenv_provider.config import Config
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.files import exclusive, read_object, write_private
+
+
+@dataclass(frozen=True)
+class Secret:
+    """How a project's webhook is guarded: by a shared secret, or on purpose not at all (None).
+
+    `previous` are those before it, which pass until the new one was used.
+    """
+
+    value: str | None = field(repr=False)
+    previous: tuple[str, ...] = field(default=(), repr=False)
+
+
+def create(config: Config, project: str) -> str:
+    """Make the secret of a project, `<org>__<project>`, which ends all that it had, and return it.
+
+    Raises HostenvError if it cannot be written.
+    """
+    value = secrets.token_hex(32)
+    with _locked(config):
+        _write(config, project, {"secret": value})
+    return value
+
+
+def leave_open(config: Config, project: str) -> None:
+    """Let anybody start jobs of the project (`project add --open-webhook`, for the demo).
+
+    Raises HostenvError if that cannot be written.
+    """
+    with _locked(config):
+        _write(config, project, {"open": True})
+
+
+def guarded(config: Config) -> list[str]:
+    """The projects whose webhook has a secret. Raises HostenvError."""
+    projects = sorted(path.stem for path in config.webhook_secrets_dir.glob("*.json"))
+    return [
+        project
+        for project in projects
+        if (secret := read(config, project)) is not None and secret.value is not None
+    ]
+
+
+def rotate(config: Config, project: str) -> str:
+    """Replace a project's secret and return the new one; the old one passes until the new one was used.
+
+    Raises HostenvError if the webhook has none.
+    """
+    value = secrets.token_hex(32)
+    with _locked(config):
+        before = read(config, project)
+        if before is None or before.value is None:
+            raise HostenvError(f"{project}: its webhook has no secret: run hostenv-provider project add")
+        _write(config, project, {"secret": value, "previous": [*before.previous, before.value]})
+    return value
+
+
+def forget_previous(config: Config, project: str, used: Secret) -> None:
+    """End the secrets before the one that was used, unless that one was itself replaced meanwhile.
+
+    Raises HostenvError.
+    """
+    with _locked(config):
+        if read(config, project) == used:
+            _write(config, project, {"secret": used.value})
+
+
+def read(config: Config, project: str) -> Secret | None:
+    """How the project's webhook is guarded; None if nothing was ever decided, so that nobody passes.
+
+    Raises HostenvError if the file is damaged.
+    """
+    path = config.webhook_secrets_dir / f"{project}.json"
+    document = read_object(path)
+    if not document:
+        return None
+    if document.get("open") is True:
+        return Secret(None)
+    value, previous = document.get("secret"), document.get("previous", [])
+    values = [value, *previous] if isinstance(previous, list) else [None]
+    texts = [each for each in values if isinstance(each, str) and each]
+    if len(texts) != len(values):
+        raise HostenvError(f"{path}: holds no secret: run hostenv-provider project add again")
+    return Secret(texts[0], tuple(texts[1:]))
+
+
+def _locked(config: Config) -> AbstractContextManager[None]:
+    return exclusive(config.webhook_secrets_dir / ".lock")
+
+
+def _write(config: Config, project: str, document: Mapping[str, object]) -> None:
+    write_private(config.webhook_secrets_dir / f"{project}.json", json.dumps(document) + "\n")

@@ -1,0 +1,1 @@
+"""The database, which nothing else reads or writes."""

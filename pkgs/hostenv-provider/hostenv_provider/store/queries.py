@@ -1,0 +1,368 @@
+"""What the service looks up in its database; nothing here changes it."""
+
+import json
+import sqlite3
+
+from hostenv_provider.names import PROVIDER_NODE
+from hostenv_provider.rules import jobs, waits
+from hostenv_provider.rules.intents import Action, Deployed
+from hostenv_provider.rules.jobs import (
+    INTENT_PHASE,
+    Event,
+    JobState,
+    Request,
+    Row,
+    Status,
+    View,
+)
+from hostenv_provider.rules.queue import Unfinished
+from hostenv_provider.rules.records import (
+    ActionRecord,
+    Delivery,
+    EventRecord,
+    Job,
+    Target,
+    Verification,
+    WaitingIntent,
+)
+from hostenv_provider.store.database import Database
+
+
+class Queries:
+    """Consistent looks at jobs, intents, events and placements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def job(self, job_id: str) -> Job | None:
+        """The job, if there is one of this id."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return None if row is None else to_job(row)
+
+    def recent_jobs(self, limit: int) -> list[Job]:
+        """The newest jobs, newest first."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT * FROM jobs ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+            return [to_job(row) for row in rows]
+
+    def unpushed(self) -> list[Job]:
+        """The waiting jobs whose commits are not known to be seen by all, in their order."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT * FROM jobs WHERE state = ? AND pushed = 0 ORDER BY position", (JobState.WAITING,)
+            ).fetchall()
+            return [to_job(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state that has any."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT state, COUNT(*) AS number FROM jobs GROUP BY state").fetchall()
+            return {str(row["state"]): int(row["number"]) for row in rows}
+
+    def view(self, job_id: str) -> View:
+        """The job as the rules see it."""
+        with self._database.reading() as db:
+            return load_view(db, job_id)
+
+    def actions(self, job_id: str, node: str | None = None) -> list[ActionRecord]:
+        """The action rows of one node, or of all nodes and the service."""
+        with self._database.reading() as db:
+            return load_actions(db, job_id, node)
+
+    def intent(self, job_id: str, node: str) -> dict[str, object] | None:
+        """The node's intent of a job, whatever became of the job."""
+        with self._database.reading() as db:
+            return load_intent(db, job_id, node)
+
+    def waiting_intents(self, node: str) -> list[WaitingIntent]:
+        """The intents that still wait for this node, in the order of their commits (contract 4)."""
+        with self._database.reading() as db:
+            return load_waiting_intents(db, node)
+
+    def latest_events(self, job_id: str, node: str | None = None) -> list[EventRecord]:
+        """The latest event of every node that has one, or of one node; the service's own are none of them."""
+        with self._database.reading() as db:
+            return load_latest_events(db, job_id, node)
+
+    def notes(self, job_id: str) -> list[EventRecord]:
+        """What each node says about its part of the job, as long as it is so, ordered by node."""
+        with self._database.reading() as db:
+            return _notes(db, job_id)
+
+    def waits_for(self, job: Job) -> str | None:
+        """What the job waits for, in words; None once it has ended."""
+        if job.state in jobs.ENDED:
+            return None
+        with self._database.reading() as db:
+            return waits.waits_for(load_situation(db, job.job_id))
+
+    def backup_payload(self, job_id: str, source: str, user: str) -> dict[str, object] | None:
+        """What the source reported of its successful backup; None until then."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT payload FROM events WHERE job = ? AND node = ? AND phase = 'backup' AND status = ?"
+                " ORDER BY id DESC",
+                (job_id, source, Status.SUCCESS),
+            )
+            for row in rows:
+                payload: dict[str, object] = json.loads(row["payload"])
+                if payload.get("user") == user:
+                    return payload
+            return None
+
+    def verifiable(self) -> list[Verification]:
+        """The checks that the service must make now."""
+        with self._database.reading() as db:
+            waiting = db.execute("SELECT id FROM jobs WHERE state = ?", (JobState.WAITING,)).fetchall()
+            return [
+                Verification(job["id"], load_target(db, job["id"], row.action.user))
+                for job in waiting
+                for row in jobs.verifiable(load_view(db, job["id"]))
+            ]
+
+    def deployment(self, user: str) -> Deployed | None:
+        """Where an environment is deployed."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM deployed WHERE user = ?", (user,)).fetchone()
+            return None if row is None else _to_deployed(row)
+
+    def deployed(self, project: str) -> dict[str, Deployed]:
+        """The previous placements of a project's environments (contract 7)."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT * FROM deployed WHERE project = ?", (project,)).fetchall()
+            found = [_to_deployed(row) for row in rows]
+            return {each.user: each for each in found}
+
+    def stale(self, project: str) -> dict[str, frozenset[str]]:
+        """The nodes that hold an old copy of an environment, by user."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT user, node FROM stale WHERE project = ?", (project,)).fetchall()
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            found.setdefault(row["user"], set()).add(row["node"])
+        return {user: frozenset(nodes) for user, nodes in found.items()}
+
+    def may_read_source(self, node: str, project: str) -> bool:
+        """Whether the node hosts an environment of the project or has an open action for one (contract 4)."""
+        # The check of what a node has activated is its own too: until it ends, nobody is deployed there.
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT EXISTS (SELECT 1 FROM deployed WHERE project = ? AND node = ?) OR EXISTS ("
+                "SELECT 1 FROM actions JOIN jobs ON jobs.id = actions.job"
+                " WHERE jobs.state = ? AND project = ? AND actions.status NOT IN (?, ?, ?)"
+                " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?))",
+                (project, node, JobState.WAITING, project, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
+            ).fetchone()
+            return bool(row[0])
+
+
+def to_job(row: sqlite3.Row) -> Job:
+    """The job of a row of `jobs`."""
+    return Job(
+        job_id=row["id"],
+        request=Request.from_json(json.loads(row["request"])),
+        state=JobState(row["state"]),
+        stage=row["stage"],
+        commit_sha=row["commit_sha"],
+        reason=row["reason"],
+        superseded_by=row["superseded_by"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        waiting_at=row["waiting_at"],
+        progress_at=row["progress_at"],
+        finished_at=row["finished_at"],
+        pushed=bool(row["pushed"]),
+        obstacle=row["obstacle"],
+        not_before=row["not_before"],
+    )
+
+
+def load_view(db: sqlite3.Connection, job_id: str) -> View:
+    """The job as the rules see it."""
+    state = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()["state"]
+    nodes = db.execute("SELECT node FROM intents WHERE job = ?", (job_id,)).fetchall()
+    final = db.execute(
+        "SELECT DISTINCT node, action_index, status FROM events WHERE job = ? AND node <> ?"
+        " AND status IN (?, ?, ?)",
+        (job_id, PROVIDER_NODE, *sorted(jobs.FINAL)),
+    ).fetchall()
+    return View(
+        state=JobState(state),
+        rows=tuple(record.row for record in load_actions(db, job_id, None)),
+        nodes=frozenset(row["node"] for row in nodes),
+        final_events=frozenset((row["node"], row["action_index"], Status(row["status"])) for row in final),
+    )
+
+
+def load_is_last_event(db: sqlite3.Connection, job_id: str, event: Event) -> bool:
+    """Whether the last event of its node says the same."""
+    row = db.execute(
+        "SELECT * FROM events WHERE job = ? AND node = ? ORDER BY id DESC LIMIT 1", (job_id, event.node)
+    ).fetchone()
+    return row is not None and (
+        (row["status"], row["phase"], row["message"], row["action_index"])
+        == (event.status, event.phase, event.message, event.action_index)
+    )
+
+
+def load_note(db: sqlite3.Connection, job_id: str, node: str) -> str | None:
+    """What the node says now about its part of the job."""
+    return next((note.message for note in _notes(db, job_id) if note.node == node), None)
+
+
+def _notes(db: sqlite3.Connection, job_id: str) -> list[EventRecord]:
+    # A node takes its words back by a later event without a message.
+    rows = db.execute(
+        "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND phase = ?"
+        " AND status IN (?, ?) GROUP BY node) AND message IS NOT NULL ORDER BY node",
+        (job_id, INTENT_PHASE, Status.WAITING, Status.SUCCESS),
+    ).fetchall()
+    return [_to_event(row) for row in rows]
+
+
+def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[ActionRecord]:
+    """The action rows of one node, or of all nodes and the service."""
+    rows = db.execute(
+        "SELECT * FROM actions WHERE job = ? AND (node = ? OR ? IS NULL) ORDER BY node, idx",
+        (job_id, node, node),
+    ).fetchall()
+    return [
+        ActionRecord(
+            Row(
+                row["node"],
+                row["idx"],
+                Action(
+                    row["op"],
+                    row["user"],
+                    row["from_node"],
+                    row["to_node"],
+                    tuple(json.loads(row["migrations"])),
+                ),
+                Status(row["status"]),
+                row["message"],
+                begun=row["started_at"] is not None,
+            ),
+            row["started_at"],
+            row["finished_at"],
+            row["updated_at"],
+        )
+        for row in rows
+    ]
+
+
+def load_waiting_intents(db: sqlite3.Connection, node: str) -> list[WaitingIntent]:
+    """The intents that still wait for a node, in the order of their commits."""
+    rows = db.execute(
+        "SELECT jobs.id, jobs.commit_sha, intents.commit_sha AS own, intents.intent FROM jobs"
+        " JOIN intents ON intents.job = jobs.id"
+        " WHERE jobs.state = ? AND intents.node = ? AND NOT EXISTS (SELECT 1 FROM events WHERE"
+        " events.job = jobs.id AND events.node = intents.node AND phase = ? AND status = ?)"
+        " ORDER BY jobs.position",
+        (JobState.WAITING, node, INTENT_PHASE, Status.SUCCESS),
+    ).fetchall()
+    return [
+        WaitingIntent(
+            row["id"], row["own"] or row["commit_sha"], json.loads(row["intent"]), row["commit_sha"]
+        )
+        for row in rows
+    ]
+
+
+def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) -> list[EventRecord]:
+    """The latest event of every node that has one, or of one node; the service's own are none of them."""
+    rows = db.execute(
+        "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND node <> ?"
+        " GROUP BY node) AND (node = ? OR ? IS NULL) ORDER BY node",
+        (job_id, PROVIDER_NODE, node, node),
+    ).fetchall()
+    return [_to_event(row) for row in rows]
+
+
+def load_situation(db: sqlite3.Connection, job_id: str) -> waits.Situation:
+    """A job and what is around it."""
+    view = load_view(db, job_id)
+    waiting = {node: load_waiting_intents(db, node) for node in view.nodes - view.finished}
+    return waits.Situation(
+        job=to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()),
+        view=view,
+        actions=load_actions(db, job_id, None),
+        # The first of each node's events is the service's own: the intent is queued.
+        heard={event.node for event in load_latest_events(db, job_id, None) if event.status != Status.QUEUED},
+        notes={note.node: note.message or "" for note in _notes(db, job_id)},
+        ahead={
+            node: intent.job_id
+            for node, found in waiting.items()
+            for intent in found[:1]
+            if intent.job_id != job_id
+        },
+        commits={
+            node: intent.commit_sha
+            for node, found in waiting.items()
+            for intent in found
+            if intent.job_id == job_id
+        },
+        others=[each for each in load_unfinished(db) if each.job != job_id],
+    )
+
+
+def load_intent(db: sqlite3.Connection, job_id: str, node: str) -> dict[str, object] | None:
+    """The node's intent of a job."""
+    row = db.execute("SELECT intent FROM intents WHERE job = ? AND node = ?", (job_id, node)).fetchone()
+    if row is None:
+        return None
+    intent: dict[str, object] = json.loads(row["intent"])
+    return intent
+
+
+def load_target(db: sqlite3.Connection, job_id: str, user: str) -> Target:
+    """What the job makes of an environment."""
+    row = db.execute("SELECT * FROM targets WHERE job = ? AND user = ?", (job_id, user)).fetchone()
+    return Target(user, row["address"], json.loads(row["environment"]))
+
+
+def load_unfinished(db: sqlite3.Connection, now: str = "") -> list[Unfinished]:
+    """All jobs that have not ended; `now` decides which of them are postponed."""
+    rows = db.execute(
+        "SELECT * FROM jobs WHERE state IN (?, ?, ?) ORDER BY number",
+        (JobState.QUEUED, JobState.RUNNING, JobState.WAITING),
+    ).fetchall()
+    return [
+        Unfinished(
+            job=row["id"],
+            number=row["number"],
+            request=Request.from_json(json.loads(row["request"])),
+            state=JobState(row["state"]),
+            untouched=row["state"] == JobState.WAITING and load_view(db, row["id"]).untouched,
+            postponed=(row["not_before"] or "") > now,
+        )
+        for row in rows
+    ]
+
+
+def load_delivered(db: sqlite3.Connection, delivery: Delivery) -> str | None:
+    """The job that a delivery started, unless it, or what took its place, failed."""
+    row = db.execute(
+        "SELECT job FROM deliveries WHERE hash = ? AND delivery = ?",
+        (delivery.project_hash, delivery.delivery_id),
+    ).fetchone()
+    if row is None:
+        return None
+    job = last = to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (row["job"],)).fetchone())
+    while last.superseded_by is not None:
+        last = to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (last.superseded_by,)).fetchone())
+    return None if last.state is JobState.FAILED else job.job_id
+
+
+def _to_event(row: sqlite3.Row) -> EventRecord:
+    return EventRecord(row["id"], row["node"], row["status"], row["phase"], row["message"], row["created_at"])
+
+
+def _to_deployed(row: sqlite3.Row) -> Deployed:
+    previous = row["previous_source"]
+    return Deployed(
+        user=row["user"],
+        node=row["node"],
+        environment=json.loads(row["environment"]),
+        previous_source=None if previous is None else json.loads(previous),
+    )

@@ -1,0 +1,1 @@
+"""The HTTP API and the webhooks: requests are understood, permitted and passed on."""

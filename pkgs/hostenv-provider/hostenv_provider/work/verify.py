@@ -1,0 +1,214 @@
+"""The service's own HTTP check of an environment at its node's address (contract 7)."""
+
+import http.client
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan.plan import Environment
+from hostenv_provider.plan.schema import Check, Constraint
+from hostenv_provider.rules.jobs import JobState, Status
+from hostenv_provider.rules.records import Target, Verification
+from hostenv_provider.store.store import Store, utc_now
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_TIMEOUT = 10.0
+_WHOLE_TIMEOUT = 30.0
+_PAUSE = 1.0
+_MAX_BODY = 1024 * 1024
+_DEFAULT = (Constraint("minHttpStatus", 200), Constraint("maxHttpStatus", 399))
+# A front door's own words for an application that is not up.
+_SILENT = frozenset({502, 503, 504})
+WRONG_ANSWERS = 5
+"""So many wrong answers in a row are the application's last word."""
+PATIENCE = 20.0
+"""So many seconds an application may be silent before a newer job of its project is let through."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a web server said; the body is cut at 1 MiB."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with an environment; `definite` if it answered, and its answer breaks a constraint.
+
+    Silence (no connection, a time-out, a front door that reaches no application) may only mean that the
+    application is still starting.
+    """
+
+    text: str
+    definite: bool
+
+
+Fetch = Callable[[str, str, str], Answer]
+"""Gets a path: address of the machine, virtual host, path. Raises OSError or http.client.HTTPException."""
+
+
+def checks_of(environment: Environment) -> tuple[Check, ...]:
+    """The environment's checks; without any, its canonical host must answer `/` with 200 to 399."""
+    return environment.checks or (Check("front page", None, "/", _DEFAULT),)
+
+
+def violation(check: Check, answer: Answer) -> str | None:
+    """The first constraint that an answer breaks, in words; None if it keeps all."""
+    for constraint in check.constraints:
+        value = constraint.value
+        match constraint.rule:
+            case "minHttpStatus":
+                broken = answer.status < int(value)
+            case "maxHttpStatus":
+                broken = answer.status > int(value)
+            case _:
+                broken = str(value).encode() not in answer.body
+        if broken:
+            return f"{constraint.rule} {value!r} is not met by the answer with status {answer.status}"
+    return None
+
+
+def problem(target: Target, fetch: Fetch) -> Problem | None:
+    """Make every check of an environment once; what is wrong, or None."""
+    environment = Environment.from_json({**target.environment, "previousNode": None})
+    for check in checks_of(environment):
+        host = check.virtual_host or environment.hostname
+        definite = False
+        try:
+            answer = fetch(target.address, host, check.path)
+        except (OSError, http.client.HTTPException) as error:
+            found: str | None = f"no answer: {error or type(error).__name__}"
+        else:
+            found = violation(check, answer)
+            definite = answer.status not in _SILENT
+        if found is not None:
+            return Problem(f"{check.name} ({host}{check.path} at {target.address}): {found}", definite)
+    return None
+
+
+class _Timed(socket.socket):
+    """A connection of which everything must have arrived by `deadline`, in however many pieces it comes."""
+
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        super().__init__(fileno=connected.detach())
+        self._deadline = deadline
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"the answer takes longer than {_WHOLE_TIMEOUT:g} s")
+        self.settimeout(min(left, _TIMEOUT))
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def fetch(address: str, host: str, path: str, port: int = 80) -> Answer:
+    """GET a path of a virtual host from the web server at `address`; redirects are not followed."""
+    deadline = time.monotonic() + _WHOLE_TIMEOUT
+    connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT)
+    try:
+        connection.connect()
+        # Informational answers and headers come without end as well as a body does.
+        connection.sock = _Timed(connection.sock, deadline)
+        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", host)
+        connection.putheader("User-Agent", "hostenv-provider")
+        connection.putheader("Connection", "close")
+        connection.endheaders()
+        response = connection.getresponse()
+        body = b""
+        while len(body) < _MAX_BODY and (chunk := response.read1(65536)):
+            body += chunk
+        return Answer(response.status, body)
+    finally:
+        connection.close()
+
+
+class Verifier:
+    """Makes every check that the store asks for, each in its own thread, until it passes or time is up."""
+
+    def __init__(
+        self,
+        store: Store,
+        limit: float,
+        stop: threading.Event,
+        fetch: Fetch = fetch,
+        pause: float = _PAUSE,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._store = store
+        self._limit = limit
+        self._stop = stop
+        self._fetch = fetch
+        self._pause = pause
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._running: set[tuple[str, str]] = set()
+
+    def start_due(self) -> None:
+        """Start those checks that are due and do not run yet."""
+        for verification in self._store.verifiable():
+            key = (verification.job_id, verification.target.user)
+            with self._lock:
+                if key in self._running:
+                    continue
+                self._running.add(key)
+            threading.Thread(target=self._run, args=(verification,), daemon=True).start()
+
+    def _run(self, verification: Verification) -> None:
+        try:
+            self.verify(verification)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            with self._lock:
+                self._running.discard((verification.job_id, verification.target.user))
+
+    def verify(self, verification: Verification) -> None:
+        """Repeat one environment's check until it passes, it is given up, or its job has ended.
+
+        Silence is waited for until the limit; wrong answers only for a few of them in a row.
+        """
+        job_id, user = verification.job_id, verification.target.user
+        self._store.start_verification(job_id, user)
+        begun = time.monotonic()
+        until = f"{utc_now() + timedelta(seconds=self._limit):%Y-%m-%dT%H:%M:%SZ}"
+        wrong = 0
+        while self._store.view(job_id).state is JobState.WAITING:
+            try:
+                found = problem(verification.target, self._fetch)
+            except HostenvError as error:
+                self._store.record_verification(job_id, user, Status.FAILED, str(error))
+                return
+            if found is None:
+                self._store.record_verification(job_id, user, Status.SUCCESS, None)
+                return
+            waited = time.monotonic() - begun
+            wrong = wrong + 1 if found.definite else 0
+            if wrong >= WRONG_ANSWERS or waited >= self._limit:
+                often = f"{wrong} times in a row" if found.definite else f"for {self._limit:g} s"
+                self._store.record_verification(job_id, user, Status.FAILED, f"{found.text}; {often}")
+                return
+            outlook = (
+                f"gives up after {WRONG_ANSWERS} wrong answers in a row"
+                if found.definite
+                else f"gives up at {until}"
+            )
+            self._store.record_failed_check(
+                job_id,
+                user,
+                found.text,
+                outlook,
+                yields=found.definite or waited >= self._patience,
+            )
+            if self._stop.wait(self._pause):
+                return
