@@ -35,7 +35,14 @@ python3Packages.buildPythonApplication {
   dependencies = [ python3Packages.requests ];
 
   inherit (machineFiles) postPatch postInstall;
-  pythonImportsCheck = [ "hostenv_node.cli" ];
+  # The command imports them only when it needs them.
+  pythonImportsCheck = map (name: "hostenv_node.${name}") [
+    "cli"
+    "comin.hook"
+    "jobs.agent"
+    "runtime.operations"
+    "user.apply"
+  ];
 
   passthru.paths = paths;
 

@@ -7,15 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from unittest.mock import patch
 
-from hostenv_node import agent as node_agent
-from hostenv_node import api as node_api
-from hostenv_node import switch
-from hostenv_node.comin import BrokenCommit
+from hostenv_node.comin import switch
+from hostenv_node.comin.generation import Generation, Slice
+from hostenv_node.comin.spool import Deployment
+from hostenv_node.comin.status import BrokenCommit
 from hostenv_node.config import Config
 from hostenv_node.errors import HostenvError
-from hostenv_node.generation import Generation, Slice
-from hostenv_node.journal import JobJournal
-from hostenv_node.spool import Deployment
+from hostenv_node.jobs import agent as node_agent
+from hostenv_node.jobs import api as node_api
+from hostenv_node.jobs.journal import JobJournal
 
 from simulator.faults import Faults
 from simulator.history import Commit, History, NodeTree

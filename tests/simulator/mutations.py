@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from hostenv_node import agent, decide
-from hostenv_node.api import Conflict, Unreachable
-from hostenv_node.job_view import JobView
-from hostenv_node.journal import ActionRecord, JobJournal
+from hostenv_node.jobs import agent, decide
+from hostenv_node.jobs.api import Conflict, Unreachable
+from hostenv_node.jobs.job_status import JobSnapshot
+from hostenv_node.jobs.journal import ActionRecord, JobJournal
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules import intents, jobs, queue
 from hostenv_provider.rules.intents import VERIFY, Deployed
@@ -52,25 +52,25 @@ def _unmet_except(*ops: str) -> Callable[[jobs.View, jobs.Row], str | None]:
     return unmet
 
 
-def _blocked_except(op: str) -> Callable[[ActionRecord, str, JobView], bool]:
+def _blocked_except(op: str) -> Callable[[ActionRecord, str, JobSnapshot], bool]:
     original = decide.blocked
 
-    def blocked(record: ActionRecord, node: str, view: JobView) -> bool:
-        return record.action.op != op and original(record, node, view)
+    def blocked(record: ActionRecord, node: str, job: JobSnapshot) -> bool:
+        return record.action.op != op and original(record, node, job)
 
     return blocked
 
 
 def _lost_contact_is_a_verdict() -> Sequence[Replacement]:
-    original = agent.Agent._view
+    original = agent.Agent._job
 
-    def view(self: agent.Agent, journal: JobJournal) -> JobView | None:
+    def job(self: agent.Agent, journal: JobJournal) -> JobSnapshot | None:
         try:
             return original(self, journal)
         except Unreachable:
-            return JobView(journal.job_id, "failed", ())
+            return JobSnapshot(journal.job_id, "failed", ())
 
-    return [(agent.Agent, "_view", view)]
+    return [(agent.Agent, "_job", job)]
 
 
 def _nobody_waits_to_deactivate() -> Sequence[Replacement]:
@@ -85,7 +85,7 @@ def _nobody_waits_to_restore() -> Sequence[Replacement]:
 
 
 def _target_thaws_at_once() -> Sequence[Replacement]:
-    def commit(record: ActionRecord, view: JobView) -> decide.Step | None:  # noqa: ARG001
+    def commit(record: ActionRecord, job: JobSnapshot) -> decide.Step | None:  # noqa: ARG001
         if record.action.op != "activate" or record.settled:
             return None
         return decide.Thaw(record.action.user)
@@ -96,11 +96,11 @@ def _target_thaws_at_once() -> Sequence[Replacement]:
 def _source_thaws_after_the_commit_point() -> Sequence[Replacement]:
     original = decide._act_on_verdict
 
-    def act(journal: JobJournal, view: JobView, *rest: Any) -> decide.Step:
-        if view.state == "failed":
-            rows = tuple(replace(row, status="failed") if row.op == VERIFY else row for row in view.rows)
-            view = replace(view, rows=rows)
-        return original(journal, view, *rest)
+    def act(journal: JobJournal, job: JobSnapshot, *rest: Any) -> decide.Step:
+        if job.state == "failed":
+            rows = tuple(replace(row, status="failed") if row.op == VERIFY else row for row in job.rows)
+            job = replace(job, rows=rows)
+        return original(journal, job, *rest)
 
     return [(decide, "_act_on_verdict", act)]
 
@@ -198,22 +198,22 @@ def _commits_are_pushed_before_their_intents_are_stored() -> Sequence[Replacemen
 
 
 def _what_cannot_be_settled_is_passed_over() -> Sequence[Replacement]:
-    original = decide.next_step
+    original = decide.step_of_job
 
-    def next_step(journal: JobJournal, view: JobView, *rest: Any) -> decide.Step:
-        step = original(journal, view, *rest)
+    def step_of_job(journal: JobJournal, job: JobSnapshot, *rest: Any) -> decide.Step:
+        step = original(journal, job, *rest)
         return decide.Close() if isinstance(step, decide.Retry) else step
 
-    return [(decide, "next_step", next_step)]
+    return [(decide, "step_of_job", step_of_job)]
 
 
 def _jobs_run_in_any_order() -> Sequence[Replacement]:
-    original = decide.next_move
+    original = decide.next_step
 
-    def next_move(journals: Sequence[JobJournal], *rest: Any) -> decide.Move | None:
+    def next_step(journals: Sequence[JobJournal], *rest: Any) -> decide.NextStep | None:
         return original(journals[::-1], *rest)
 
-    return [(agent, "next_move", next_move)]
+    return [(agent, "next_step", next_step)]
 
 
 def _running_jobs_are_not_recovered() -> Sequence[Replacement]:

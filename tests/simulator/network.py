@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from hostenv_node.api import ApiError, Conflict, Event, NotFound, PendingIntent, Unreachable
-from hostenv_node.job_view import JobView, Row
+from hostenv_node.jobs.api import ApiError, Conflict, Event, NotFound, PendingIntent, Unreachable
+from hostenv_node.jobs.job_status import JobSnapshot, Row
 from hostenv_provider.rules import jobs
 
 from simulator.faults import Faults
@@ -24,7 +24,7 @@ class Network:
         self.faults = faults
         self.late: list[Callable[[], object]] = []
         """Requests whose sender has given up waiting; they may still arrive."""
-        self._views: dict[str, tuple[jobs.View, JobView]] = {}
+        self._views: dict[str, tuple[jobs.View, JobSnapshot]] = {}
 
     def deliver_late(self) -> None:
         """A late request arrives; nobody waits for its answer."""
@@ -35,18 +35,18 @@ class Network:
             except ApiError:
                 return
 
-    def view(self, job_id: str) -> JobView:
+    def view(self, job_id: str) -> JobSnapshot:
         """The job with all its rows, as the API shows it."""
         view = self.provider.store.view(job_id)
         known = self._views.get(job_id)
         if known is None or known[0] is not view:
             rows = tuple(Row(row.node, row.action.op, row.action.user, row.status) for row in view.rows)
-            known = self._views[job_id] = view, JobView(job_id, view.state, rows)
+            known = self._views[job_id] = view, JobSnapshot(job_id, view.state, rows)
         return known[1]
 
 
 class SimulatedApi:
-    """Implements what the agent uses of `hostenv_node.api.Api` for one node."""
+    """Implements what the agent uses of `hostenv_node.jobs.api.Api` for one node."""
 
     def __init__(self, machine: Machine, network: Network) -> None:
         self._machine = machine
@@ -75,8 +75,8 @@ class SimulatedApi:
 
         return self._exchange(request)
 
-    def job(self, job_id: str, wait: int = 0) -> JobView:
-        def request() -> JobView:
+    def job(self, job_id: str, wait: int = 0) -> JobSnapshot:
+        def request() -> JobSnapshot:
             if self._provider.store.intent(job_id, self._machine.name) is None:
                 raise NotFound("no intent")
             return self._network.view(job_id)

@@ -1,4 +1,4 @@
-"""The five actions and what undoes them, on copies of values, as `hostenv_node.operations` describes them.
+"""The five actions and what undoes them, on copies of values, as the node's `jobs.operations` describes them.
 
 Each is done in steps; between two of them the node may lose power or the action may fail.
 """
@@ -6,8 +6,10 @@ Each is done in steps; between two of them the node may lose power or the action
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from hostenv_node.environment.entry import Entry
+from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.intent import Action
-from hostenv_node.operations import Context, Entry, OperationFailed, OperationTimedOut
+from hostenv_node.jobs.operations import Context
 
 from simulator.faults import Faults
 from simulator.sites import Copy, Phase, Sites
@@ -20,7 +22,7 @@ class Reachable(Protocol):
 
 
 class SimulatedOperations:
-    """Implements `hostenv_node.operations.Operations` for one node."""
+    """Implements `hostenv_node.jobs.operations.Operations` for one node."""
 
     def __init__(
         self, node: str, sites: Sites, faults: Faults, link: Reachable, began: Callable[[str], None]
@@ -118,7 +120,7 @@ class SimulatedOperations:
     def withdraw(self, context: Context, user: str) -> None:
         self._take_down(context, user)
 
-    def switch_back(self, context: Context, user: str) -> None:
+    def revert(self, context: Context, user: str) -> None:
         self._step()
         copy = self._copy(user)
         if copy.job == context.job and copy.previous is not None:

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import cast
 from unittest.mock import patch
 
-from hostenv_node.api import Api
+from hostenv_node.jobs.api import Api
 from hostenv_provider import names
 from hostenv_provider.rules.jobs import ENDED, JobState, Request
 from hostenv_provider.rules.records import Delivery, Target

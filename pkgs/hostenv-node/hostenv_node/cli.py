@@ -11,8 +11,8 @@ from hostenv_node.errors import HostenvError
 
 def switch(arguments: Sequence[str]) -> int:
     """`hostenv-node switch TOPLEVEL`."""
-    from hostenv_node.api import Api
-    from hostenv_node.switch import switch as take_over
+    from hostenv_node.comin.switch import switch as take_over
+    from hostenv_node.jobs.api import Api
 
     config = Config.load()
     generation = take_over(config, Api(config).slice, Path(arguments[0]))
@@ -22,10 +22,10 @@ def switch(arguments: Sequence[str]) -> int:
 
 def activate(_arguments: Sequence[str]) -> int:
     """`hostenv-node activate`: one run, unless another one is under way."""
-    from hostenv_node.agent import Agent
-    from hostenv_node.api import Api
+    from hostenv_node.jobs.agent import Agent
+    from hostenv_node.jobs.api import Api
     from hostenv_node.lock import locked_if_free
-    from hostenv_node.runtime.runtime import Runtime
+    from hostenv_node.runtime.operations import Runtime
 
     config = Config.load()
     with locked_if_free(config.lock_file) as free:
@@ -40,8 +40,8 @@ def activate(_arguments: Sequence[str]) -> int:
 
 def boot(_arguments: Sequence[str]) -> int:
     """`hostenv-node boot`."""
-    from hostenv_node.api import Api
-    from hostenv_node.runtime.runtime import Runtime
+    from hostenv_node.jobs.api import Api
+    from hostenv_node.runtime.operations import Runtime
 
     config = Config.load()
     api = Api(config)
@@ -51,15 +51,15 @@ def boot(_arguments: Sequence[str]) -> int:
 
 def prepare_comin(_arguments: Sequence[str]) -> int:
     """`hostenv-node prepare-comin`, which needs no configuration."""
-    from hostenv_node import comin
+    from hostenv_node.comin import store
 
-    comin.prepare(comin.STATE)
+    store.prepare(store.STATE)
     return 0
 
 
 def steps_as_user(_arguments: Sequence[str]) -> int:
     """`hostenv-node user-apply`: root's own helper, which reads no configuration."""
-    from hostenv_node.runtime.user_side import perform
+    from hostenv_node.user.apply import perform
 
     return perform(sys.stdin, sys.stdout)
 

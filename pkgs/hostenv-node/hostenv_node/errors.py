@@ -5,6 +5,14 @@ class HostenvError(Exception):
     """Base of every error that a command reports in one line and ends with exit status 1."""
 
 
+class OperationFailed(HostenvError):
+    """The operation ended without its result; the message goes to the job."""
+
+
+class OperationTimedOut(OperationFailed):
+    """The operation did not end before its deadline."""
+
+
 def one_line(text: str, most: int) -> str:
     """What a stranger's program said, fit for logs and reports: printable, in one line, its last characters.
 

@@ -1,4 +1,4 @@
-"""A node in a temporary folder, and a provider that answers over HTTP on loopback."""
+"""A node and an environment in temporary folders, and a provider that answers over HTTP on loopback."""
 
 import hashlib
 import json
@@ -6,13 +6,19 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_node.config import Config
+from hostenv_node.config import Application, Config
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.entry import Environment, parse_environment
+from hostenv_node.environment.layout import Layout
+from hostenv_node.user.process import UserProcess
 from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations, switch
+from runtime_support import TOOLS, Systemctl, Systemd, entry, program
 
 
 @pytest.fixture
@@ -108,7 +114,7 @@ def generation(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def _no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A switch makes no accounts on the machine that runs the tests."""
-    monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda _config, _wanted: None)
+    monkeypatch.setattr("hostenv_node.comin.switch.ensure_users", lambda _config, _wanted: None)
 
 
 @pytest.fixture
@@ -137,3 +143,60 @@ def synchronised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(os, "fsync", note)
     return names
+
+
+@pytest.fixture
+def config(configure: Callable[..., Config], tmp_path: Path) -> Config:
+    (tmp_path / "state").mkdir()
+    made = configure(tools={name: program(name, *candidates) for name, candidates in TOOLS.items()})
+    web = tmp_path / "drupal" / "web"
+    web.mkdir(parents=True)
+    (web / "index.php").touch()
+    return replace(made, applications={"drupal": Application.at(tmp_path / "drupal")})
+
+
+@pytest.fixture
+def environment() -> Environment:
+    return parse_environment(entry())
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    # Sockets have short names: a temporary folder's may be too long for them.
+    return Layout(
+        "drupal-main-2855093", 1002, "drupal", tmp_path / "home", tmp_path / "frozen", tmp_path / "r"
+    )
+
+
+@pytest.fixture
+def played(tmp_path: Path, layout: Layout) -> Systemd:
+    layout.home.mkdir()
+    return Systemd(tmp_path)
+
+
+@pytest.fixture
+def changed() -> Callable[..., Any]:
+    """The entry with one value replaced, by its path of keys."""
+
+    def change(*path: str, to: object) -> dict[str, Any]:
+        made = entry()
+        inner = made
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = to
+        return made
+
+    return change
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Systemctl:
+    folder = tmp_path / "manager"
+    folder.mkdir()
+    return Systemctl(folder)
+
+
+@pytest.fixture
+def process(manager: Systemctl, layout: Layout) -> UserProcess:
+    layout.config_dir.mkdir(parents=True)
+    return UserProcess(layout, {"systemctl": str(manager.program)}, Deadline.after(600))

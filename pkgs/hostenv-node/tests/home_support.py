@@ -8,8 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.user_side import perform
+from hostenv_node.environment.layout import Layout
+from hostenv_node.user.apply import perform
 
 UID = 60123
 FOLDERS = ("mysql", "files", "private_files")

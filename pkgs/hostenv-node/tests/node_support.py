@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from hostenv_node import switch as taking_over
-from hostenv_node.agent import Agent
-from hostenv_node.api import Api
+from hostenv_node.comin import switch as taking_over
+from hostenv_node.comin.generation import Generation
 from hostenv_node.config import Config
-from hostenv_node.generation import Generation
+from hostenv_node.environment.entry import Entry
+from hostenv_node.errors import OperationFailed
 from hostenv_node.intent import Action
-from hostenv_node.journal import JournalStore
-from hostenv_node.operations import Context, Entry, OperationFailed
+from hostenv_node.jobs.agent import Agent
+from hostenv_node.jobs.api import Api
+from hostenv_node.jobs.journal_store import JournalStore
+from hostenv_node.jobs.operations import Context
 
 C1, C2, C3 = "1" * 40, "2" * 40, "3" * 40
 USER = "drupal-main-2855093"
@@ -227,8 +229,8 @@ class RecordedOperations:
     def withdraw(self, context: Context, user: str) -> None:
         self._call("withdraw", context, user)
 
-    def switch_back(self, context: Context, user: str) -> None:
-        self._call("switch_back", context, user)
+    def revert(self, context: Context, user: str) -> None:
+        self._call("revert", context, user)
 
     def left_behind(self, user: str) -> str | None:
         return self.left.get(user)

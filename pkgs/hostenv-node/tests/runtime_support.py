@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from hostenv_node.config import Config
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.layout import Layout
 from hostenv_node.intent import Action
-from hostenv_node.operations import Context, Deadline
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.jobs.operations import Context
+from hostenv_node.runtime.operations import Runtime
 from hostenv_node.runtime.record import Phase
-from hostenv_node.runtime.runtime import Runtime
 
 USER = "drupal-main-2855093"
 HOST = f"{USER}.demo.hostenv.test"

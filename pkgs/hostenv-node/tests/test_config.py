@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from hostenv_node.cli import COMMANDS, main
-from hostenv_node.comin import BrokenCommit, broken_in
+from hostenv_node.comin.status import BrokenCommit, broken_in
 from hostenv_node.config import Config
+from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import HostenvError
-from hostenv_node.runtime.layout import Layout
 from node_support import C1
 
 FILE = {"node": "node-a", "apiBaseUrl": "http://provider/", "frontDoorGroup": "www-data"}

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_node import spool
-from hostenv_node.agent import Agent
-from hostenv_node.api import Api
 from hostenv_node.cli import main
+from hostenv_node.comin import spool
+from hostenv_node.comin.generation import Generation, Slice
+from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
+from hostenv_node.environment.entry import parse_environment
+from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import HostenvError
-from hostenv_node.generation import Generation, Slice
 from hostenv_node.intent import Action
-from hostenv_node.journal import JobJournal, JournalStore, Progress
-from hostenv_node.runtime.environment import parse_environment
+from hostenv_node.jobs.agent import Agent
+from hostenv_node.jobs.api import Api
+from hostenv_node.jobs.journal import JobJournal, Progress
+from hostenv_node.jobs.journal_store import JournalStore
+from hostenv_node.render.files import render
+from hostenv_node.render.nginx import front_door
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
-from hostenv_node.runtime.layout import Layout
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
-from hostenv_node.runtime.render import render
-from hostenv_node.runtime.render_nginx import front_door
-from hostenv_node.users import ensure_users
 from node_support import C1, USER, Provider, RecordedOperations, action, switch
 from runtime_support import TOOLS, entry, program
 
@@ -228,7 +229,9 @@ def test_a_recorded_generation_without_a_commit_is_refused(config: Config, commi
 def test_a_hostile_slice_makes_nothing(
     config: Config, generation: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, environments: Any
 ) -> None:
-    monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda *_: pytest.fail("accounts were made"))
+    monkeypatch.setattr(
+        "hostenv_node.comin.switch.ensure_users", lambda *_: pytest.fail("accounts were made")
+    )
     toplevel = generation(C1, environments=environments)
     assert "the provider's answer" in refusal(lambda: switch(config, toplevel))
     assert [path.name for path in config.state_dir.iterdir()] == ["switch.lock"]
@@ -243,7 +246,7 @@ def test_an_intent_for_somebody_else_fails_its_job_and_is_not_taken_on(
     generation: Callable[..., Path],
     user: Any,
 ) -> None:
-    monkeypatch.setattr("hostenv_node.switch.ensure_users", lambda *_: None)
+    monkeypatch.setattr("hostenv_node.comin.switch.ensure_users", lambda *_: None)
     config = configure(url=provider.url)
     provider.add_job("job", C1, {"node-b": [action("deactivate", user)]})
     switch(config, generation(C1))

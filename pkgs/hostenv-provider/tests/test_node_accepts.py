@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from hostenv_node.runtime import checks, environment, quoting
+from hostenv_node.environment import checks, entry
+from hostenv_node.render import quoting
 from hostenv_provider import names
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError, InvalidData
@@ -59,7 +60,7 @@ def test_a_plan_at_its_limits(length: int) -> None:
     )
 
     for user, each in plan.environments.items():
-        assert environment.parse_environment(each.to_json()).user == user
+        assert entry.parse_environment(each.to_json()).user == user
 
 
 def test_longer_names_of_projects_are_refused() -> None:

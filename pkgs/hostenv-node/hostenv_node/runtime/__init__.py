@@ -1,1 +1,1 @@
-"""The environments on a node: what they consist of, and the operations that move them (contract 8)."""
+"""The operations on a node's environments, as root (contract 7 and 8)."""

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hostenv_node.environment.entry import Entry, Environment, parse_environment
+from hostenv_node.errors import OperationFailed
 from hostenv_node.intent import Action
-from hostenv_node.operations import Entry, OperationFailed
-from hostenv_node.runtime.environment import Environment, parse_environment
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 

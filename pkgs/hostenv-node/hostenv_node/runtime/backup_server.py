@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 
-from hostenv_node.api import Unreachable
-from hostenv_node.errors import HostenvError
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_node.jobs.api import Unreachable
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
@@ -18,8 +17,8 @@ def demand_answer(secrets: Mapping[str, str], sleep: Callable[[float], None] = t
 
     restic repeats a request that fails for 15 minutes, for all of which a source would be frozen.
 
-    Raises OperationFailed when the answer is neither the repository nor its absence, and `api.Unreachable`
-    when there is none at all: then the provider is away, and the next run tries again.
+    Raises OperationFailed when the answer is neither the repository nor its absence, and Unreachable when
+    there is none at all: then the provider is away, and the next run tries again.
     """
     for pause in _PAUSES:
         answer = _answer(secrets)

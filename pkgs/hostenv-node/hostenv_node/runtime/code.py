@@ -5,16 +5,16 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hostenv_node.api import git_environment, git_url
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
-from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.entry import Environment
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_node.jobs.api import git_environment, git_url
 from hostenv_node.run import CommandFailed, CommandTimedOut, reading, run
-from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.runtime.as_user import pipe_to_user, user_apply
 from hostenv_node.runtime.nar import nar_hash
 from hostenv_node.runtime.source_tree import MAX_BYTES, Entry, entries
-from hostenv_node.runtime.user_call import pipe_to_user, user_apply
 
 # The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
@@ -27,7 +27,7 @@ _TIDY_SECONDS = 60.0
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "Wrote only")
 
 AwaitProvider = Callable[[], None]
-"""Returns once the provider answers; raises `api.Unreachable`."""
+"""Returns once the provider answers; raises `jobs.api.Unreachable`."""
 
 
 def unpack_source(
@@ -67,7 +67,7 @@ def fetch(
 ) -> Path:
     """Root's copy of the project's repository, with the revision in it.
 
-    A provider that does not answer interrupts it (`api.Unreachable`), which is no failure.
+    A provider that does not answer interrupts it (`jobs.api.Unreachable`), which is no failure.
     """
     repository = config.git_dir / f"{environment.mirror}.git"
     if repository.exists():

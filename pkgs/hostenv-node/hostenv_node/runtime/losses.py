@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hostenv_node.errors import one_line
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed, one_line
 
 _NAMED = 10
 _NAME_CHARACTERS = 130
@@ -12,7 +11,7 @@ _NAME_CHARACTERS = 130
 def judge(user: str, found: object, accepted: bool) -> str | None:
     """What people must know of this move, from what the user's side found; None when nothing is lost.
 
-    `found` is the answer of `user_losses.look`, which the user may have made up.
+    `found` is the answer of `user.losses.look`, which the user may have made up.
     Raises OperationFailed when something is left behind and that was not accepted.
     """
     if not isinstance(found, Mapping):
@@ -38,14 +37,6 @@ def judge(user: str, found: object, accepted: bool) -> str | None:
     if floats:
         words.append(f"a move rounds FLOAT columns to 6 digits, here {_names(floats)}; DOUBLE keeps all")
     return "; ".join(words) or None
-
-
-def counted_in_transactions(database: str) -> str:
-    """A query for the columns by which tables keep a history of transactions, not of times."""
-    return (
-        f"SELECT 1 FROM information_schema.columns WHERE table_schema = '{database}'"
-        " AND data_type = 'bigint' AND generation_expression = 'ROW START'"
-    )
 
 
 def _texts(value: object) -> list[str]:

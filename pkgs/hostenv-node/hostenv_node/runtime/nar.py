@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime.source_tree import Entry
 
 _CHUNK_BYTES = 1 << 20

@@ -7,11 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
 
+from hostenv_node.environment.entry import CODEBASE, Entry
 from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, write_json
 from hostenv_node.names import is_environment_user, is_job, is_uid
-from hostenv_node.operations import Entry
-from hostenv_node.runtime.environment import CODEBASE
 
 _RELEASE = re.compile(r"[0-9a-f]{40,64}-[0-9a-f]{8}")
 

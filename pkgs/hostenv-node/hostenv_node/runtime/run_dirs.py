@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from hostenv_node.config import Config
-from hostenv_node.operations import OperationFailed
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
 
 
 def make_run_dirs(config: Config, layout: Layout) -> None:

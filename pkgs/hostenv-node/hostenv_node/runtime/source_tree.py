@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from hostenv_node.errors import one_line
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed, one_line
 
 MAX_BYTES = 1 << 30
 MAX_FILES = 200_000

@@ -1,12 +1,12 @@
-"""What the user's side is asked to do, as lists of steps (`user_side.STEPS`). Pure."""
+"""What the user's side is asked to do, as lists of steps (`user.apply.STEPS`). Pure."""
 
 from collections.abc import Mapping, Sequence
 
 from hostenv_node.config import Config
-from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.render import render, render_secrets
-from hostenv_node.runtime.user_call import Step
+from hostenv_node.environment.entry import Environment
+from hostenv_node.environment.layout import Layout
+from hostenv_node.render.files import render, render_secrets
+from hostenv_node.runtime.as_user import Step
 
 
 def write(

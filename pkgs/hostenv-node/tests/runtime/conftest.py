@@ -1,65 +1,17 @@
-"""An environment whose files are rendered into a temporary folder, and a runtime whose machine is played."""
+"""A runtime whose machine is played."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_node.config import Application, Config
-from hostenv_node.operations import Deadline, OperationFailed
-from hostenv_node.runtime import runtime as module
-from hostenv_node.runtime.environment import Environment, parse_environment
-from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.runtime import Runtime
-from hostenv_node.runtime.user_process import UserProcess
-from runtime_support import TOOLS, USER, Machine, Systemctl, Systemd, entry, program
+from hostenv_node.config import Config
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
+from hostenv_node.runtime import operations as module
+from hostenv_node.runtime.operations import Runtime
+from runtime_support import USER, Machine
 
 SECRETS = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt"), "x")
-
-
-@pytest.fixture
-def config(configure: Callable[..., Config], tmp_path: Path) -> Config:
-    (tmp_path / "state").mkdir()
-    made = configure(tools={name: program(name, *candidates) for name, candidates in TOOLS.items()})
-    web = tmp_path / "drupal" / "web"
-    web.mkdir(parents=True)
-    (web / "index.php").touch()
-    return replace(made, applications={"drupal": Application.at(tmp_path / "drupal")})
-
-
-@pytest.fixture
-def environment() -> Environment:
-    return parse_environment(entry())
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    # Sockets have short names: a temporary folder's may be too long for them.
-    return Layout(
-        "drupal-main-2855093", 1002, "drupal", tmp_path / "home", tmp_path / "frozen", tmp_path / "r"
-    )
-
-
-@pytest.fixture
-def played(tmp_path: Path, layout: Layout) -> Systemd:
-    layout.home.mkdir()
-    return Systemd(tmp_path)
-
-
-@pytest.fixture
-def changed() -> Callable[..., Any]:
-    """The entry with one value replaced, by its path of keys."""
-
-    def change(*path: str, to: object) -> dict[str, Any]:
-        made = entry()
-        inner = made
-        for key in path[:-1]:
-            inner = inner[key]
-        inner[path[-1]] = to
-        return made
-
-    return change
 
 
 @pytest.fixture
@@ -116,16 +68,3 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
     )
     monkeypatch.setattr(made, "front_door", Door())
     return made
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Systemctl:
-    folder = tmp_path / "manager"
-    folder.mkdir()
-    return Systemctl(folder)
-
-
-@pytest.fixture
-def process(manager: Systemctl, layout: Layout) -> UserProcess:
-    layout.config_dir.mkdir(parents=True)
-    return UserProcess(layout, {"systemctl": str(manager.program)}, Deadline.after(600))

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from hostenv_node.api import Unreachable
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed
+from hostenv_node.jobs.api import Unreachable
 from hostenv_node.runtime.backup_server import demand_answer
 
 ACCOUNT = "Basic " + base64.b64encode(b"u:secret").decode()

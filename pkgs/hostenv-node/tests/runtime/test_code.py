@@ -10,13 +10,14 @@ from pathlib import Path
 
 import hostenv_node
 import pytest
-from hostenv_node.api import Unreachable
 from hostenv_node.config import Config
-from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.entry import Environment
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
+from hostenv_node.jobs.api import Unreachable
 from hostenv_node.run import CommandFailed
 from hostenv_node.runtime import code, source_tree
-from hostenv_node.runtime.environment import Environment
-from hostenv_node.runtime.layout import Layout
 from runtime_support import Systemd
 
 

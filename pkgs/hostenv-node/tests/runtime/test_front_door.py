@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 from hostenv_node.config import Config
-from hostenv_node.operations import Deadline, OperationFailed
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.entry import Environment
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
+from hostenv_node.render.nginx import PROBE_PATH
 from hostenv_node.runtime import frontdoor
-from hostenv_node.runtime.environment import Environment
 from hostenv_node.runtime.frontdoor import FrontDoor, answers
-from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.render_nginx import PROBE_PATH
 from runtime_support import HOST, USER, needs
 
 FRONT_DOOR = Path(__file__).parents[2] / "nginx/front-door.conf"

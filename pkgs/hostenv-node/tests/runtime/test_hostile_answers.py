@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from hostenv_node.config import Config
-from hostenv_node.operations import Deadline, OperationFailed
-from hostenv_node.runtime.layout import Layout
-from hostenv_node.runtime.user_call import user_apply
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
+from hostenv_node.runtime.as_user import user_apply
 from runtime_support import Systemd
 
 Ask = Callable[[str], object]

@@ -1,7 +1,7 @@
 """What people are told of a move that loses something; the user's side may say anything."""
 
 import pytest
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime.losses import judge
 
 USER = "drupal-main-2855093"

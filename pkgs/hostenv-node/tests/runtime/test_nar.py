@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime.nar import nar_hash
 from hostenv_node.runtime.source_tree import Entry, entries
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from hostenv_node.config import Config
-from hostenv_node.operations import OperationFailed
-from hostenv_node.runtime.layout import Layout
+from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime.run_dirs import make_run_dirs
 
 

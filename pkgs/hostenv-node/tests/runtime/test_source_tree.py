@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hostenv_node.operations import OperationFailed
+from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime import source_tree
 from hostenv_node.runtime.source_tree import entries
 

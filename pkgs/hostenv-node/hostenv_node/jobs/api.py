@@ -1,0 +1,264 @@
+"""The provider's HTTP API as a node uses it (contract 4)."""
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from hostenv_node.config import Config
+from hostenv_node.errors import HostenvError
+from hostenv_node.jobs.job_status import JobSnapshot
+
+if TYPE_CHECKING:
+    import requests
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
+_MESSAGE_CHARACTERS = 4000
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+class ApiError(HostenvError):
+    """The provider answered with something that a node cannot go on with."""
+
+
+class Unreachable(ApiError):
+    """No usable answer in all attempts; the next run tries again."""
+
+
+class Forbidden(ApiError):
+    """403: the token is wrong, or this node has no part in what it asked for."""
+
+
+class NotFound(ApiError):
+    """404: the provider does not know the job or environment."""
+
+
+class Conflict(ApiError):
+    """409: the job takes no more events from this node; `state` is the job's, perhaps its verdict."""
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class PendingIntent:
+    """An intent that waits for this node; `intent` is not checked yet."""
+
+    job_id: str
+    commit_sha: str
+    intent: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a node tells about one action, or with phase `intent` about all of them."""
+
+    status: str
+    phase: str
+    message: str | None = None
+    payload: Mapping[str, object] | None = None
+    action_index: int | None = None
+
+
+class Api:
+    """The calls of one node.
+
+    Connection errors, 429 and 5xx are retried with growing pauses; then Unreachable is raised.
+
+    The token file is read for every request, so that a rotated token serves without a restart.
+    """
+
+    def __init__(self, config: Config, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._config = config
+        self._sleep = sleep
+        self._session: requests.Session | None = None
+
+    def pending(self, commit_sha: str) -> list[PendingIntent]:
+        """All intents that wait for this node at or before a commit, oldest first."""
+        answer = self._get("deploy-intents/pending", {"sha": commit_sha})
+        intents = answer.get("intents")
+        if not isinstance(intents, list):
+            raise ApiError("the provider's list of pending intents is malformed")
+        return [_pending_intent(value) for value in intents]
+
+    def job(self, job_id: str, wait: int = 0) -> JobSnapshot:
+        """The job's state and all its rows; with `wait`, once something changed or after so many seconds."""
+        path = f"deploy-jobs/{quote(job_id, safe='')}/actions"
+        parameters = {"all": "1"} | ({"wait": str(wait)} if wait else {})
+        return JobSnapshot.from_json(self._get(path, parameters, _ANSWER_SECONDS + wait))
+
+    def backup_snapshots(self, job_id: str, source: str, user: str) -> Mapping[str, str]:
+        """The snapshot ids of an environment's backup by migration key.
+
+        Raises ApiError when that backup has not succeeded.
+        """
+        path = f"deploy-jobs/{quote(job_id, safe='')}/backup-snapshot"
+        payload = self._get(path, {"source": source, "user": user}).get("payload")
+        snapshots = payload.get("snapshots") if isinstance(payload, dict) else None
+        if not isinstance(snapshots, dict):
+            raise ApiError(f"there is no backup of {user} from {source} in job {job_id}")
+        return {str(key): str(snapshot) for key, snapshot in snapshots.items()}
+
+    def slice(self, sha256: str) -> str:
+        """This node's part of the plan, as the text that has this hash."""
+        answer = self._get(f"nodes/{quote(self._config.node, safe='')}/slice", {"sha256": sha256})
+        text = answer.get("slice")
+        if not isinstance(text, str):
+            raise ApiError("the provider's slice is malformed")
+        return text
+
+    def secrets(self, user: str) -> Mapping[str, str]:
+        """An environment's secrets.
+
+        Raises Forbidden unless this node hosts it or has an open action for it.
+        """
+        secrets = self._get(f"environments/{quote(user, safe='')}/secrets", {}).get("secrets")
+        if not isinstance(secrets, dict):
+            raise ApiError(f"the provider's secrets of {user} are malformed")
+        return {str(key): str(value) for key, value in secrets.items()}
+
+    def await_answer(self) -> None:
+        """Return once the provider answers anything, be it a refusal. Raises Unreachable."""
+        try:
+            self._get("deploy-intents/pending", {})
+        except Unreachable:
+            raise
+        except ApiError:
+            pass
+
+    def post(self, job_id: str, event: Event) -> None:
+        """Record an event; when this returns, the provider has made it durable.
+
+        Raises Conflict with the job's state when the job takes no more events.
+        """
+        self._request(
+            "POST",
+            f"deploy-jobs/{quote(job_id, safe='')}/events",
+            _ANSWER_SECONDS,
+            body={
+                "node": self._config.node,
+                "status": event.status,
+                "phase": event.phase,
+                "message": _shortened(event.message),
+                "payload": event.payload,
+                "actionIndex": event.action_index,
+            },
+        )
+
+    def _get(
+        self, path: str, parameters: Mapping[str, str], seconds: float = _ANSWER_SECONDS
+    ) -> Mapping[str, object]:
+        return self._request("GET", path, seconds, parameters={"node": self._config.node, **parameters})
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        parameters: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Mapping[str, object]:
+        # Imported late: it takes seconds on an emulated machine, and most commands need no network.
+        from requests import RequestException, Session
+
+        if self._session is None:
+            self._session = Session()
+            self._session.trust_env = False
+        problem = ""
+        for pause in (0.0, *_PAUSES):
+            if pause:
+                self._sleep(pause)
+            try:
+                response = self._session.request(
+                    method,
+                    f"{self._config.api_base_url}/api/{path}",
+                    params=parameters,
+                    json=body,
+                    headers={"Authorization": f"Bearer {read_token(self._config)}"},
+                    timeout=(_CONNECT_SECONDS, seconds),
+                    allow_redirects=False,
+                )
+            except RequestException as error:
+                problem = str(error)
+                continue
+            if response.status_code == 429 or response.status_code >= 500:
+                problem = f"status {response.status_code}: {response.text[:200]}"
+                continue
+            return _accepted(response, f"{method} {path}")
+        raise Unreachable(f"no usable answer from {self._config.api_base_url} to {method} {path}: {problem}")
+
+
+def read_token(config: Config) -> str:
+    """The node's token. Raises HostenvError when there is none."""
+    try:
+        token = config.token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostenvError(
+            f"cannot read the node token: {error}; put it there (comin-tokens --show)"
+        ) from error
+    if not token or not token.isprintable():
+        raise HostenvError(f"{config.token_file} holds no token; put it there (comin-tokens --show)")
+    return token
+
+
+def git_url(config: Config, repository: str) -> str:
+    """Where the provider serves `<org>__<project>` for reading."""
+    return f"{config.api_base_url}/git/{quote(repository, safe='')}.git"
+
+
+def git_environment(config: Config) -> dict[str, str]:
+    """The variables with which git may read from the provider; no secret gets into arguments or files.
+
+    Raises HostenvError when there is no token.
+    """
+    account = base64.b64encode(f"{config.node}:{read_token(config)}".encode()).decode()
+    return {
+        "GIT_TERMINAL_PROMPT": "0",
+        # Without these git waits for ever on a connection that a dead link left behind.
+        "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+        "GIT_HTTP_LOW_SPEED_TIME": "60",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": f"http.{config.api_base_url}/git/.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {account}",
+        # git would take the token along to wherever it is sent.
+        "GIT_CONFIG_KEY_1": "http.followRedirects",
+        "GIT_CONFIG_VALUE_1": "false",
+    }
+
+
+def _shortened(message: str | None) -> str | None:
+    # Programs name the place first and the cause last.
+    if message is None or len(message) <= _MESSAGE_CHARACTERS:
+        return message
+    return f"{message[: _MESSAGE_CHARACTERS // 4]} … {message[-_MESSAGE_CHARACTERS * 3 // 4 :]}"
+
+
+def _accepted(response: "requests.Response", request: str) -> Mapping[str, object]:
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    answer: dict[str, object] = content if isinstance(content, dict) else {}
+    reason = f"{request}: {answer.get('error') or response.text[:200] or 'no reason given'}"
+    match response.status_code:
+        case 200 if content is not None:
+            return answer
+        case 403:
+            raise Forbidden(f"{request}: refused (403); check the node's token and name")
+        case 404:
+            raise NotFound(reason)
+        case 409:
+            raise Conflict(reason, str(answer.get("state")))
+    raise ApiError(f"unexpected answer {response.status_code} to {reason}")
+
+
+def _pending_intent(value: object) -> PendingIntent:
+    fields = value if isinstance(value, dict) else {}
+    job_id, commit_sha, intent = fields.get("jobId"), fields.get("commitSha"), fields.get("intent")
+    if not isinstance(job_id, str) or not isinstance(commit_sha, str) or not isinstance(intent, dict):
+        raise ApiError(f"the provider sent a malformed intent: {str(value)[:200]}")
+    return PendingIntent(job_id, commit_sha, intent)

@@ -1,0 +1,198 @@
+"""What this node has taken on, and how far it got with it: a job that is not closed. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar, overload
+
+from hostenv_node.intent import Action
+
+T = TypeVar("T")
+
+
+class Progress(StrEnum):
+    """How far one action got on this node."""
+
+    NEW = "new"
+    STARTED = "started"
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True)
+class ActionRecord:
+    """One action and its progress.
+
+    `announced`: the provider knows that it is blocked. `reported`: the provider has acknowledged its end.
+    `settled`: it passed its commit point or was undone, and no verdict asks anything more of it.
+    `trouble`: why that could not be done when it was tried last.
+    """
+
+    action: Action
+    progress: Progress = Progress.NEW
+    message: str | None = None
+    payload: Mapping[str, object] | None = None
+    announced: bool = False
+    reported: bool = False
+    settled: bool = False
+    trouble: str | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether work of it may have left traces on this node.
+
+        The source of a move is frozen while its `deactivate` still waits.
+        """
+        waits = self.action.op == "deactivate" and self.action.to_node is not None
+        return waits or self.progress is not Progress.NEW
+
+
+@dataclass(frozen=True)
+class JobJournal:
+    """One node's part of one job; `order` sorts jobs as their commits follow each other (contract 7).
+
+    `shown` is what the provider shows of its troubles.
+    """
+
+    job_id: str
+    commit_sha: str
+    node: str
+    order: int
+    actions: tuple[ActionRecord, ...]
+    finished: bool = False
+    shown: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What could not be done when it was tried last, for which environments, and why."""
+        troubles = {record.trouble: None for record in self.actions if record.trouble is not None}
+        return "; ".join(troubles) or None
+
+    @classmethod
+    def opened(
+        cls, job_id: str, commit_sha: str, node: str, order: int, actions: tuple[Action, ...]
+    ) -> "JobJournal":
+        """A job of which nothing was done yet."""
+        return cls(job_id, commit_sha, node, order, tuple(ActionRecord(action) for action in actions))
+
+    def announced(self, index: int) -> "JobJournal":
+        """The provider knows that the action is blocked."""
+        return self._with(index, lambda record: replace(record, announced=True))
+
+    def started(self, index: int) -> "JobJournal":
+        """Its work is about to begin, or to begin again after a crash."""
+        return self._with(index, lambda record: replace(record, progress=Progress.STARTED))
+
+    def told(self, index: int, message: str) -> "JobJournal":
+        """Its work has something to say to people, which stays when it succeeds."""
+        return self._with(index, lambda record: replace(record, message=message))
+
+    def ended(
+        self,
+        index: int,
+        progress: Progress,
+        message: str | None = None,
+        payload: Mapping[str, object] | None = None,
+    ) -> "JobJournal":
+        """Its work ended; `payload` goes to the provider with the report."""
+        return self._with(
+            index, lambda record: replace(record, progress=progress, message=message, payload=payload)
+        )
+
+    def reported(self, index: int) -> "JobJournal":
+        """The provider has acknowledged how it ended."""
+        return self._with(index, lambda record: replace(record, reported=True))
+
+    def settled(self, user: str) -> "JobJournal":
+        """No verdict asks anything more of what was begun for this environment."""
+        return self._of_user(user, lambda record: replace(record, settled=True, trouble=None))
+
+    def troubled(self, user: str, trouble: str) -> "JobJournal":
+        """What was begun for this environment could not be settled; it is tried again."""
+        return self._of_user(user, lambda record: replace(record, trouble=trouble))
+
+    def showing(self, trouble: str | None) -> "JobJournal":
+        """The provider has acknowledged what cannot be done, or with None that all can."""
+        return replace(self, shown=trouble)
+
+    def done(self) -> "JobJournal":
+        """The provider has acknowledged the end of the whole intent."""
+        return replace(self, finished=True)
+
+    def to_json(self) -> dict[str, object]:
+        """The content of the journal's file."""
+        return {
+            "jobId": self.job_id,
+            "commitSha": self.commit_sha,
+            "node": self.node,
+            "order": self.order,
+            "finished": self.finished,
+            "shown": self.shown,
+            "actions": [
+                {
+                    **record.action.to_json(),
+                    "progress": record.progress.value,
+                    "message": record.message,
+                    "payload": record.payload,
+                    "announced": record.announced,
+                    "reported": record.reported,
+                    "settled": record.settled,
+                    "trouble": record.trouble,
+                }
+                for record in self.actions
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> "JobJournal":
+        """Raises HostenvError, KeyError, TypeError or ValueError when `value` is no journal."""
+        actions = _instance(value["actions"], list)
+        return cls(
+            job_id=_instance(value["jobId"], str),
+            commit_sha=_instance(value["commitSha"], str),
+            node=_instance(value["node"], str),
+            order=_instance(value["order"], int),
+            finished=value["finished"] is True,
+            # What an earlier version wrote says nothing of it.
+            shown=_instance(value.get("shown"), str, optional=True),
+            actions=tuple(
+                ActionRecord(
+                    action=Action.from_json(record),
+                    progress=Progress(record["progress"]),
+                    message=_instance(record["message"], str, optional=True),
+                    payload=_instance(record["payload"], dict, optional=True),
+                    announced=record["announced"] is True,
+                    reported=record["reported"] is True,
+                    settled=record["settled"] is True,
+                    trouble=_instance(record.get("trouble"), str, optional=True),
+                )
+                for record in actions
+            ),
+        )
+
+    def _with(self, index: int, change: Callable[[ActionRecord], ActionRecord]) -> "JobJournal":
+        records = list(self.actions)
+        records[index] = change(records[index])
+        return replace(self, actions=tuple(records))
+
+    def _of_user(self, user: str, change: Callable[[ActionRecord], ActionRecord]) -> "JobJournal":
+        return replace(
+            self,
+            actions=tuple(
+                change(record) if record.action.user == user and record.begun else record
+                for record in self.actions
+            ),
+        )
+
+
+@overload
+def _instance(value: object, kind: type[T]) -> T: ...
+@overload
+def _instance(value: object, kind: type[T], *, optional: bool) -> T | None: ...
+def _instance(value: object, kind: type[T], *, optional: bool = False) -> T | None:
+    if optional and value is None:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{str(value)[:80]!r} is not {kind.__name__}")
+    return value

@@ -1,0 +1,50 @@
+"""The journals on disk: one durable file per job that is not closed."""
+
+from pathlib import Path
+
+from hostenv_node.errors import HostenvError
+from hostenv_node.files import read_json, remove_durably, write_json
+from hostenv_node.jobs.journal import JobJournal
+from hostenv_node.names import is_job
+
+
+class JournalStore:
+    """The journals' folder. A journal that `save` returned from survives a crash of the machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self) -> list[JobJournal]:
+        """All journals, in the order in which their jobs must be worked on.
+
+        Raises HostenvError naming the file that cannot be read: a job that was begun must not be forgotten.
+        """
+        journals = []
+        for path in self._directory.glob("[!.]*.json"):
+            content = read_json(path)
+            if content is None:
+                continue
+            try:
+                journal = JobJournal.from_json(content)
+                if journal.job_id != path.stem:
+                    raise ValueError(f"it names job {journal.job_id[:80]!r}")
+                journals.append(journal)
+            except (HostenvError, KeyError, TypeError, ValueError) as error:
+                raise HostenvError(
+                    f"{path} is no journal of a job ({error}); see what the job did, then remove it"
+                ) from error
+        return sorted(journals, key=lambda journal: journal.order)
+
+    def save(self, journal: JobJournal) -> None:
+        """Write one journal durably."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(self._path(journal.job_id), journal.to_json())
+
+    def close(self, journal: JobJournal) -> None:
+        """Forget a job whose verdict was acted on."""
+        remove_durably(self._path(journal.job_id))
+
+    def _path(self, job_id: str) -> Path:
+        if not is_job(job_id):
+            raise HostenvError(f"the provider sent a job id that cannot name a file: {job_id[:80]!r}")
+        return self._directory / f"{job_id}.json"

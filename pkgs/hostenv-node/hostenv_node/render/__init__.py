@@ -1,0 +1,1 @@
+"""From an environment's entry to the text of its files (contract 8). Pure."""

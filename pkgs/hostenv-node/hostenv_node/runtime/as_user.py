@@ -1,0 +1,167 @@
+"""How root has something done by an environment's user; it opens no path below a home itself (contract 8).
+
+All of it runs in `hostenv-step-<uid>.service`, a unit in that user's own slice: what it uses is the tenant's,
+and it ends with all that it started. What such a unit may do is in `systemd/hostenv-step-.service.d`.
+"""
+
+import json
+import pwd
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hostenv_node.config import Config
+from hostenv_node.deadline import Deadline
+from hostenv_node.environment.layout import PATH, Layout
+from hostenv_node.errors import OperationFailed, OperationTimedOut, one_line
+from hostenv_node.run import CommandFailed, Completed, pipe, run
+from hostenv_node.runtime.leftovers import Leftovers
+
+Step = tuple[str, Mapping[str, object]]
+
+_ANSWER_SECONDS = 5.0
+_STOP_SECONDS = 60.0
+# Only if nobody is left to stop the unit at its time limit.
+_OVERTIME_SECONDS = 30.0
+_MESSAGE_CHARACTERS = 4000
+# Nothing of the user's own joins the part that root starts: neither its usercustomize nor its folders.
+_ISOLATED = {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
+
+
+def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
+    """Raises OperationFailed when the account is missing or not the plan's."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise OperationFailed(f"there is no account {user} on {config.node}; the switch makes it") from None
+    if account.pw_uid != uid:
+        raise OperationFailed(f"account {user} has uid {account.pw_uid}, not {uid}; it is not the plan's")
+    return Layout(user, uid, codebase, Path(account.pw_dir), config.freeze_dir / user)
+
+
+def open_home(layout: Layout) -> None:
+    """Let the user into the home again: its modes are the user's to change, and keep out all that runs so."""
+    with suppress(FileNotFoundError):
+        if layout.home.stat().st_mode & 0o700 != 0o700:
+            layout.home.chmod(0o700)
+
+
+def pipe_to_user(
+    config: Config, layout: Layout, deadline: Deadline, producer: Sequence[str], consumer: Sequence[str]
+) -> None:
+    """Run `producer` as root, and `consumer` as the environment's user on what it writes.
+
+    Raises CommandTimedOut, OutputTooLong or CommandFailed.
+    """
+    timeout = deadline.remaining()
+    with _alone(config, layout):
+        pipe(producer, _as_user(config, layout, timeout, consumer), timeout=timeout)
+
+
+def user_apply(
+    config: Config, layout: Layout, deadline: Deadline, steps: Sequence[Step]
+) -> Mapping[str, object]:
+    """Do the steps as the user, in one process; their results by name, which nobody has looked at yet.
+
+    What could not be removed is noted (`Leftovers`). Raises OperationFailed with the first failing step's
+    message, OperationTimedOut at the deadline. The user may have answered anything.
+    """
+    open_home(layout)
+    request = {
+        "layout": layout.to_json(),
+        "tools": dict(config.tools),
+        # So that the user's side speaks first about its own time-out.
+        "timeout": max(1.0, deadline.remaining() - _ANSWER_SECONDS),
+        "steps": steps,
+    }
+    completed = _run_as_user(config, layout, deadline, json.dumps(request).encode())
+    try:
+        answer = json.loads(completed.stdout)
+        Leftovers(config.leftovers_dir).note(layout.user, _lines(answer.get("left")), time.time())
+        if completed.returncode == 0:
+            return dict(answer["results"])
+        message = one_line(str(answer["error"]), _MESSAGE_CHARACTERS)
+        timed_out = bool(answer["timedOut"])
+        if answer["unitFailed"]:
+            message += _journal(config, layout)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        detail = one_line(completed.stderr.decode("utf-8", "replace"), _MESSAGE_CHARACTERS)
+        raise OperationFailed(
+            f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
+        ) from None
+    raise OperationTimedOut(message) if timed_out else OperationFailed(message)
+
+
+def _run_as_user(config: Config, layout: Layout, deadline: Deadline, request: bytes) -> Completed:
+    timeout = deadline.remaining()
+    argv = _as_user(config, layout, timeout, [config.tool("hostenv-node"), "user-apply"])
+    with _alone(config, layout):
+        return run(argv, timeout=timeout, stdin=request, check=False)
+
+
+def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]) -> list[str]:
+    environment = {
+        "HOME": str(layout.home),
+        "USER": layout.user,
+        "LOGNAME": layout.user,
+        "PATH": PATH,
+        "XDG_RUNTIME_DIR": f"/run/user/{layout.uid}",
+        # Jobs tell what programs say, and some of it is understood here.
+        "LC_ALL": "C.UTF-8",
+        **_ISOLATED,
+    }
+    return [
+        config.tool("systemd-run"),
+        # Whose it is comes first, for an error names the beginning.
+        f"--uid={layout.user}",
+        f"--unit={_unit(layout)}",
+        f"--slice=user-{layout.uid}.slice",
+        *("--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"),
+        f"--working-directory={layout.home}",
+        f"--property=RuntimeMaxSec={timeout + _OVERTIME_SECONDS:.0f}",
+        *(f"--setenv={name}={value}" for name, value in environment.items()),
+        "--",
+        *argv,
+    ]
+
+
+def _unit(layout: Layout) -> str:
+    return f"hostenv-step-{layout.uid}.service"
+
+
+@contextmanager
+def _alone(config: Config, layout: Layout) -> Iterator[None]:
+    """No other step of the user runs beside the block, and none is left when it is cut short."""
+    # An earlier activation may have been killed in the middle of one.
+    _stop(config, layout)
+    try:
+        yield
+    except BaseException:
+        with suppress(CommandFailed):
+            _stop(config, layout)
+        raise
+
+
+def _stop(config: Config, layout: Layout) -> None:
+    # Its exit status tells of a unit that is not there, too.
+    run([config.tool("systemctl"), "stop", _unit(layout)], timeout=_STOP_SECONDS, check=False)
+
+
+def _lines(value: object) -> str | None:
+    lines = [line for line in value if isinstance(line, str)] if isinstance(value, list) else []
+    return one_line("; ".join(lines), _MESSAGE_CHARACTERS) or None
+
+
+def _journal(config: Config, layout: Layout) -> str:
+    """The last lines that the user's units wrote."""
+    argv = [
+        config.tool("systemctl"),
+        "status",
+        "--no-pager",
+        "--full",
+        "--lines=8",
+        f"user@{layout.uid}.service",
+    ]
+    lines = run(argv, timeout=60, check=False).text.rpartition("\n\n")[2].splitlines()
+    return "; its manager's last lines: " + one_line(" | ".join(lines), _MESSAGE_CHARACTERS)

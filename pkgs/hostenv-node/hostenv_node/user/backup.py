@@ -1,0 +1,70 @@
+"""The final backup, as the environment's user."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hostenv_node.errors import OperationFailed, last_lines
+from hostenv_node.run import CommandFailed
+from hostenv_node.user.paths import clear, demand_folder, read_file
+from hostenv_node.user.process import UserProcess, texts_of
+
+_ERROR_CHARACTERS = 1000
+
+
+def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, str]:
+    """Run the unit of each migration key; the snapshot ids by key.
+
+    The repository is made first when the backup server has none, and only then: after another failure restic
+    would hide why by saying that there is one.
+    Raises OperationFailed with the end of what the backup said.
+    """
+    snapshots = {}
+    keys = texts_of(arguments, "keys")
+    if not arguments["repository"]:
+        process.run_program([str(process.layout.bin_dir / f"restic-{keys[0]}"), "init", "--quiet"])
+    for key in keys:
+        summary = process.layout.backup_summary(key)
+        for path in (summary, summary.with_name(f"{summary.name}.new"), _complaints(process, key)):
+            # What the backup writes to must be no pipe that nobody reads.
+            clear(process, path)
+        for path in (process.layout.dump(key), process.layout.sessions_copy(key)):
+            clear(process, path)
+        try:
+            # One that an earlier job has left running holds what was there before that job thawed.
+            process.systemctl("restart", process.layout.backup_unit(key))
+        except CommandFailed as error:
+            raise OperationFailed(f"backup {key} failed: {_complaint(process, key) or error}") from error
+        snapshots[key] = _snapshot(process, key)
+    return snapshots
+
+
+def check(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+    """Raises OperationFailed when data of the environment are not where a backup finds them."""
+    layout = process.layout
+    for path in (layout.mysql_dir, layout.files_dir, layout.private_files_dir):
+        demand_folder(path)
+    if os.path.lexists(layout.sessions_dir):
+        demand_folder(layout.sessions_dir)
+
+
+def _snapshot(process: UserProcess, key: str) -> str:
+    path = process.layout.backup_summary(key)
+    try:
+        for line in (read_file(path) or b"").splitlines():
+            message = json.loads(line)
+            if message.get("message_type") == "summary":
+                return str(message["snapshot_id"])
+    except (ValueError, KeyError, AttributeError, RecursionError):
+        pass
+    raise OperationFailed(f"restic named no snapshot for {key}; see {path}")
+
+
+def _complaint(process: UserProcess, key: str) -> str:
+    return last_lines(read_file(_complaints(process, key)) or b"", _ERROR_CHARACTERS)
+
+
+def _complaints(process: UserProcess, key: str) -> Path:
+    path = process.layout.backup_summary(key)
+    return path.with_name(f"{path.name}.errors")

@@ -1,0 +1,105 @@
+"""The environment's MariaDB, as its user."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hostenv_node.environment.database import MAX_PACKET
+from hostenv_node.errors import OperationFailed
+from hostenv_node.run import CommandFailed
+from hostenv_node.user import units
+from hostenv_node.user.paths import clear, make_folder
+from hostenv_node.user.process import UserProcess
+
+# A server that its user has stopped accepts connections for ever, and a statement may take long.
+_CONNECT_SECONDS = 30
+
+
+def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """The folders of files and a running server with the environment's database; existing data stay."""
+    layout = process.layout
+    for directory in (layout.files_dir, layout.private_files_dir / "config_sync"):
+        make_folder(directory)
+    if not os.path.lexists(layout.mysql_dir):
+        unfinished = layout.mysql_dir.with_name(".mysql.new")
+        initialise(process, unfinished)
+        os.rename(unfinished, layout.mysql_dir)
+    units.bring_up(process, units.unit_files(arguments))
+    create_database(process, layout.mysql_socket)
+
+
+def initialise(process: UserProcess, directory: Path) -> None:
+    """A fresh data folder, whose administrator is the environment's user by socket authentication alone."""
+    clear(process, directory)
+    make_folder(directory)
+    process.run(
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={directory}",
+        # A server that starts deletes the temporary tables of others in its folder for them.
+        f"--tmpdir={directory}",
+        f"--basedir={Path(process.tools['mariadb-install-db']).resolve().parent.parent}",
+        "--auth-root-authentication-method=socket",
+        f"--auth-root-socket-user={process.layout.user}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+        "--innodb-log-file-size=32M",
+    )
+
+
+def create_database(process: UserProcess, socket: Path) -> None:
+    """The environment's database, if it is not there."""
+    name = process.layout.codebase
+    charset = "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+    query(process, socket, f"CREATE DATABASE IF NOT EXISTS `{name}` {charset}")
+
+
+def query(process: UserProcess, socket: Path, statement: str) -> str:
+    """Run one statement; tab-separated rows without headings.
+
+    Raises OperationFailed when the server lets nobody in, CommandFailed for the statement's own error.
+    """
+    try:
+        return process.run(
+            "mariadb",
+            "--no-defaults",
+            "--skip-ssl",
+            f"--socket={socket}",
+            f"--user={process.layout.user}",
+            f"--connect-timeout={_CONNECT_SECONDS}",
+            "--batch",
+            "--skip-column-names",
+            f"--execute={statement}",
+            whole=True,
+        ).text
+    except CommandFailed as error:
+        if "at 'handshake" not in str(error):
+            raise
+        raise OperationFailed(
+            f"MariaDB of {process.layout.user} does not answer; as that user, run"
+            f" systemctl --user restart {process.layout.mysql_unit} ({error})"
+        ) from error
+
+
+def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:
+    """Read a dump into the environment's database, which the dump makes anew as it was."""
+    process.run(
+        "mariadb",
+        "--no-defaults",
+        "--skip-ssl",
+        f"--socket={socket}",
+        f"--user={process.layout.user}",
+        f"--max-allowed-packet={MAX_PACKET}",
+        # Otherwise the client makes LF of CRLF and stops at a NUL.
+        "--binary-mode",
+        "--default-character-set=utf8mb4",
+        f"--database={process.layout.codebase}",
+        stdin=dump,
+    )
+
+
+def is_empty(process: UserProcess) -> bool:
+    """Whether the environment's database has no table."""
+    name = process.layout.codebase
+    statement = f"SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '{name}'"
+    return query(process, process.layout.mysql_socket, statement).strip() == "0"

@@ -1,0 +1,94 @@
+"""Release folders below `~/.local/share/app`, as the environment's user."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_node.user.files import make_link
+from hostenv_node.user.paths import clear, discard, make_folder
+from hostenv_node.user.process import UserProcess, text_of, texts_of
+
+
+def begin(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """An empty folder for the source of a release; what an earlier attempt left is cleared away."""
+    unfinished = process.layout.unfinished_release(text_of(arguments, "name"))
+    clear(process, unfinished)
+    make_folder(unfinished / "source")
+
+
+def drop(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Leave nothing of a release that was not finished."""
+    discard(process, [process.layout.unfinished_release(text_of(arguments, "name"))])
+
+
+def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Finish the release whose `source` was unpacked: join it with the operator's Drupal, then rename it.
+
+    Raises OperationFailed when the project has no such document root. Nothing is left of what fails.
+    """
+    try:
+        _lay_out(process, arguments)
+    except (HostenvError, OSError):
+        drop(process, arguments)
+        raise
+
+
+def activate(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Let `current` name the release, and remove all but those to be kept."""
+    name = text_of(arguments, "name")
+    make_folder(process.layout.app_dir)
+    make_link(process, process.layout.current, name)
+    discard_but(process, [name, *texts_of(arguments, "keep")])
+
+
+def tidy(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    """Remove the named paths, and all releases but `current` and those to be kept."""
+    discard(process, map(Path, texts_of(arguments, "paths")))
+    discard_but(process, texts_of(arguments, "keep"))
+
+
+def discard_but(process: UserProcess, keep: Sequence[str]) -> None:
+    """Discard all releases but `current` and those to be kept."""
+    current = process.layout.current
+    kept = {current.name, *keep}
+    if current.is_symlink():
+        kept.add(os.readlink(current))
+    with suppress(FileNotFoundError):
+        discard(process, [entry for entry in process.layout.app_dir.iterdir() if entry.name not in kept])
+
+
+def _lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
+    layout = process.layout
+    name, docroot = text_of(arguments, "name"), text_of(arguments, "docroot")
+    unfinished = layout.unfinished_release(name)
+    source = unfinished / "source" / docroot
+    if not source.is_dir():
+        raise OperationFailed(f"the project has no folder {docroot} in its source; mend application.docroot")
+    public = Path("source") / docroot
+    if arguments.get("operatorRoot") is not None:
+        site = unfinished / "site"
+        clear(process, site)
+        operator = text_of(arguments, "operatorRoot")
+        process.run_program(["cp", "-r", "--reflink=auto", f"{operator}/.", str(site)])
+        # A read-only store's modes come along.
+        process.run_program(["chmod", "-R", "u+w", str(site)])
+        public = Path("site") / text_of(arguments, "operatorDocroot")
+        process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
+        _join_site(process, unfinished / public / "sites/default")
+    make_link(process, unfinished / "public", str(public))
+    # A reload that is done again after a crash may find it there, and served.
+    clear(process, layout.release(name))
+    os.rename(unfinished, layout.release(name))
+
+
+def _join_site(process: UserProcess, site: Path) -> None:
+    site.mkdir(parents=True, exist_ok=True)
+    settings, files = site / "settings.php", site / "files"
+    if settings.exists() and not settings.is_symlink():
+        os.replace(settings, site / "settings.project.php")
+    if files.is_dir() and not files.is_symlink():
+        clear(process, files)
+    make_link(process, settings, str(process.layout.config_dir / "settings.php"))
+    make_link(process, files, str(process.layout.files_dir))

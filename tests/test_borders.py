@@ -1,0 +1,196 @@
+"""Who may import whom: a package's rooms are its folders, and each border has its reason beside it."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).resolve().parents[1] / "pkgs"
+
+
+@dataclass(frozen=True)
+class Room:
+    """A folder of a package, and what of its own package it imports: rooms, or modules (`jobs.api`)."""
+
+    name: str
+    imports: str
+    why: str
+
+    @property
+    def may_import(self) -> tuple[str, ...]:
+        return tuple(self.imports.split())
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package's rooms, and the modules at its top."""
+
+    rooms: tuple[Room, ...]
+    common: str
+    """Modules that know of no room."""
+    open: str
+    """Modules that may import everything."""
+    pure: str
+    """Rooms and modules that start, read, write and wait for nothing, nor import what does."""
+    values: str
+    """Modules that are not pure, and of which the pure ones use only what is."""
+
+
+BORDERS = {
+    "hostenv_node": Package(
+        rooms=(
+            Room(
+                "comin",
+                "config errors files lock names run",
+                "comin waits for the switch and for its hook: what they do is short, and knows of no job",
+            ),
+            Room(
+                "jobs",
+                "comin config deadline environment.entry errors files intent names run",
+                "what is done to environments stands behind `jobs.operations`; the simulator has its own",
+            ),
+            Room(
+                "environment",
+                "errors names",
+                "root and the environment's user share it: it leads to nothing that only one of them may use",
+            ),
+            Room(
+                "render",
+                "config environment errors",
+                "files are a function of entry, paths and configuration, and their tests need no machine",
+            ),
+            Room(
+                "runtime",
+                "config deadline environment errors files intent lock names render run"
+                " jobs.api jobs.operations",
+                "root opens nothing in a home, so it imports nothing of `user`; jobs decide what comes next",
+            ),
+            Room(
+                "user",
+                "deadline environment errors files run",
+                "it runs as a tenant: nothing of root's, as tokens, configuration and records, leads into it",
+            ),
+        ),
+        common="config deadline errors files intent lock names run",
+        open="cli",
+        pure=(
+            "environment errors intent names render"
+            " jobs.decide jobs.job_status jobs.journal jobs.operations"
+            " runtime.actions runtime.losses runtime.nar runtime.source_tree"
+        ),
+        values="config deadline",
+    ),
+}
+
+EFFECTS = (
+    "asyncio fcntl glob http os requests select selectors shutil signal socket sqlite3 subprocess tempfile"
+    " threading time urllib.request"
+)
+"""Modules that a pure module does not import."""
+CALLS = (
+    "chmod exists glob is_dir is_file iterdir lstat mkdir open read_bytes rename resolve rglob rmdir stat"
+    " symlink_to touch unlink write_bytes write_text"
+)
+"""Functions and methods of `Path` that a pure module does not call."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module by its name below the package (`jobs.decide`)."""
+
+    name: str
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        return self.name.partition(".")[0]
+
+    def imports(self) -> Iterator[str]:
+        """Everything that it imports anywhere, modules and names in them, by full name."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.name}: imports are absolute here"
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    def calls(self) -> Iterator[str]:
+        """The names of the functions and methods that it calls."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                called = node.func
+                yield called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+def modules(package: str) -> list[Module]:
+    top = PACKAGES / package.replace("_", "-") / package
+    names = {
+        path: ".".join(path.relative_to(top).with_suffix("").parts) for path in sorted(top.rglob("*.py"))
+    }
+    return [
+        Module(name.removesuffix(".__init__"), ast.parse(path.read_text()))
+        for path, name in names.items()
+        if name != "__init__"
+    ]
+
+
+def within(name: str, places: tuple[str, ...]) -> bool:
+    """Whether a module, or a name in it, is one of these places or in one."""
+    return any(f"{name}.".startswith(f"{place}.") for place in places)
+
+
+def own(package: str, module: Module) -> list[str]:
+    """What a module imports of its own package, without the package's name."""
+    return [name.removeprefix(f"{package}.") for name in module.imports() if name.startswith(f"{package}.")]
+
+
+@pytest.mark.parametrize("package", BORDERS)
+def test_every_module_belongs_to_a_room(package: str) -> None:
+    described = BORDERS[package]
+    places = {room.name for room in described.rooms} | {*described.common.split(), *described.open.split()}
+    assert {module.room for module in modules(package)} == places
+
+
+@pytest.mark.parametrize(
+    ("package", "room"),
+    [
+        pytest.param(name, room, id=f"{name}.{room.name}")
+        for name, package in BORDERS.items()
+        for room in package.rooms
+    ],
+)
+def test_a_room_imports_no_more_than_it_may(package: str, room: Room) -> None:
+    imported = [
+        (module.name, name)
+        for module in modules(package)
+        if module.room == room.name
+        for name in own(package, module)
+        if not within(name, (room.name,))
+    ]
+    assert [pair for pair in imported if not within(pair[1], room.may_import)] == [], room.why
+    unused = [place for place in room.may_import if not any(within(name, (place,)) for _, name in imported)]
+    assert unused == [], "the row allows what nobody needs"
+
+
+@pytest.mark.parametrize("package", BORDERS)
+def test_what_all_rooms_may_import_knows_of_no_room(package: str) -> None:
+    common = tuple(BORDERS[package].common.split())
+    imported = [
+        (each.name, name) for each in modules(package) if each.room in common for name in own(package, each)
+    ]
+    assert [pair for pair in imported if not within(pair[1], common)] == []
+
+
+@pytest.mark.parametrize("package", BORDERS)
+def test_what_is_pure_has_no_effect(package: str) -> None:
+    places = tuple(BORDERS[package].pure.split())
+    allowed = (*places, *BORDERS[package].values.split())
+    effects, calls = tuple(EFFECTS.split()), CALLS.split()
+    pure = [module for module in modules(package) if within(module.name, places)]
+    assert [place for place in places if not any(within(each.name, (place,)) for each in pure)] == []
+    found = [(each.name, name) for each in pure for name in each.imports() if within(name, effects)]
+    found += [(each.name, name) for each in pure for name in own(package, each) if not within(name, allowed)]
+    found += [(each.name, f"{name}()") for each in pure for name in each.calls() if name in calls]
+    assert found == []
