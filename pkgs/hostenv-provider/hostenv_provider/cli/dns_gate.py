@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+import time
 
+from hostenv_provider import dns
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import dns_gate, generated
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
             )
         users = [user for user, each in before.environments.items() if arguments.node in (None, each.node)]
         after, warnings = dns_gate.apply(
-            before, settings.addresses, dns_gate.lookup, users, dns_gate.TimeLimit()
+            before, settings.addresses, dns.addresses_of, users, dns_gate.TimeLimit(time.monotonic)
         )
         for warning in warnings:
             print(f"hostenv-provider: warning: {warning}", file=sys.stderr)

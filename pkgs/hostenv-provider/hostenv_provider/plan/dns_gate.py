@@ -1,7 +1,5 @@
 """The DNS gate: no certificate and no redirect to HTTPS before the name leads here (contract 6)."""
 
-import socket
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
@@ -14,9 +12,9 @@ LIMIT = 60.0
 
 
 class TimeLimit:
-    """LIMIT seconds from its making, which all look-ups of a job share."""
+    """LIMIT seconds by `clock` from its making, which all look-ups of a job share."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._deadline = clock() + LIMIT
 
@@ -68,14 +66,6 @@ def apply(
             " without certificate and without redirect to HTTPS until the next deployment"
         )
     return replace(plan, environments=environments), warnings
-
-
-def lookup(host: str) -> set[str]:
-    """The IP addresses of `host`, a name or an address, by the system's resolver; empty if it has none."""
-    try:
-        return {str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        return set()
 
 
 class _Resolver:

@@ -1,6 +1,5 @@
 """What DNS says about the names that projects ask for: of what each is an alias (contract 6)."""
 
-import socket
 from collections.abc import Mapping
 
 from hostenv_provider import names
@@ -35,12 +34,3 @@ def look_up(
             break
         found[host] = names_of(host)
     return found
-
-
-def names_of(host: str) -> set[str]:
-    """All names on the way from `host` to its address, by the system's resolver; empty if it has none."""
-    try:
-        name, aliases, _ = socket.gethostbyname_ex(host)
-    except (OSError, UnicodeError):
-        return set()
-    return {each.rstrip(".").lower() for each in (name, *aliases)}

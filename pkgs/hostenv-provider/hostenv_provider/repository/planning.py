@@ -1,9 +1,10 @@
 """Planning with its effects, for the command line: projects are evaluated, the new plan is pushed."""
 
 import sys
+import time
 from dataclasses import replace
 
-from hostenv_provider import names
+from hostenv_provider import dns, names
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import host_proofs
 from hostenv_provider.plan.dns_gate import TimeLimit
@@ -33,8 +34,8 @@ def plan_project(repository: Repository, key: str, previous: Plan, state: State)
     sources = projects.sources(repository, key, definitions, previous, lambda _: False)
     organisation, project = names.parse_input_name(key)
     settings = repository.read_settings()
-    limit = TimeLimit()
-    aliases = host_proofs.look_up(key, settings, definitions, state, host_proofs.names_of, limit)
+    limit = TimeLimit(time.monotonic)
+    aliases = host_proofs.look_up(key, settings, definitions, state, dns.names_of, limit)
     plan, state, warnings = make_plan(
         settings, organisation, project, definitions, sources, previous, state, aliases
     )

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from hostenv_provider.errors import HostenvError
 
+DatabaseError = sqlite3.Error
+"""The database does not answer, or its disk does not."""
+
 _TABLES = """
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

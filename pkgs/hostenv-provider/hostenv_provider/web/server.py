@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import socketserver
-import sqlite3
 import stat
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.web.messages import MAX_BODY, HttpAnswer, HttpError, HttpRequest
 
 _READ_TIMEOUT = 30.0
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             # A file of the service's own is damaged; where it is and what it says is for the operator alone.
             print(f"hostenv-provider: {request.method} {request.path}: {error}", file=sys.stderr, flush=True)
             raise HttpError(503, "not possible now; the service's log tells why") from error
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             traceback.print_exc()
             raise HttpError(503, f"the database does not answer: {error}") from error
         except Exception as error:

@@ -1,13 +1,13 @@
 """The stages of a job, from the request to the pushed commit (contract 5), carried out by one thread."""
 
-import sqlite3
 import sys
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from hostenv_provider import names, stop_point
+from hostenv_provider import dns, names, stop_point
 from hostenv_provider.disks import free_space
 from hostenv_provider.disks.free_space import NoRoom
 from hostenv_provider.errors import HostenvError
@@ -21,6 +21,7 @@ from hostenv_provider.rules.intents import derive_actions, verify_actions
 from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.records import Job, NodeCommit, Prepared, Target
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.store.store import Store
 from hostenv_provider.texts import one_line
 
@@ -98,8 +99,8 @@ class Worker:
         projects: Projects,
         secrets: EnvironmentSecrets,
         room: Room,
-        addresses_of: dns_gate.Lookup = dns_gate.lookup,
-        names_of: dns_gate.Lookup = host_proofs.names_of,
+        addresses_of: dns_gate.Lookup = dns.addresses_of,
+        names_of: dns_gate.Lookup = dns.names_of,
     ) -> None:
         self._store = store
         self._repository = repository
@@ -204,7 +205,7 @@ class Worker:
             log(f"job {job.job_id}: {then}: {error}")
         except HostenvError as error:
             self._fail(job, str(error))
-        except sqlite3.Error:
+        except DatabaseError:
             raise
         except Exception as error:
             traceback.print_exc()
@@ -280,7 +281,7 @@ class Worker:
         definitions = self._projects.evaluate(key)
         sources = self._sources(request, definitions, previous)
         organisation, project = names.parse_input_name(key)
-        limit = dns_gate.TimeLimit()
+        limit = dns_gate.TimeLimit(time.monotonic)
         aliases = host_proofs.look_up(key, settings, definitions, state, self._names_of, limit)
         plan, state, left_out = make_plan(
             settings, organisation, project, definitions, sources, previous, state, aliases

@@ -118,10 +118,6 @@ def test_looking_names_up_takes_a_bounded_time_for_all_the_others_wait() -> None
         limit.demand()
 
 
-def test_a_name_without_an_address_proves_nothing() -> None:
-    assert host_proofs.names_of("a" * 70 + ".invalid") == set()
-
-
 def test_what_is_granted_outright_or_had_is_not_looked_up() -> None:
     settings = replace(SETTINGS, grants={KEY: ("*.example.org", "dns:*")})
     asked = dict.fromkeys(["www.example.org", "www.example.com", "www.example.net"], VirtualHost())

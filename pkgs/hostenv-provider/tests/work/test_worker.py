@@ -283,7 +283,7 @@ def test_names_that_dns_proves_are_served_and_looked_up_once(
         own = f"{MAIN}.Demo.hostenv.test." if host == "www.example.org" else "elsewhere.example.org"
         return "node-a.example.org", [host, own], ["192.0.2.1"]
 
-    monkeypatch.setattr("hostenv_provider.plan.host_proofs.socket.gethostbyname_ex", resolve)
+    monkeypatch.setattr("hostenv_provider.dns.socket.gethostbyname_ex", resolve)
     machine.operator_pushes(tmp_path / "operator", {"projects": {PROJECT: {"hosts": ["dns:*"]}}})
     hosts = dict.fromkeys(("www.example.org", "bank.example.net"), VirtualHost())
     machine.projects.definitions = {"main": replace(definition("main"), virtual_hosts=hosts)}
