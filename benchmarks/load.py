@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-provider")]
 
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
-from hostenv_provider.plan.schema import ProviderSettings  # noqa: E402
+from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
 from hostenv_provider.repository.repository import Repository  # noqa: E402
 from hostenv_provider.rules.intents import Action  # noqa: E402
 from hostenv_provider.rules.jobs import Request  # noqa: E402

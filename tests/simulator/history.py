@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from hostenv_provider.plan.generated import slice_hash
 from hostenv_provider.plan.plan import Plan, State
-from hostenv_provider.plan.schema import ProviderSettings
+from hostenv_provider.plan.settings import ProviderSettings
 
 
 @dataclass(frozen=True)

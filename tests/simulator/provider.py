@@ -9,9 +9,10 @@ from typing import cast
 
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.names import user_name
-from hostenv_provider.plan import plan as plans
+from hostenv_provider.plan import placement
+from hostenv_provider.plan.definitions import Application, EnvironmentDefinition
 from hostenv_provider.plan.plan import Environment, Plan, Source, State
-from hostenv_provider.plan.schema import Application, EnvironmentDefinition, Node, ProviderSettings
+from hostenv_provider.plan.settings import Node, ProviderSettings
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import PushRejected
 from hostenv_provider.rules.records import NodeCommit
@@ -245,7 +246,7 @@ class Projects:
         recorded = {each.name: each.source for each in previous.of_project(key).values()}
         return {
             name: Source(key, name, f"{project.heads.get(name, 0):040x}", "sha256-")
-            for name in plans.moving(definitions, recorded, key, moves)
+            for name in placement.moving(definitions, recorded, key, moves)
         }
 
     def mirror(self, key: str, environments: Mapping[str, Environment]) -> None: ...

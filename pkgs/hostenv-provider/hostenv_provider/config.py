@@ -170,7 +170,7 @@ class _Reader:
     def _text(self, key: str, default: str | None = None) -> str:
         value = self._document.get(key, default)
         if not isinstance(value, str) or not value.strip() or any(ord(c) < 32 for c in value):
-            raise HostenvError(f"{self._source}: {key} must be a text of one line")
+            raise HostenvError(f"{self._source}: {key} must be a string of one line")
         return value
 
     def _path(self, key: str, default: str) -> Path:
@@ -182,7 +182,7 @@ class _Reader:
     def _texts(self, key: str) -> list[str]:
         values = self._document.get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise HostenvError(f"{self._source}: {key} must be a list of texts")
+            raise HostenvError(f"{self._source}: {key} must be a list of strings")
         return values
 
     def _folder(self, text: str) -> Path:

@@ -70,12 +70,12 @@ def read_object(path: Path) -> dict[str, object]:
     return document
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """The JSON object of texts in a file; empty if there is no such file. Raises HostenvError."""
+def read_strings(path: Path) -> dict[str, str]:
+    """The JSON object of strings in a file; empty if there is no such file. Raises HostenvError."""
     document = read_object(path)
     for key, value in document.items():
         if not isinstance(value, str):
-            raise HostenvError(f"{path}: {key!r} must be a text: restore it")
+            raise HostenvError(f"{path}: {key!r} must be a string: restore it")
     return {key: str(value) for key, value in document.items()}
 
 

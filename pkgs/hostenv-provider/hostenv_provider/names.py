@@ -9,6 +9,9 @@ from hostenv_provider.errors import HostenvError, InvalidData
 PROVIDER_NODE = "provider"
 """Stands for the service itself among the nodes of a job's actions (contract 7)."""
 
+FIRST_UID, LAST_UID = 1002, 59999
+"""The uids of environments (contract 2)."""
+
 MAX_PROJECT_NAME = 48
 """Letters and digits of an organisation's or project's name: it also names a database on the node."""
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan.definitions import EnvironmentDefinition
 from hostenv_provider.plan.plan import Environment, Plan, Source
-from hostenv_provider.plan.schema import EnvironmentDefinition
 from hostenv_provider.repository import projects
 from hostenv_provider.repository.node_repositories import NodeRepositories
 from hostenv_provider.repository.repository import Repository

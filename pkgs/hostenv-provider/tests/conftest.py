@@ -17,9 +17,9 @@ import pytest
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan.definitions import Application, Check, VirtualHost
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Plan, Source
-from hostenv_provider.plan.schema import Application, Check, VirtualHost
 from hostenv_provider.rules.intents import Action, derive_actions, verify_actions
 from hostenv_provider.rules.jobs import Event, JobState, Outcome, Request, Status
 from hostenv_provider.rules.records import NodeCommit, Prepared, Target

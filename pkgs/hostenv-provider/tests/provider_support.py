@@ -13,8 +13,10 @@ import pytest
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.plan.plan import Environment, Plan, Source, moving
-from hostenv_provider.plan.schema import Application, EnvironmentDefinition, ProviderSettings
+from hostenv_provider.plan.definitions import Application, EnvironmentDefinition
+from hostenv_provider.plan.placement import moving
+from hostenv_provider.plan.plan import Environment, Plan, Source
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.node_repositories import NodeRepositories
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import Repository

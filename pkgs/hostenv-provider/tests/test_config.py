@@ -48,7 +48,7 @@ def test_projects_come_from_the_internet_unless_more_is_named(path: Path) -> Non
     [
         ("", "not JSON"),
         ("[]", "must hold a JSON object"),
-        ("{}", "publicUrl must be a text"),
+        ("{}", "publicUrl must be a string"),
         ('{"publicUrl": "provider"}', "http:// or https://"),
         ('{"publicUrl": "http://a\\nb"}', "of one line"),
         ('{"publicUrl": "http://p", "dataDir": "data"}', "absolute path"),

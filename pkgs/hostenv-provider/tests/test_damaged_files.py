@@ -10,9 +10,10 @@ import pytest
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan.definitions import parse_environments
 from hostenv_provider.plan.generated import render
 from hostenv_provider.plan.plan import Environment, Plan, Reservation, State
-from hostenv_provider.plan.schema import ProviderSettings, parse_environments
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets

@@ -8,9 +8,12 @@ from hostenv_node.render import quoting
 from hostenv_provider import names
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.plan import schema
-from hostenv_provider.plan.plan import Plan, Source, State, make_plan
-from hostenv_provider.plan.schema import ProviderSettings, parse_environments
+from hostenv_provider.json_value import Value
+from hostenv_provider.plan import definitions
+from hostenv_provider.plan.definitions import parse_environments
+from hostenv_provider.plan.placement import make_plan
+from hostenv_provider.plan.plan import Plan, Source, State
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.secrets.environment_secrets import MAX_VALUE, RESERVED, EnvironmentSecrets
 from hostenv_provider.work import verify
 
@@ -96,7 +99,7 @@ def test_a_node_judges_an_answer_as_the_provider_does(status: int, rule: str, bo
     value: int | str = "é" if rule == "bodyContains" else 201
     constraints = [{"rule": rule, "value": value}]
     written = {"checks": [{"name": "page", "request": {"path": "/a?b"}, "constraints": constraints}]}
-    (own,) = schema.checks(schema.Value(written, "flake", "$"))
+    (own,) = definitions.checks(Value(written, "flake", "$"))
     planned = {"name": "page", "request": {"virtualHost": None, "path": "/a?b"}, "constraints": constraints}
     (theirs,) = checks.parse_checks({"checks": [planned]}, "site.example")
     answer = verify.Answer(status, body.encode())

@@ -23,7 +23,7 @@ from hostenv_provider import stop_point
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.plan.schema import ProviderSettings
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import JobState, Request, Status
 from hostenv_provider.rules.records import Verification

@@ -4,7 +4,8 @@ import argparse
 
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.plan.schema import ENVIRONMENT_TYPES, ProviderSettings
+from hostenv_provider.plan.definitions import ENVIRONMENT_TYPES
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import Repository
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
+from hostenv_provider.plan.definitions import VirtualHost
 from hostenv_provider.plan.plan import Environment, Plan
-from hostenv_provider.plan.schema import VirtualHost
 
 Lookup = Callable[[str], set[str]]
 LIMIT = 60.0

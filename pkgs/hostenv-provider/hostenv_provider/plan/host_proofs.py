@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from hostenv_provider import names
+from hostenv_provider.plan.definitions import EnvironmentDefinition
 from hostenv_provider.plan.dns_gate import Lookup, TimeLimit
 from hostenv_provider.plan.hosts import to_prove
 from hostenv_provider.plan.plan import State
-from hostenv_provider.plan.schema import EnvironmentDefinition, ProviderSettings
+from hostenv_provider.plan.settings import ProviderSettings
 
 
 def look_up(

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from hostenv_provider import names
-from hostenv_provider.plan.schema import ProviderSettings, VirtualHost
+from hostenv_provider.plan.definitions import VirtualHost
+from hostenv_provider.plan.settings import ProviderSettings
 
 Hosts = Mapping[str, VirtualHost]
 

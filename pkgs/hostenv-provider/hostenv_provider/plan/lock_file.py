@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from hostenv_provider import names
+from hostenv_provider.json_value import Value
 from hostenv_provider.plan.flake_template import check_url
-from hostenv_provider.plan.schema import Value
 
 LOCK = "flake.lock"
 HEAD = "HEAD"
@@ -41,14 +41,14 @@ def parse(document: object) -> dict[str, Input]:
         key = "__".join(names.parse_input_name(name))
         if key in result:
             raise node.error(f"is the same project as {result[key].name}: remove one")
-        result[key] = _input(name, nodes.get(node.text(), node))
+        result[key] = _input(name, nodes.get(node.string(), node))
     return result
 
 
 def original(entry: Value) -> dict[str, str]:
     """What an input of `flake.nix` asks for, as Nix says it (`data/inputs.nix`). Raises InvalidData."""
     members = entry.members(["asked", "flake"])
-    asked = {key: value.text() for key, value in members["asked"].object().items()}
+    asked = {key: value.string() for key, value in members["asked"].object().items()}
     if asked.get("type") != "git" or "url" not in asked:
         raise entry.error("is not fetched from a Git repository: give it a git+ address")
     if members["flake"].raw is not False:
@@ -118,13 +118,13 @@ def _input(name: str, node: Value) -> Input:
         raise node.error(
             f"{name} is not locked at a commit: commit what has changed in the project's repository"
         )
-    reference = reference_of({key: value.text() for key, value in asked.items() if key == "ref"})
-    branch = reference if reference != HEAD else locked["ref"].text() if "ref" in locked else HEAD
+    reference = reference_of({key: value.string() for key, value in asked.items() if key == "ref"})
+    branch = reference if reference != HEAD else locked["ref"].string() if "ref" in locked else HEAD
     return Input(
         name,
-        check_url(f"git+{asked['url'].text()}"),
-        locked["rev"].text(),
-        locked["narHash"].text(),
+        check_url(f"git+{asked['url'].string()}"),
+        locked["rev"].string(),
+        locked["narHash"].string(),
         reference,
         None if branch == HEAD else names.branch(branch),
     )

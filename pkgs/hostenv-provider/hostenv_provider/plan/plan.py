@@ -1,24 +1,16 @@
-"""The plan: which environment runs where, as whom and from which source (contract 6). Data in, data out."""
+"""The plan, which says of each environment where it runs, as whom and from which source (contract 6)."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hostenv_provider import names
-from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.plan import schema
-from hostenv_provider.plan.hosts import allot
-from hostenv_provider.plan.schema import (
-    Application,
-    Check,
-    EnvironmentDefinition,
-    ProviderSettings,
-    User,
-    Value,
-    VirtualHost,
-)
+from hostenv_provider.errors import HostenvError
+from hostenv_provider.json_value import Value
+from hostenv_provider.names import FIRST_UID, LAST_UID
+from hostenv_provider.plan import definitions
+from hostenv_provider.plan.definitions import Application, Check, User, VirtualHost
+from hostenv_provider.plan.settings import ProviderSettings
 
-FIRST_UID = 1002
-_LAST_UID = 59999
 _DESCRIPTION = "Made by hostenv-provider from provider.json and the projects' flakes. Changes here are lost."
 
 
@@ -205,8 +197,8 @@ class Plan:
             if environments[user].user_name != user:
                 raise value.error(f"is the environment of {environments[user].user_name}")
         return cls(
-            hostenv_hostname=members["hostenvHostname"].text(),
-            public_url=comin["providerApiBaseUrl"].text(),
+            hostenv_hostname=members["hostenvHostname"].string(),
+            public_url=comin["providerApiBaseUrl"].string(),
             environments=environments,
             nodes=tuple(members["nodes"].entries(names.is_node_name, "a node's name")),
         )
@@ -251,162 +243,14 @@ class State:
         found = Value(document, source, "$", most=None).entries(names.is_user_name, "a userName")
         for user, value in found.items():
             members = value.members(["userName", "uid", "node", "virtualHosts"])
-            if members["userName"].text() != user:
+            if members["userName"].string() != user:
                 raise members["userName"].error(f"must be {user!r}")
             reservations[user] = Reservation(
-                uid=members["uid"].integer(FIRST_UID, _LAST_UID),
-                node=members["node"].text(),
-                virtual_hosts=tuple(item.text() for item in members["virtualHosts"].items()),
+                uid=members["uid"].integer(FIRST_UID, LAST_UID),
+                node=members["node"].string(),
+                virtual_hosts=tuple(item.string() for item in members["virtualHosts"].items()),
             )
         return cls(reservations)
-
-
-def moving(
-    definitions: Mapping[str, EnvironmentDefinition],
-    recorded: Mapping[str, Source],
-    url: str,
-    moves: Callable[[str], bool],
-) -> list[str]:
-    """The names of the enabled environments that need the head of their branch.
-
-    Those are the ones whose branch `moves`, and those without a recorded source of this address and branch.
-    """
-    return [
-        name
-        for name, definition in sorted(definitions.items())
-        if definition.enable
-        and (
-            moves(definition.git_ref)
-            or name not in recorded
-            or (recorded[name].url, recorded[name].ref) != (url, definition.git_ref)
-        )
-    ]
-
-
-def make_plan(
-    settings: ProviderSettings,
-    organisation: str,
-    project: str,
-    definitions: Mapping[str, EnvironmentDefinition],
-    sources: Mapping[str, Source],
-    previous: Plan,
-    state: State,
-    aliases: Mapping[str, Collection[str]],
-) -> tuple[Plan, State, list[str]]:
-    """Plan one project's environments; those of all others are carried over unchanged (contract 5, scope).
-
-    The third value are warnings, of what the project asks for and does not get (`hosts`); `aliases` are
-    `hosts.allot`'s.
-    `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
-    disabled environment that never had one is left out.
-    Raises InvalidData if an environment has no source or the user of another, or if the project's name can be
-    no database's.
-    """
-    key = names.project_key(organisation, project)
-    names.demand_database_name(key, project)
-    environments = {user: each for user, each in previous.environments.items() if each.project_key != key}
-    reservations = dict(state.reservations)
-    users = {names.user_name(organisation, project, name): name for name in sorted(definitions)}
-    planned = {
-        user: definitions[name]
-        for user, name in users.items()
-        if definitions[name].enable or sources.get(name) or user in previous.environments
-    }
-    given, warnings = allot(
-        key,
-        settings,
-        {user: definition.virtual_hosts for user, definition in planned.items()},
-        {user: reservation.virtual_hosts for user, reservation in reservations.items()},
-        aliases,
-    )
-    for user, definition in planned.items():
-        name = definition.name
-        if user in environments:
-            taken = environments[user]
-            raise InvalidData(
-                f"{key}: environments.{name}: its user {user} is already that of"
-                f" {taken.project_key}/{taken.name}: choose another name"
-            )
-        before = previous.environments.get(user)
-        source = sources.get(name) or (before.source if before else None)
-        if source is None:
-            raise InvalidData(f"{key}: environments.{name}: no revision of {definition.git_ref} is known")
-        checks, left_out = _checks(key, user, definition, given[user])
-        warnings += left_out
-        served = replace(definition, virtual_hosts=given[user], checks=checks)
-        environment = _place(settings, organisation, project, served, source, before, reservations)
-        environments[user] = environment
-        reservations[user] = Reservation(
-            environment.uid, environment.node, tuple(sorted(environment.virtual_hosts))
-        )
-    plan = replace(Plan.empty(settings), environments=dict(sorted(environments.items())))
-    return plan, State(dict(sorted(reservations.items()))), warnings
-
-
-def _place(
-    settings: ProviderSettings,
-    organisation: str,
-    project: str,
-    definition: EnvironmentDefinition,
-    source: Source,
-    before: Environment | None,
-    reservations: Mapping[str, Reservation],
-) -> Environment:
-    user = names.user_name(organisation, project, definition.name)
-    node = (
-        settings.placements.get(user)
-        or settings.node_for.get(definition.type)
-        or settings.node_for["default"]
-    )
-    previous_node = None
-    if before is not None:
-        previous_node = before.node if before.node != node else before.previous_node
-    hostname = f"{user}.{settings.hostenv_hostname}"
-    return Environment(
-        organisation=names.normalise(organisation),
-        project=names.normalise(project),
-        name=definition.name,
-        enable=definition.enable,
-        type=definition.type,
-        node=node,
-        previous_node=previous_node,
-        uid=reservations[user].uid if user in reservations else _free_uid(reservations),
-        migrations=definition.migrations,
-        application=definition.application,
-        virtual_hosts={hostname: VirtualHost(), **definition.virtual_hosts},
-        users=definition.users,
-        checks=definition.checks,
-        source=source,
-        hostenv_hostname=settings.hostenv_hostname,
-        backups_repo_host=f"{settings.public_url}/backups",
-    )
-
-
-def _free_uid(reservations: Mapping[str, Reservation]) -> int:
-    used = {reservation.uid for reservation in reservations.values()}
-    for uid in range(FIRST_UID, _LAST_UID + 1):
-        if uid not in used:
-            return uid
-    raise HostenvError(f"no uid from {FIRST_UID} to {_LAST_UID} is left: use a second provider")
-
-
-def _checks(
-    key: str, user: str, definition: EnvironmentDefinition, given: Collection[str]
-) -> tuple[tuple[Check, ...], list[str]]:
-    """The checks that can be made, and a warning for each that asks for a host that is not given."""
-    checks, warnings = [], []
-    for check in definition.checks:
-        host = check.virtual_host
-        if host is None or host in given:
-            checks.append(check)
-        elif host in definition.virtual_hosts:
-            warnings.append(f"check {names.shown(check.name)} of {user} is not made: {host} is not served")
-        else:
-            raise InvalidData(
-                f"{key}: check {names.shown(check.name)} of {user} asks for {host}, which is none of its"
-                " virtual hosts: add it to virtualHosts"
-            )
-    return tuple(checks), warnings
 
 
 def _application_to_json(application: Application) -> dict[str, object]:
@@ -441,22 +285,24 @@ def _environment(value: Value) -> Environment:
     )
     previous_node = members["previousNode"]
     return Environment(
-        organisation=hostenv["organisation"].text(),
-        project=hostenv["project"].text(),
-        name=hostenv["environmentName"].text(),
+        organisation=hostenv["organisation"].string(),
+        project=hostenv["project"].string(),
+        name=hostenv["environmentName"].string(),
         enable=members["enable"].boolean(),
-        type=members["type"].choice(schema.ENVIRONMENT_TYPES),
+        type=members["type"].choice(definitions.ENVIRONMENT_TYPES),
         node=members["node"].named(names.is_node_name, "a node's name"),
         previous_node=None
         if previous_node.raw is None
         else previous_node.named(names.is_node_name, "a node's name"),
-        uid=members["uid"].integer(FIRST_UID, _LAST_UID),
-        migrations=schema.migrations(members["migrations"]),
-        application=schema.application(members["application"]),
-        virtual_hosts=schema.virtual_hosts(members["virtualHosts"]),
-        users=schema.users(members["users"]),
-        checks=schema.checks(members["deploymentVerification"]),
-        source=Source(repo["url"].text(), repo["ref"].text(), repo["rev"].text(), repo["narHash"].text()),
-        hostenv_hostname=hostenv["hostenvHostname"].text(),
-        backups_repo_host=hostenv["backupsRepoHost"].text(),
+        uid=members["uid"].integer(FIRST_UID, LAST_UID),
+        migrations=definitions.migrations(members["migrations"]),
+        application=definitions.application(members["application"]),
+        virtual_hosts=definitions.virtual_hosts(members["virtualHosts"]),
+        users=definitions.users(members["users"]),
+        checks=definitions.checks(members["deploymentVerification"]),
+        source=Source(
+            repo["url"].string(), repo["ref"].string(), repo["rev"].string(), repo["narHash"].string()
+        ),
+        hostenv_hostname=hostenv["hostenvHostname"].string(),
+        backups_repo_host=hostenv["backupsRepoHost"].string(),
     )

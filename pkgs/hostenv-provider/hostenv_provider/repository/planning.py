@@ -8,7 +8,8 @@ from hostenv_provider import dns, names
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import host_proofs
 from hostenv_provider.plan.dns_gate import TimeLimit
-from hostenv_provider.plan.plan import Plan, State, make_plan
+from hostenv_provider.plan.placement import make_plan
+from hostenv_provider.plan.plan import Plan, State
 from hostenv_provider.repository import projects
 from hostenv_provider.repository.repository import PushRejected, Repository
 

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 from hostenv_provider import names
 from hostenv_provider.errors import InvalidData
+from hostenv_provider.json_value import Value
 from hostenv_provider.plan import generated, lock_file
+from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
 from hostenv_provider.plan.flake_template import check_url, inputs_expression
 from hostenv_provider.plan.lock_file import LOCK, Input
 from hostenv_provider.plan.node_tree import FLAKE
-from hostenv_provider.plan.plan import Environment, Plan, Source, moving
-from hostenv_provider.plan.schema import EnvironmentDefinition, Value, parse_environments
+from hostenv_provider.plan.placement import moving
+from hostenv_provider.plan.plan import Environment, Plan, Source
 from hostenv_provider.repository import evaluation, remotes, source_tree
 from hostenv_provider.repository.mirror import Head, Mirror
 from hostenv_provider.repository.repository import Repository, environment_of
@@ -92,7 +94,7 @@ def sources(
 ) -> dict[str, Source]:
     """The new source, by the environment's name, of every environment that moves to the head of its branch.
 
-    `moves` says so of a branch, see `plan.plan.moving`. Raises what `resolve` raises.
+    `moves` says so of a branch, see `placement.moving`. Raises what `resolve` raises.
     """
     recorded = {each.name: each.source for each in previous.of_project(key).values()}
     names_of_moving = moving(definitions, recorded, _find(repository, key).url, moves)

@@ -18,7 +18,7 @@ from hostenv_provider.plan.flake_template import provider_flake
 from hostenv_provider.plan.lock_file import EMPTY, LOCK, Input
 from hostenv_provider.plan.node_tree import FLAKE, SETTINGS
 from hostenv_provider.plan.plan import Plan, State
-from hostenv_provider.plan.schema import ProviderSettings
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
 
 BRANCH = "main"

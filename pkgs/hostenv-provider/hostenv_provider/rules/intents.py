@@ -5,8 +5,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.json_value import Value
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.plan.schema import Value
 
 SCHEMA_VERSION = 1
 # A node's order for one environment; contract 7 lists each row's operations in it.
@@ -49,10 +49,10 @@ class Action:
         )
         return cls(
             op=members["op"].choice((*OPERATIONS, VERIFY)),
-            user=members["user"].text(),
+            user=members["user"].string(),
             from_node=_node(members["fromNode"]),
             to_node=_node(members["toNode"]),
-            migrations=tuple(item.text() for item in members["migrations"].items()),
+            migrations=tuple(item.string() for item in members["migrations"].items()),
             accept_loss="acceptLoss" in members and members["acceptLoss"].boolean(),
         )
 
@@ -171,4 +171,4 @@ def _user_actions(
 
 
 def _node(value: Value) -> str | None:
-    return None if value.raw is None else value.text()
+    return None if value.raw is None else value.string()

@@ -228,12 +228,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _account(document: Mapping[str, object]) -> Account:
-    return Account(_text(document["password"]), _key(document["key"]))
+    return Account(_string(document["password"]), _key(document["key"]))
 
 
 def _key(value: object) -> Key:
     document = _object(value)
-    return Key(_text(document["file"]), _text(document["password"]))
+    return Key(_string(document["file"]), _string(document["password"]))
 
 
 def _object(value: object) -> dict[str, object]:
@@ -242,7 +242,7 @@ def _object(value: object) -> dict[str, object]:
     return value
 
 
-def _text(value: object) -> str:
+def _string(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise TypeError("no text")
+        raise TypeError("no string")
     return value

@@ -9,7 +9,7 @@ from pathlib import Path
 from hostenv_provider import names
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.files import exclusive, read_texts, write_private
+from hostenv_provider.files import exclusive, read_strings, write_private
 
 _SALT = "hashSalt"
 _SHARED = frozenset({"backupUrl", "backupUser", "backupPassword", "resticPassword"})
@@ -113,7 +113,7 @@ class EnvironmentSecrets:
 
     def _read(self, user: str) -> dict[str, str]:
         path = self._path(user)
-        document = read_texts(path)
+        document = read_strings(path)
         if path.exists() and _SALT not in document:
             # A new one would end log-ins and links that are good.
             raise HostenvError(f"{path}: {_SALT} is missing: restore it")

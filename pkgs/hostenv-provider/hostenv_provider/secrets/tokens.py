@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError
-from hostenv_provider.files import Stamp, exclusive, read_object, read_texts, stamp, write_private
+from hostenv_provider.files import Stamp, exclusive, read_object, read_strings, stamp, write_private
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class TokenFile:
     def create(self, nodes: Iterable[str]) -> None:
         """Give every one of these nodes that has no token a new one; the others keep theirs."""
         with exclusive(self._lock_path):
-            current = dict(read_texts(self._path))
+            current = dict(read_strings(self._path))
             for node in nodes:
                 current.setdefault(node, secrets.token_hex(32))
             self._write(self._path, current)
@@ -95,7 +95,7 @@ class TokenFile:
     def revoke(self, nodes: Collection[str]) -> None:
         """Take all tokens of these nodes."""
         with exclusive(self._lock_path):
-            current, previous = read_texts(self._path), _read_previous(self._previous_path)
+            current, previous = read_strings(self._path), _read_previous(self._previous_path)
             self._write(self._path, {node: each for node, each in current.items() if node not in nodes})
             self._write(
                 self._previous_path, {node: each for node, each in previous.items() if node not in nodes}
@@ -107,7 +107,7 @@ class TokenFile:
         Raises HostenvError, with nothing changed, if one of them has none.
         """
         with exclusive(self._lock_path):
-            current, previous = dict(read_texts(self._path)), _read_previous(self._previous_path)
+            current, previous = dict(read_strings(self._path)), _read_previous(self._previous_path)
             replaced = {}
             for node in nodes:
                 if node not in current:
@@ -121,7 +121,7 @@ class TokenFile:
     def replace(self, node: str) -> bool:
         """Replace a node's token, which ends at once, as all before it; whether it had one."""
         with exclusive(self._lock_path):
-            current, previous = dict(read_texts(self._path)), _read_previous(self._previous_path)
+            current, previous = dict(read_strings(self._path)), _read_previous(self._previous_path)
             known = node in current
             if known:
                 self._write(self._path, {**current, node: secrets.token_hex(32)})
@@ -131,7 +131,7 @@ class TokenFile:
 
     def _forget_previous(self, node: str, used: str) -> None:
         with exclusive(self._lock_path):
-            newest = read_texts(self._path).get(node, "")
+            newest = read_strings(self._path).get(node, "")
             if not hmac.compare_digest(used.encode(), newest.encode()):
                 # Replaced since it was compared: it is a previous one itself, and the newest was never used.
                 return
@@ -143,7 +143,7 @@ class TokenFile:
         with self._lock:
             stamps = stamp(self._path), stamp(self._previous_path)
             if stamps != self._stamps:
-                self._tokens = Tokens(read_texts(self._path), _read_previous(self._previous_path))
+                self._tokens = Tokens(read_strings(self._path), _read_previous(self._previous_path))
                 known = (*self._tokens.current.values(), *chain(*self._tokens.previous.values()))
                 # By their digests, so that the time of a search tells nothing of a token.
                 self._digests = frozenset(_digest(token) for token in known if token)
@@ -163,6 +163,6 @@ def _read_previous(path: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for node, tokens in read_object(path).items():
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise HostenvError(f"{path}: {node!r} must be a list of texts: restore it")
+            raise HostenvError(f"{path}: {node!r} must be a list of strings: restore it")
         found[node] = tuple(tokens)
     return found

@@ -32,7 +32,7 @@ from hostenv_provider.web.messages import (
     HttpError,
     HttpRequest,
     optional_flag,
-    optional_text,
+    optional_string,
 )
 from hostenv_provider.web.renewal import Renewal
 
@@ -329,11 +329,11 @@ class Api:
 
     def _start_job(self, request: HttpRequest) -> HttpAnswer:
         document = request.document()
-        name = optional_text(document, "environment")
+        name = optional_string(document, "environment")
         if name is None or not name.strip():
             raise HttpError(400, "environment is missing: a user name or <org>__<project>/<environment>")
-        node = optional_text(document, "node")
-        source = optional_text(document, "migrationSource")
+        node = optional_string(document, "node")
+        source = optional_string(document, "migrationSource")
         skip_migrations = optional_flag(document, "skipMigrations")
         accept_loss = optional_flag(document, "acceptLoss")
         rollback = optional_flag(document, "rollback")
@@ -367,7 +367,7 @@ class Api:
         return HttpAnswer(202, {"accepted": True, "jobId": enqueued.job_id})
 
     def _cancel(self, request: HttpRequest, job_id: str) -> HttpAnswer:
-        by = one_line(optional_text(request.document(), "by") or "", _MAX_NAME)
+        by = one_line(optional_string(request.document(), "by") or "", _MAX_NAME)
         if not by:
             raise HttpError(400, "by is missing: who ends the job")
         self._existing_job(job_id)
@@ -438,7 +438,7 @@ def _read_event(request: HttpRequest) -> Event:
         parsed = Status(status.strip().lower() if isinstance(status, str) else "")
     except ValueError:
         raise HttpError(400, f"status must be one of: {', '.join(Status)}") from None
-    message = optional_text(document, "message")
+    message = optional_string(document, "message")
     payload = document.get("payload")
     if payload is not None and not isinstance(payload, dict):
         raise HttpError(400, "payload must be an object")
@@ -450,7 +450,7 @@ def _read_event(request: HttpRequest) -> Event:
     return Event(
         node=node.strip(),
         status=parsed,
-        phase=optional_text(document, "phase") or INTENT_PHASE,
+        phase=optional_string(document, "phase") or INTENT_PHASE,
         message=None if message is None else one_line(message, MAX_MESSAGE),
         payload=payload,
         action_index=index,

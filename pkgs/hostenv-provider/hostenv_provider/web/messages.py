@@ -90,11 +90,11 @@ class HttpError(Exception):
         return HttpAnswer(self.status, document, self.headers)
 
 
-def optional_text(document: Mapping[str, object], key: str) -> str | None:
-    """A member that is a text, null or absent. Raises HttpError 400."""
+def optional_string(document: Mapping[str, object], key: str) -> str | None:
+    """A member that is a string, null or absent. Raises HttpError 400."""
     value = document.get(key)
     if value is not None and not isinstance(value, str):
-        raise HttpError(400, f"{key} must be a text")
+        raise HttpError(400, f"{key} must be a string")
     return value
 
 

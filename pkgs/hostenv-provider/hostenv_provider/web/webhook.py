@@ -125,7 +125,7 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
     if ref is None:
         return Push(None)
     if not isinstance(ref, str) or not ref:
-        return Ignored("ref is no text")
+        return Ignored("ref is no string")
     after = payload.get("after")
     if payload.get("deleted") is True or (isinstance(after, str) and after and set(after) == _NO_COMMIT):
         return Ignored(f"{ref[:200]} was deleted")

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hostenv_provider.errors import HostenvError
+from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.plan.schema import Check, Constraint
 from hostenv_provider.rules.jobs import JobState, Status
 from hostenv_provider.rules.records import Target, Verification
 from hostenv_provider.store.store import Store, utc_now

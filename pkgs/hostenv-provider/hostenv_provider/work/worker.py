@@ -12,9 +12,11 @@ from hostenv_provider.disks import free_space
 from hostenv_provider.disks.free_space import NoRoom
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import dns_gate, host_proofs
+from hostenv_provider.plan.definitions import EnvironmentDefinition
 from hostenv_provider.plan.generated import slice_hash
-from hostenv_provider.plan.plan import Environment, Plan, Source, State, make_plan
-from hostenv_provider.plan.schema import EnvironmentDefinition, ProviderSettings
+from hostenv_provider.plan.placement import make_plan
+from hostenv_provider.plan.plan import Environment, Plan, Source, State
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import PushRejected
 from hostenv_provider.rules.intents import derive_actions, verify_actions

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from hostenv_provider.plan import dns_gate
+from hostenv_provider.plan.definitions import Application, VirtualHost
 from hostenv_provider.plan.plan import Environment, Plan, Source
-from hostenv_provider.plan.schema import Application, VirtualHost
 
 ADDRESSES = {"node-a": "192.0.2.1", "node-b": "node-b.example"}
 SECURE = VirtualHost(enable_acme=True, force_ssl=True)

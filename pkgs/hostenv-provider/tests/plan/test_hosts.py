@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.plan import host_proofs
+from hostenv_provider.plan.definitions import VirtualHost, parse_environments
 from hostenv_provider.plan.dns_gate import TimeLimit
 from hostenv_provider.plan.hosts import allot, matches, to_prove
-from hostenv_provider.plan.plan import Environment, Plan, Source, State, make_plan
-from hostenv_provider.plan.schema import ProviderSettings, VirtualHost, parse_environments
+from hostenv_provider.plan.placement import make_plan
+from hostenv_provider.plan.plan import Environment, Plan, Source, State
+from hostenv_provider.plan.settings import ProviderSettings
 
 KEY = "demo__drupal"
 USER = "drupal-main-2855093"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from hostenv_provider.errors import InvalidData
 from hostenv_provider.plan import generated
+from hostenv_provider.plan.definitions import User
 from hostenv_provider.plan.flake_template import add_project, provider_flake
 from hostenv_provider.plan.node_tree import Entry, NodeTree, ProviderTree, blob_id
 from hostenv_provider.plan.plan import Environment, Plan, State
-from hostenv_provider.plan.schema import User
 
 GIT = shutil.which("git") or "git"
 TEMPLATE = Path(__file__).parents[4] / "templates" / "provider"

@@ -4,15 +4,13 @@ from typing import Any
 
 import pytest
 from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_provider.json_value import MAX_ENTRIES
 from hostenv_provider.names import MAX_PROJECT_NAME
 from hostenv_provider.plan import generated
-from hostenv_provider.plan.plan import Environment, Plan, Source, State, make_plan, moving
-from hostenv_provider.plan.schema import (
-    MAX_ENTRIES,
-    EnvironmentDefinition,
-    ProviderSettings,
-    parse_environments,
-)
+from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
+from hostenv_provider.plan.placement import make_plan, moving
+from hostenv_provider.plan.plan import Environment, Plan, Source, State
+from hostenv_provider.plan.settings import ProviderSettings
 
 URL = "git+file:///srv/project"
 USER = "drupal-main-2855093"

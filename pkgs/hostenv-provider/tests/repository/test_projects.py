@@ -13,11 +13,13 @@ import pytest
 from boxes import boxes
 from hostenv_provider.config import Config
 from hostenv_provider.errors import InvalidData
+from hostenv_provider.json_value import Value
 from hostenv_provider.plan import lock_file
+from hostenv_provider.plan.definitions import Application
 from hostenv_provider.plan.flake_template import add_project
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Source, State
-from hostenv_provider.plan.schema import Application, ProviderSettings, Value
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository import projects
 from hostenv_provider.repository.mirror import Head, Mirror
 from hostenv_provider.repository.planning import plan_project

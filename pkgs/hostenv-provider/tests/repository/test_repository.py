@@ -13,7 +13,7 @@ import pytest
 from hostenv_provider.config import Config
 from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.plan.plan import Plan, State
-from hostenv_provider.plan.schema import ProviderSettings
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import NotBootstrapped, PushRejected, Repository
 from hostenv_provider.run import CommandFailed
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from hostenv_provider.config import Config
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.plan.schema import ProviderSettings
+from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.node_repositories import NodeRepositories
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.secrets import webhook_secrets

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.plan.schema import Check, Constraint
 from hostenv_provider.rules.jobs import Conflict, JobState, Request, Status
 from hostenv_provider.rules.records import Target
 from hostenv_provider.work import verify

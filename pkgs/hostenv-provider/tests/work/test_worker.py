@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from hostenv_provider.config import Config
+from hostenv_provider.plan.definitions import VirtualHost
 from hostenv_provider.plan.plan import Environment, State
-from hostenv_provider.plan.schema import VirtualHost
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import PushRejected
 from hostenv_provider.rules.jobs import Event, JobState, Request, Status

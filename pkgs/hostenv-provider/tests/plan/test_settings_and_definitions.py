@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 from hostenv_provider.errors import InvalidData
-from hostenv_provider.plan.schema import ProviderSettings, parse_environments
+from hostenv_provider.plan.definitions import parse_environments
+from hostenv_provider.plan.settings import ProviderSettings
 
 SETTINGS: dict[str, Any] = {
     "hostenvHostname": "demo.hostenv.test",
