@@ -1,8 +1,8 @@
 """Who may import whom: a package's rooms are its folders, and each border has its reason beside it."""
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,8 @@ class Package:
     """Rooms and modules that start, read, write and wait for nothing, nor import what does."""
     values: str
     """Modules that are not pure, and of which the pure ones use only what is."""
+    alone: Mapping[str, str] = field(default_factory=dict)
+    """Where a module of the standard library is used and nowhere else."""
 
 
 BORDERS = {
@@ -81,6 +83,64 @@ BORDERS = {
             " runtime.actions runtime.losses runtime.nar runtime.source_tree"
         ),
         values="config deadline",
+    ),
+    "hostenv_provider": Package(
+        rooms=(
+            Room(
+                "plan",
+                "errors json_value names",
+                "who gets what where is a function of what people wrote; look-ups and clocks are arguments",
+            ),
+            Room(
+                "rules",
+                "errors json_value names plan",
+                "what may happen is a function of recorded state; store and simulator carry it out",
+            ),
+            Room(
+                "store",
+                "errors names plan rules",
+                "one place writes the database, each transaction carries out one rule; it knows of no caller",
+            ),
+            Room(
+                "repository",
+                "config dns errors files json_value names plan run texts rules.stored",
+                "what Git and Nix say is the same whoever asks: it knows of no job and no request",
+            ),
+            Room(
+                "secrets",
+                "config errors files names run store",
+                "secrets lie in files of their own; who may have which is asked of the store",
+            ),
+            Room(
+                "disks",
+                "config errors",
+                "how full a disk is has nothing to do with why it is asked",
+            ),
+            Room(
+                "work",
+                "disks dns errors names plan repository rules secrets stop_point store texts",
+                "work is taken from the store, never from a request, and goes on when nobody asks",
+            ),
+            Room(
+                "web",
+                "config disks errors names plan repository rules secrets store texts",
+                "a handler translates and calls; what takes long is left to `work`, which the store tells",
+            ),
+            Room(
+                "cli",
+                "config dns errors names plan repository rules secrets service texts web.client",
+                "a command asks the service over its socket: the database has one writer",
+            ),
+        ),
+        common="config dns errors files json_value names run stop_point texts",
+        open="service",
+        pure="errors json_value names plan rules",
+        values="",
+        alone={
+            "sqlite3": "store",
+            "subprocess": "run",
+            "socketserver http.server": "web.server",
+        },
     ),
 }
 
@@ -194,3 +254,18 @@ def test_what_is_pure_has_no_effect(package: str) -> None:
     found += [(each.name, name) for each in pure for name in own(package, each) if not within(name, allowed)]
     found += [(each.name, f"{name}()") for each in pure for name in each.calls() if name in calls]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("package", "used", "place"),
+    [(name, used, place) for name, package in BORDERS.items() for used, place in package.alone.items()],
+)
+def test_what_belongs_to_one_place_is_used_nowhere_else(package: str, used: str, place: str) -> None:
+    users = {
+        module.name
+        for module in modules(package)
+        for name in module.imports()
+        if within(name, tuple(used.split()))
+    }
+    assert users
+    assert [user for user in users if not within(user, (place,))] == []
