@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hostenv_provider.rules.jobs import Request
-from hostenv_provider.rules.records import Delivery
+from hostenv_provider.rules.stored import Delivery
 
 from simulator.history import Tree
 from simulator.machines import Machine

@@ -71,7 +71,7 @@ class Ledger:
             return
         self._doubtful.discard(user)
         self._deployed[user] = change.to_node
-        restore = self.store.view(job_id).row(change.to_node, "restore", user)
+        restore = self.store.snapshot(job_id).row(change.to_node, "restore", user)
         source = before if restore is None else restore.action.from_node
         if source != before or (restore is None and before != change.to_node):
             # Without migration, or from another copy: the operator has given up these rows.
@@ -91,7 +91,7 @@ class Ledger:
     def check_superseded(self) -> None:
         """No node ever began anything for a job that was superseded (contract 5)."""
         for job_id in sorted(self._begun):
-            if self.store.view(job_id).state is JobState.SUPERSEDED:
+            if self.store.snapshot(job_id).state is JobState.SUPERSEDED:
                 raise Broken(f"{job_id} was begun, but is superseded")
 
     def check_requests(self) -> None:

@@ -16,8 +16,8 @@ from hostenv_provider.rules.jobs import (
     INTENT_PHASE,
     Accepted,
     Deploy,
-    Doubt,
     Event,
+    JobSnapshot,
     JobState,
     Noted,
     Outcome,
@@ -25,9 +25,9 @@ from hostenv_provider.rules.jobs import (
     Request,
     Row,
     Status,
-    View,
+    Uncertain,
 )
-from hostenv_provider.rules.records import (
+from hostenv_provider.rules.stored import (
     Delivery,
     Enqueued,
     Job,
@@ -37,9 +37,9 @@ from hostenv_provider.rules.records import (
     Verification,
     WaitingIntent,
 )
-from hostenv_provider.store.node_records import SLICES_KEPT
+from hostenv_provider.store.node_commits import SLICES_KEPT
 
-_NOTHING = View(JobState.QUEUED, (), frozenset())
+_NOTHING = JobSnapshot(JobState.QUEUED, (), frozenset())
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _Entry:
     job_id: str
     number: int
     request: Request
-    view: View = _NOTHING
+    snapshot: JobSnapshot = _NOTHING
     progress_at: float = 0.0
     stage: str | None = None
     commit: str | None = None
@@ -98,7 +98,7 @@ class MemoryStore:
     def recover(self) -> None:
         self._started = self._clock()
         for entry in self._open.values():
-            if entry.view.state is JobState.RUNNING:
+            if entry.snapshot.state is JobState.RUNNING:
                 self._set_state(entry, JobState.QUEUED)
         for project in {entry.request.project for entry in self._open.values()}:
             self._coalesce(project)
@@ -118,7 +118,7 @@ class MemoryStore:
 
     def start_waiting(self, job_id: str, prepared: Prepared) -> None:
         entry = self._jobs[job_id]
-        assert entry.view.state is JobState.RUNNING
+        assert entry.snapshot.state is JobState.RUNNING
         self._position += 1
         entry.commit, entry.position, entry.pushed = prepared.commit_sha, self._position, False
         entry.progress_at = self._clock()
@@ -133,7 +133,7 @@ class MemoryStore:
             for node, actions in sorted(listed.items())
             for index, action in enumerate(actions)
         )
-        entry.view = View(JobState.WAITING, rows, frozenset(prepared.actions))
+        entry.snapshot = JobSnapshot(JobState.WAITING, rows, frozenset(prepared.actions))
 
     def keep_slice(self, node: str, text: str) -> None:
         kept = self._slices.setdefault(node, {})
@@ -151,11 +151,11 @@ class MemoryStore:
 
     def plan_again(self, job_id: str) -> None:
         entry = self._jobs[job_id]
-        if entry.view.state not in (JobState.RUNNING, JobState.WAITING):
+        if entry.snapshot.state not in (JobState.RUNNING, JobState.WAITING):
             return
         entry.intents, entry.targets, entry.payloads, entry.commits = {}, {}, [], {}
         entry.stage = entry.commit = entry.position = None
-        entry.view = _NOTHING
+        entry.snapshot = _NOTHING
         entry.failing_since, entry.attempts = None, 0
         self._coalesce(entry.request.project)
 
@@ -180,8 +180,8 @@ class MemoryStore:
 
     def fail(self, job_id: str, reason: str) -> None:
         entry = self._jobs[job_id]
-        if entry.view.state not in ENDED:
-            self._apply(entry, jobs.fail(entry.view, reason))
+        if entry.snapshot.state not in ENDED:
+            self._apply(entry, jobs.fail(entry.snapshot, reason))
 
     def expire(self, limit: float) -> list[str]:
         before = self._clock() - limit
@@ -190,10 +190,10 @@ class MemoryStore:
         expired = [
             entry
             for entry in self._open.values()
-            if entry.view.state is JobState.WAITING and entry.progress_at <= before
+            if entry.snapshot.state is JobState.WAITING and entry.progress_at <= before
         ]
         for entry in expired:
-            self._apply(entry, endings.expire(entry.view, limit))
+            self._apply(entry, endings.expire(entry.snapshot, limit))
         return [entry.job_id for entry in expired]
 
     # Events
@@ -202,7 +202,7 @@ class MemoryStore:
         entry = self._jobs[job_id]
         if event.node not in entry.intents:
             return None
-        outcome = jobs.on_event(entry.view, event)
+        outcome = jobs.on_event(entry.snapshot, event)
         if isinstance(outcome, Noted) and entry.notes.get(event.node) == event.message:
             return Repeated()
         if isinstance(outcome, Noted) or (event.phase, event.status) == (INTENT_PHASE, Status.SUCCESS):
@@ -210,8 +210,8 @@ class MemoryStore:
         if isinstance(outcome, Accepted):
             if event.status in FINAL:
                 index = None if event.phase == INTENT_PHASE else outcome.rows[0].index
-                final = entry.view.final_events | {(event.node, index, event.status)}
-                entry.view = replace(entry.view, final_events=final)
+                final = entry.snapshot.final_events | {(event.node, index, event.status)}
+                entry.snapshot = replace(entry.snapshot, final_events=final)
             if event.phase == "backup" and event.status is Status.SUCCESS and event.payload is not None:
                 entry.payloads.append((event.node, event.payload))
             self._apply(entry, outcome)
@@ -219,13 +219,13 @@ class MemoryStore:
 
     def start_verification(self, job_id: str, user: str) -> None:
         entry = self._jobs[job_id]
-        row = entry.view.row(PROVIDER_NODE, VERIFY, user)
+        row = entry.snapshot.row(PROVIDER_NODE, VERIFY, user)
         if row is not None and row.status is Status.QUEUED:
             self._write_rows(entry, (replace(row, status=Status.RUNNING, begun=True),))
 
     def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:
         entry = self._jobs[job_id]
-        outcome = jobs.on_verification(entry.view, user, status, message)
+        outcome = jobs.on_verification(entry.snapshot, user, status, message)
         if isinstance(outcome, Accepted):
             self._apply(entry, outcome)
         return outcome
@@ -235,7 +235,7 @@ class MemoryStore:
     ) -> Outcome:
         entry = self._jobs[job_id]
         newer = queue.newer_push(self._unfinished(), job_id) if yields else None
-        outcome = jobs.on_failed_check(entry.view, user, found, outlook, newer)
+        outcome = jobs.on_failed_check(entry.snapshot, user, found, outlook, newer)
         if isinstance(outcome, Accepted):
             self._apply(entry, outcome)
         return outcome
@@ -249,7 +249,7 @@ class MemoryStore:
         return Job(
             job_id=job_id,
             request=entry.request,
-            state=entry.view.state,
+            state=entry.snapshot.state,
             stage=entry.stage,
             commit_sha=entry.commit,
             reason=entry.reason,
@@ -264,14 +264,14 @@ class MemoryStore:
             not_before=None,
         )
 
-    def view(self, job_id: str) -> View:
-        return self._jobs[job_id].view
+    def snapshot(self, job_id: str) -> JobSnapshot:
+        return self._jobs[job_id].snapshot
 
     def unpushed(self) -> list[Job]:
         found = [
             entry
             for entry in self._open.values()
-            if entry.view.state is JobState.WAITING and not entry.pushed
+            if entry.snapshot.state is JobState.WAITING and not entry.pushed
         ]
         ordered = sorted(found, key=lambda entry: entry.position or 0)
         return [job for entry in ordered if (job := self.job(entry.job_id)) is not None]
@@ -284,9 +284,9 @@ class MemoryStore:
         found = [
             entry
             for entry in self._open.values()
-            if entry.view.state is JobState.WAITING
+            if entry.snapshot.state is JobState.WAITING
             and node in entry.intents
-            and node not in entry.view.finished
+            and node not in entry.snapshot.finished
         ]
         return [
             WaitingIntent(entry.job_id, entry.commits[node].sha, entry.intents[node], entry.commit or "")
@@ -309,7 +309,7 @@ class MemoryStore:
         return [
             Verification(entry.job_id, entry.targets[row.action.user])
             for entry in self._open.values()
-            for row in jobs.verifiable(entry.view)
+            for row in jobs.verifiable(entry.snapshot)
         ]
 
     def deployment(self, user: str) -> Deployed | None:
@@ -335,7 +335,7 @@ class MemoryStore:
         last = self._jobs[first]
         while last.superseded_by is not None:
             last = self._jobs[last.superseded_by]
-        return None if last.view.state is JobState.FAILED else first
+        return None if last.snapshot.state is JobState.FAILED else first
 
     def _unfinished(self) -> list[queue.Unfinished]:
         return [
@@ -343,8 +343,8 @@ class MemoryStore:
                 job=entry.job_id,
                 number=entry.number,
                 request=entry.request,
-                state=entry.view.state,
-                untouched=entry.view.state is JobState.WAITING and entry.view.untouched,
+                state=entry.snapshot.state,
+                untouched=entry.snapshot.state is JobState.WAITING and entry.snapshot.untouched,
                 postponed=entry.not_before > self._clock(),
             )
             for entry in self._open.values()
@@ -367,14 +367,14 @@ class MemoryStore:
         self._jobs[choice.job].request = choice.request
 
     def _set_state(self, entry: _Entry, state: JobState) -> None:
-        entry.view = replace(entry.view, state=state)
+        entry.snapshot = replace(entry.snapshot, state=state)
         if state in ENDED:
             del self._open[entry.job_id]
 
     def _write_rows(self, entry: _Entry, rows: tuple[Row, ...]) -> None:
         changed = {row.key: row for row in rows}
-        after = tuple(changed.get(row.key, row) for row in entry.view.rows)
-        entry.view = replace(entry.view, rows=after)
+        after = tuple(changed.get(row.key, row) for row in entry.snapshot.rows)
+        entry.snapshot = replace(entry.snapshot, rows=after)
 
     def _apply(self, entry: _Entry, accepted: Accepted) -> None:
         self._write_rows(entry, accepted.rows)
@@ -382,7 +382,7 @@ class MemoryStore:
             if isinstance(change, Deploy):
                 self._deploy(entry, change)
                 continue
-            if isinstance(change, Doubt):
+            if isinstance(change, Uncertain):
                 self._doubt(change)
                 continue
             self._stale.get(change.user, ("", set()))[1].discard(change.node)
@@ -395,7 +395,7 @@ class MemoryStore:
             entry.reason = accepted.reason
             self._set_state(entry, accepted.state)
 
-    def _doubt(self, change: Doubt) -> None:
+    def _doubt(self, change: Uncertain) -> None:
         owner, each = self._deployed.get(change.user, ("", None))
         if each is not None and each.node == change.node:
             environment = {**each.environment, "enable": False}

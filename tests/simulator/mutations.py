@@ -43,11 +43,11 @@ class Mutation:
             yield
 
 
-def _unmet_except(*ops: str) -> Callable[[jobs.View, jobs.Row], str | None]:
+def _unmet_except(*ops: str) -> Callable[[jobs.JobSnapshot, jobs.Row], str | None]:
     original = jobs.unmet
 
-    def unmet(view: jobs.View, row: jobs.Row) -> str | None:
-        return None if row.action.op in ops else original(view, row)
+    def unmet(job: jobs.JobSnapshot, row: jobs.Row) -> str | None:
+        return None if row.action.op in ops else original(job, row)
 
     return unmet
 
@@ -138,11 +138,11 @@ def _sources_are_not_frozen_without_backup() -> Sequence[Replacement]:
 
 
 def _half_done_removals_count_as_running() -> Sequence[Replacement]:
-    return [(jobs, "_leaves_doubt", lambda *_: False)]
+    return [(jobs, "_is_uncertain", lambda *_: False)]
 
 
 def _begun_jobs_are_superseded() -> Sequence[Replacement]:
-    return [(jobs.View, "untouched", property(lambda _: True))]
+    return [(jobs.JobSnapshot, "untouched", property(lambda _: True))]
 
 
 def _jobs_of_a_project_run_together() -> Sequence[Replacement]:

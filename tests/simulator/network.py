@@ -24,7 +24,7 @@ class Network:
         self.faults = faults
         self.late: list[Callable[[], object]] = []
         """Requests whose sender has given up waiting; they may still arrive."""
-        self._views: dict[str, tuple[jobs.View, JobSnapshot]] = {}
+        self._views: dict[str, tuple[jobs.JobSnapshot, JobSnapshot]] = {}
 
     def deliver_late(self) -> None:
         """A late request arrives; nobody waits for its answer."""
@@ -37,11 +37,11 @@ class Network:
 
     def view(self, job_id: str) -> JobSnapshot:
         """The job with all its rows, as the API shows it."""
-        view = self.provider.store.view(job_id)
+        snapshot = self.provider.store.snapshot(job_id)
         known = self._views.get(job_id)
-        if known is None or known[0] is not view:
-            rows = tuple(Row(row.node, row.action.op, row.action.user, row.status) for row in view.rows)
-            known = self._views[job_id] = view, JobSnapshot(job_id, view.state, rows)
+        if known is None or known[0] is not snapshot:
+            rows = tuple(Row(row.node, row.action.op, row.action.user, row.status) for row in snapshot.rows)
+            known = self._views[job_id] = snapshot, JobSnapshot(job_id, snapshot.state, rows)
         return known[1]
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hostenv_provider.rules.jobs import Accepted, Deploy, Doubt, Event, JobState, Outcome, Retire, Status
-from hostenv_provider.rules.records import NodeCommit, Prepared
+from hostenv_provider.rules.jobs import Accepted, Deploy, Event, JobState, Outcome, Retire, Status, Uncertain
+from hostenv_provider.rules.stored import NodeCommit, Prepared
 from hostenv_provider.store.store import Store
 
 from simulator.memory_store import MemoryStore
@@ -97,7 +97,7 @@ class Observed:
     def _tell(self, job_id: str, outcome: Outcome | None) -> None:
         if isinstance(outcome, Accepted):
             for change in outcome.placements:
-                if not isinstance(change, Doubt):
+                if not isinstance(change, Uncertain):
                     self._observer.placed(job_id, change)
             if outcome.state is JobState.FAILED:
                 self._observer.failed()

@@ -15,7 +15,7 @@ from hostenv_provider.plan.plan import Environment, Plan, Source, State
 from hostenv_provider.plan.settings import Node, ProviderSettings
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import PushRejected
-from hostenv_provider.rules.records import NodeCommit
+from hostenv_provider.rules.stored import NodeCommit
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.store import Store
 from hostenv_provider.work.verify import Verifier

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from hostenv_node.jobs.api import Api
 from hostenv_provider import names
 from hostenv_provider.rules.jobs import ENDED, JobState, Request
-from hostenv_provider.rules.records import Delivery, Target
+from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import verify, worker
 from hostenv_provider.work.verify import Problem
@@ -255,7 +255,7 @@ class World:
         return counts
 
     def _state(self, job_id: str) -> JobState:
-        return self.store.view(job_id).state
+        return self.store.snapshot(job_id).state
 
     def _reason(self, job_id: str) -> str | None:
         job = self.store.job(job_id)

@@ -22,7 +22,7 @@ from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Plan, Source
 from hostenv_provider.rules.intents import Action, derive_actions, verify_actions
 from hostenv_provider.rules.jobs import Event, JobState, Outcome, Request, Status
-from hostenv_provider.rules.records import NodeCommit, Prepared, Target
+from hostenv_provider.rules.stored import NodeCommit, Prepared, Target
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile

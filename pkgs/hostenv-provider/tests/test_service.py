@@ -26,7 +26,7 @@ from hostenv_provider.plan.plan import Environment
 from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import JobState, Request, Status
-from hostenv_provider.rules.records import Verification
+from hostenv_provider.rules.stored import Verification
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile

@@ -7,7 +7,7 @@ from pathlib import Path
 from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.node_tree import Entry, ProviderTree, wanted_contents
 from hostenv_provider.repository.repository import BRANCH, Repository, Stamps, reference_stamps, remove_locks
-from hostenv_provider.rules.records import NodeCommit
+from hostenv_provider.rules.stored import NodeCommit
 from hostenv_provider.run import Completed
 
 _MAIN = f"refs/heads/{BRANCH}"

@@ -4,26 +4,26 @@ Like the rules in `jobs`: functions of recorded state.
 """
 
 from hostenv_provider.rules.intents import VERIFY
-from hostenv_provider.rules.jobs import ENDED, Accepted, Conflict, Status, View, fail
+from hostenv_provider.rules.jobs import ENDED, Accepted, Conflict, JobSnapshot, Status, fail
 
 
-def cancel(view: View, by: str) -> Accepted | Conflict:
+def cancel(job: JobSnapshot, by: str) -> Accepted | Conflict:
     """An operator ends a job before its commit point; then it has failed, and nodes undo what they did."""
-    if view.state in ENDED:
-        return Conflict(view.state, f"the job has ended already: it is {view.state}")
-    for row in view.rows:
+    if job.state in ENDED:
+        return Conflict(job.state, f"the job has ended already: it is {job.state}")
+    for row in job.rows:
         if row.action.op == VERIFY and row.status is Status.SUCCESS:
             return Conflict(
-                view.state,
+                job.state,
                 f"too late: {row.action.user} is deployed on {row.action.to_node}; let the job end, then"
                 " go back with rollback or migrate",
             )
-    return fail(view, f"cancelled by {by}")
+    return fail(job, f"cancelled by {by}")
 
 
-def expire(view: View, limit: float) -> Accepted:
+def expire(job: JobSnapshot, limit: float) -> Accepted:
     """A waiting job made no progress for `limit` seconds (contract 5)."""
-    open_rows = [f"{row.action.op} of {row.action.user} on {row.node}" for row in view.rows if row.pending]
-    missing = sorted(view.nodes - view.finished)
+    open_rows = [f"{row.action.op} of {row.action.user} on {row.node}" for row in job.rows if row.pending]
+    missing = sorted(job.nodes - job.finished)
     text = ", ".join(open_rows) or f"the closing report of {', '.join(missing)}"
-    return fail(view, f"no progress for {limit / 60:g} min; unfinished: {text}", pending=Status.TIMED_OUT)
+    return fail(job, f"no progress for {limit / 60:g} min; unfinished: {text}", pending=Status.TIMED_OUT)

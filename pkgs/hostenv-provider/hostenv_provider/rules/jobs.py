@@ -138,7 +138,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class View:
+class JobSnapshot:
     """A job as the rules see it.
 
     `nodes` are those that have an intent. `final_events` are the final events of nodes that were recorded:
@@ -189,7 +189,7 @@ class Retire:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Uncertain:
     """A node began to stop or to replace an environment, and nobody knows how far it got.
 
     If it is deployed there, the placement stays, but the plan's next word is `activate`, not `reload`.
@@ -209,7 +209,7 @@ class Accepted:
     state: JobState
     rows: tuple[Row, ...] = ()
     reason: str | None = None
-    placements: tuple[Deploy | Retire | Doubt, ...] = ()
+    placements: tuple[Deploy | Retire | Uncertain, ...] = ()
     progress: bool = True
 
 
@@ -241,66 +241,66 @@ class Malformed:
 Outcome = Accepted | Noted | Repeated | Conflict | Malformed
 
 
-def on_event(view: View, event: Event) -> Outcome:
+def on_event(job: JobSnapshot, event: Event) -> Outcome:
     """What an event of a node does to its job (contract 4, 5 and 7)."""
     if event.phase == INTENT_PHASE:
-        return _on_intent_event(view, event)
-    row = _addressed(view, event)
+        return _on_intent_event(job, event)
+    row = _addressed(job, event)
     if row is None:
         return Malformed(
             f"{event.phase!r} names no single action of {event.node}: give actionIndex as in the intent"
         )
-    if (row.node, row.index, event.status) in view.final_events:
+    if (row.node, row.index, event.status) in job.final_events:
         return Repeated()
-    if view.state is not JobState.WAITING:
-        return Conflict(view.state, f"the job is {view.state}")
+    if job.state is not JobState.WAITING:
+        return Conflict(job.state, f"the job is {job.state}")
     if not row.pending:
         if event.status in FINAL:
-            return Conflict(view.state, f"{row.action.op} of {row.action.user} already ended as {row.status}")
+            return Conflict(job.state, f"{row.action.op} of {row.action.user} already ended as {row.status}")
         return Repeated()
     if event.status in (Status.RUNNING, Status.SUCCESS):
-        blocker = unmet(view, row)
+        blocker = unmet(job, row)
         if blocker is not None:
-            return Conflict(view.state, blocker)
+            return Conflict(job.state, blocker)
     if event.status is Status.SUCCESS:
-        return _on_success(view, row, event)
+        return _on_success(job, row, event)
     if event.status in FINAL:
-        return fail(view, _reason(row, event.status, event.message), changed=_with(row, event))
+        return fail(job, _reason(row, event.status, event.message), changed=_with(row, event))
     told = event.message is not None and event.message != row.message
     if event.status is Status.QUEUED or (row.status is event.status and not told):
         return Repeated()
     changed = _with(row, event)
     # A node that only goes to and fro would hold the source's freeze for ever.
     forward = row.status is Status.QUEUED or changed.begun > row.begun
-    return Accepted(view.state, rows=(changed,), progress=forward)
+    return Accepted(job.state, rows=(changed,), progress=forward)
 
 
-def _addressed(view: View, event: Event) -> Row | None:
-    own = [row for row in view.rows if row.node == event.node and row.action.op == event.phase]
+def _addressed(job: JobSnapshot, event: Event) -> Row | None:
+    own = [row for row in job.rows if row.node == event.node and row.action.op == event.phase]
     if event.action_index is not None:
         own = [row for row in own if row.index == event.action_index]
     # Guessing among several would let a repeated report of one action end another one.
     return own[0] if len(own) == 1 else None
 
 
-def _on_intent_event(view: View, event: Event) -> Outcome:
-    if (event.node, None, event.status) in view.final_events:
+def _on_intent_event(job: JobSnapshot, event: Event) -> Outcome:
+    if (event.node, None, event.status) in job.final_events:
         return Repeated()
-    if event.status is Status.WAITING and (view.state is JobState.WAITING or view.state in ENDED):
+    if event.status is Status.WAITING and (job.state is JobState.WAITING or job.state in ENDED):
         # What a node cannot tidy up after the verdict must be seen too.
         return Noted()
-    if view.state is not JobState.WAITING:
-        return Conflict(view.state, f"the job is {view.state}")
+    if job.state is not JobState.WAITING:
+        return Conflict(job.state, f"the job is {job.state}")
     if event.status is Status.SUCCESS:
-        after = replace(view, final_events=view.final_events | {(event.node, None, event.status)})
+        after = replace(job, final_events=job.final_events | {(event.node, None, event.status)})
         return Accepted(_state_when_done(after))
     if event.status in FINAL:
         text = event.message or "no message"
-        return fail(view, f"{event.node}: {event.status.replace('_', ' ')}: {text}")
-    return Accepted(view.state, progress=False)
+        return fail(job, f"{event.node}: {event.status.replace('_', ' ')}: {text}")
+    return Accepted(job.state, progress=False)
 
 
-def _on_success(view: View, row: Row, event: Event) -> Outcome:
+def _on_success(job: JobSnapshot, row: Row, event: Event) -> Outcome:
     action = row.action
     if action.op == "backup":
         error = _snapshot_error(action, event.payload)
@@ -310,7 +310,7 @@ def _on_success(view: View, row: Row, event: Event) -> Outcome:
     if action.op == "deactivate":
         placements = (Retire(action.user, row.node, for_good=action.to_node is None),)
     changed = _with(row, event)
-    return Accepted(_state_when_done(_replaced(view, changed)), rows=(changed,), placements=placements)
+    return Accepted(_state_when_done(_replaced(job, changed)), rows=(changed,), placements=placements)
 
 
 def recorded(event: Event, index: int | None) -> Event:
@@ -333,118 +333,120 @@ def _snapshot_error(action: Action, payload: Mapping[str, object] | None) -> str
     return None
 
 
-def on_verification(view: View, user: str, status: Status, message: str | None) -> Outcome:
+def on_verification(job: JobSnapshot, user: str, status: Status, message: str | None) -> Outcome:
     """What the end of the service's own check does: success is the commit point (contract 7)."""
-    row = view.row(PROVIDER_NODE, VERIFY, user)
+    row = job.row(PROVIDER_NODE, VERIFY, user)
     if row is None:
         return Malformed(f"no verification of {user} in this job")
-    if view.state is not JobState.WAITING or not row.pending:
-        return Conflict(view.state, f"the job is {view.state}")
+    if job.state is not JobState.WAITING or not row.pending:
+        return Conflict(job.state, f"the job is {job.state}")
     changed = replace(row, status=status, message=message)
     if status is not Status.SUCCESS:
-        return fail(view, _reason(row, status, message), changed=changed)
+        return fail(job, _reason(row, status, message), changed=changed)
     target = row.action.to_node
     assert target is not None
     sources = {
         other.action.from_node
-        for other in view.rows
+        for other in job.rows
         if other.action.user == user and other.action.from_node is not None
     }
     deploy = Deploy(user, target, frozenset(sources - {target}))
-    return Accepted(_state_when_done(_replaced(view, changed)), rows=(changed,), placements=(deploy,))
+    return Accepted(_state_when_done(_replaced(job, changed)), rows=(changed,), placements=(deploy,))
 
 
-def on_failed_check(view: View, user: str, found: str, outlook: str, newer: str | None) -> Outcome:
+def on_failed_check(job: JobSnapshot, user: str, found: str, outlook: str, newer: str | None) -> Outcome:
     """What one failed try of the service's own check does, which will be repeated as `outlook` says.
 
     Not if it lets a `newer` queued job through: a push that mends what fails should not wait for the end.
     """
-    row = view.row(PROVIDER_NODE, VERIFY, user)
-    if row is None or view.state is not JobState.WAITING or not row.pending:
-        return Conflict(view.state, f"the job is {view.state}")
+    row = job.row(PROVIDER_NODE, VERIFY, user)
+    if row is None or job.state is not JobState.WAITING or not row.pending:
+        return Conflict(job.state, f"the job is {job.state}")
     if newer is not None:
-        return on_verification(view, user, Status.FAILED, f"{found}; given up for the newer job {newer}")
+        return on_verification(job, user, Status.FAILED, f"{found}; given up for the newer job {newer}")
     message = f"last: {found}; {outlook}"
     if row.message == message:
         return Repeated()
-    return Accepted(view.state, rows=(replace(row, message=message),), progress=False)
+    return Accepted(job.state, rows=(replace(row, message=message),), progress=False)
 
 
-def verifiable(view: View) -> tuple[Row, ...]:
+def verifiable(job: JobSnapshot) -> tuple[Row, ...]:
     """The service's own rows whose environment its target reports as activated or reloaded."""
-    if view.state is not JobState.WAITING:
+    if job.state is not JobState.WAITING:
         return ()
     return tuple(
-        row for row in view.rows if row.node == PROVIDER_NODE and row.pending and unmet(view, row) is None
+        row for row in job.rows if row.node == PROVIDER_NODE and row.pending and unmet(job, row) is None
     )
 
 
-def unmet(view: View, row: Row) -> str | None:
+def unmet(job: JobSnapshot, row: Row) -> str | None:
     """What an action must still wait for, or None (contract 7, order)."""
     action = row.action
     wanted: Row | None = None
     if action.op == "restore" and action.from_node is not None:
-        wanted = view.row(action.from_node, "backup", action.user)
+        wanted = job.row(action.from_node, "backup", action.user)
     elif action.op == "activate":
-        wanted = view.row(row.node, "restore", action.user)
+        wanted = job.row(row.node, "restore", action.user)
     elif action.op == VERIFY and action.to_node is not None:
-        wanted = view.row(action.to_node, "activate", action.user) or view.row(
+        wanted = job.row(action.to_node, "activate", action.user) or job.row(
             action.to_node, "reload", action.user
         )
     elif action.op == "deactivate" and action.to_node != row.node:
-        wanted = view.row(PROVIDER_NODE, VERIFY, action.user)
+        wanted = job.row(PROVIDER_NODE, VERIFY, action.user)
     if wanted is not None and wanted.status is not Status.SUCCESS:
         return f"{action.op} of {action.user} must wait for {wanted.action.op} on {wanted.node}"
     if action.op == VERIFY:
-        for writer in _unfrozen(view, action):
+        for writer in _unfrozen(job, action):
             return f"{action.op} of {action.user} must wait until {writer} has frozen it"
     return None
 
 
-def _unfrozen(view: View, verify: Action) -> list[str]:
+def _unfrozen(job: JobSnapshot, verify: Action) -> list[str]:
     """The nodes whose deployed copy may still take writes: the commit point must not come before they stop.
 
     A backup has frozen its source; without one, a node freezes before it says that its `deactivate` waits.
     """
     return [
         row.node
-        for row in view.rows
+        for row in job.rows
         if row.action.op == "deactivate"
         and row.action.user == verify.user
         and row.action.from_node == row.node
         and row.status is Status.QUEUED
-        and view.row(row.node, "backup", verify.user) is None
+        and job.row(row.node, "backup", verify.user) is None
     ]
 
 
-def fail(view: View, reason: str, *, changed: Row | None = None, pending: Status = Status.FAILED) -> Accepted:
+def fail(
+    job: JobSnapshot, reason: str, *, changed: Row | None = None, pending: Status = Status.FAILED
+) -> Accepted:
     """The job fails: what is pending ends as `pending`, with the reason in its message (contract 5)."""
     rows = [] if changed is None else [changed]
     keys = {row.key for row in rows}
     rows += [
         replace(row, status=pending, message=f"not done, the job failed: {reason}")
-        for row in view.rows
+        for row in job.rows
         if row.pending and row.key not in keys
     ]
-    doubts = {
-        Doubt(row.action.user, row.node): None
-        for row in view.rows
-        if row.status not in (Status.QUEUED, Status.WAITING) and _leaves_doubt(view, row)
+    uncertain = {
+        Uncertain(row.action.user, row.node): None
+        for row in job.rows
+        if row.status not in (Status.QUEUED, Status.WAITING) and _is_uncertain(job, row)
     }
-    return Accepted(JobState.FAILED, rows=tuple(rows), reason=reason, placements=tuple(doubts))
+    return Accepted(JobState.FAILED, rows=tuple(rows), reason=reason, placements=tuple(uncertain))
 
 
-def _leaves_doubt(view: View, row: Row) -> bool:
+def _is_uncertain(job: JobSnapshot, row: Row) -> bool:
     action = row.action
     if action.op == "deactivate":
         return action.to_node is None and row.status is not Status.SUCCESS
-    verify = view.row(PROVIDER_NODE, VERIFY, action.user)
+    verify = job.row(PROVIDER_NODE, VERIFY, action.user)
     return action.op in ("restore", "activate") and verify is not None and verify.status is not Status.SUCCESS
 
 
-def _state_when_done(view: View) -> JobState:
-    done = all(row.status is Status.SUCCESS for row in view.rows) and view.nodes <= view.finished
-    return JobState.SUCCEEDED if done else view.state
+def _state_when_done(job: JobSnapshot) -> JobState:
+    done = all(row.status is Status.SUCCESS for row in job.rows) and job.nodes <= job.finished
+    return JobState.SUCCEEDED if done else job.state
 
 
 def _with(row: Row, event: Event) -> Row:
@@ -452,8 +454,8 @@ def _with(row: Row, event: Event) -> Row:
     return replace(row, status=event.status, message=event.message, begun=begun)
 
 
-def _replaced(view: View, changed: Row) -> View:
-    return replace(view, rows=tuple(changed if row.key == changed.key else row for row in view.rows))
+def _replaced(job: JobSnapshot, changed: Row) -> JobSnapshot:
+    return replace(job, rows=tuple(changed if row.key == changed.key else row for row in job.rows))
 
 
 def _reason(row: Row, status: Status, message: str | None) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from hostenv_provider.names import PROVIDER_NODE
 from hostenv_provider.rules.intents import VERIFY
-from hostenv_provider.rules.jobs import ENDED, JobState, Row, Status, View, unmet
+from hostenv_provider.rules.jobs import ENDED, JobSnapshot, JobState, Row, Status, unmet
 from hostenv_provider.rules.queue import Unfinished
-from hostenv_provider.rules.records import ActionRecord, Job
+from hostenv_provider.rules.stored import Job, StoredAction
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Situation:
     """
 
     job: Job
-    view: View
-    actions: Sequence[ActionRecord]
+    snapshot: JobSnapshot
+    actions: Sequence[StoredAction]
     heard: Collection[str]
     notes: Mapping[str, str]
     ahead: Mapping[str, str]
@@ -41,7 +41,7 @@ def waits_for(situation: Situation) -> str | None:
         return f"stage {job.stage or 'start'}, running since {_moment(job.progress_at)}"
     if not job.pushed:
         return f"the push of its commit {_short(job.commit_sha)}"
-    return "; ".join(list(_waiting(situation)) or _blocked(situation.view))
+    return "; ".join(list(_waiting(situation)) or _blocked(situation.snapshot))
 
 
 def _queued(situation: Situation) -> str:
@@ -59,9 +59,9 @@ def _queued(situation: Situation) -> str:
 
 def _waiting(situation: Situation) -> Iterator[str]:
     """The first thing that each node, and the service, has to do and that nothing else holds up."""
-    view, heard, ahead = situation.view, situation.heard, situation.ahead
-    checked = _checked(view)
-    for node in (*sorted(view.nodes), PROVIDER_NODE):
+    snapshot, heard, ahead = situation.snapshot, situation.heard, situation.ahead
+    checked = _checked(snapshot)
+    for node in (*sorted(snapshot.nodes), PROVIDER_NODE):
         records = [each for each in situation.actions if each.row.node == node and each.row.pending]
         said = f", which says: {situation.notes[node]}" if node in situation.notes else ""
         if node in ahead:
@@ -75,30 +75,30 @@ def _waiting(situation: Situation) -> Iterator[str]:
             continue
         elif records:
             first = records[0]
-            if unmet(view, first.row) is None:
+            if unmet(snapshot, first.row) is None:
                 yield _action(first) + said
-        elif node not in view.finished and node != PROVIDER_NODE:
+        elif node not in snapshot.finished and node != PROVIDER_NODE:
             yield f"the closing report of {node}{said}"
 
 
-def _checked(view: View) -> set[str | None]:
+def _checked(snapshot: JobSnapshot) -> set[str | None]:
     """The nodes that go on with their list only after the service's check of what they activated."""
     return {
         row.action.to_node
-        for row in view.rows
+        for row in snapshot.rows
         if row.action.op in ("activate", "reload")
         and row.status is Status.SUCCESS
-        and (verify := view.row(PROVIDER_NODE, VERIFY, row.action.user)) is not None
+        and (verify := snapshot.row(PROVIDER_NODE, VERIFY, row.action.user)) is not None
         and verify.pending
     }
 
 
-def _blocked(view: View) -> list[str]:
+def _blocked(snapshot: JobSnapshot) -> list[str]:
     """Only one thing holds up what nobody works on: a source that has not said yet that it froze."""
-    return [text for row in view.rows if row.pending and (text := unmet(view, row)) is not None][-1:]
+    return [text for row in snapshot.rows if row.pending and (text := unmet(snapshot, row)) is not None][-1:]
 
 
-def _action(record: ActionRecord) -> str:
+def _action(record: StoredAction) -> str:
     row = record.row
     text = f"{row.action.op} of {row.action.user} on {_place(row)}"
     running = row.status is Status.RUNNING

@@ -9,18 +9,18 @@ from hostenv_provider.rules.intents import Action, Deployed
 from hostenv_provider.rules.jobs import (
     INTENT_PHASE,
     Event,
+    JobSnapshot,
     JobState,
     Request,
     Row,
     Status,
-    View,
 )
 from hostenv_provider.rules.queue import Unfinished
-from hostenv_provider.rules.records import (
-    ActionRecord,
+from hostenv_provider.rules.stored import (
     Delivery,
-    EventRecord,
     Job,
+    StoredAction,
+    StoredEvent,
     Target,
     Verification,
     WaitingIntent,
@@ -60,12 +60,12 @@ class Queries:
             rows = db.execute("SELECT state, COUNT(*) AS number FROM jobs GROUP BY state").fetchall()
             return {str(row["state"]): int(row["number"]) for row in rows}
 
-    def view(self, job_id: str) -> View:
+    def snapshot(self, job_id: str) -> JobSnapshot:
         """The job as the rules see it."""
         with self._database.reading() as db:
-            return load_view(db, job_id)
+            return load_snapshot(db, job_id)
 
-    def actions(self, job_id: str, node: str | None = None) -> list[ActionRecord]:
+    def actions(self, job_id: str, node: str | None = None) -> list[StoredAction]:
         """The action rows of one node, or of all nodes and the service."""
         with self._database.reading() as db:
             return load_actions(db, job_id, node)
@@ -80,12 +80,12 @@ class Queries:
         with self._database.reading() as db:
             return load_waiting_intents(db, node)
 
-    def latest_events(self, job_id: str, node: str | None = None) -> list[EventRecord]:
+    def latest_events(self, job_id: str, node: str | None = None) -> list[StoredEvent]:
         """The latest event of every node that has one, or of one node; the service's own are none of them."""
         with self._database.reading() as db:
             return load_latest_events(db, job_id, node)
 
-    def notes(self, job_id: str) -> list[EventRecord]:
+    def notes(self, job_id: str) -> list[StoredEvent]:
         """What each node says about its part of the job, as long as it is so, ordered by node."""
         with self._database.reading() as db:
             return _notes(db, job_id)
@@ -118,7 +118,7 @@ class Queries:
             return [
                 Verification(job["id"], load_target(db, job["id"], row.action.user))
                 for job in waiting
-                for row in jobs.verifiable(load_view(db, job["id"]))
+                for row in jobs.verifiable(load_snapshot(db, job["id"]))
             ]
 
     def deployment(self, user: str) -> Deployed | None:
@@ -178,7 +178,7 @@ def to_job(row: sqlite3.Row) -> Job:
     )
 
 
-def load_view(db: sqlite3.Connection, job_id: str) -> View:
+def load_snapshot(db: sqlite3.Connection, job_id: str) -> JobSnapshot:
     """The job as the rules see it."""
     state = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()["state"]
     nodes = db.execute("SELECT node FROM intents WHERE job = ?", (job_id,)).fetchall()
@@ -187,7 +187,7 @@ def load_view(db: sqlite3.Connection, job_id: str) -> View:
         " AND status IN (?, ?, ?)",
         (job_id, PROVIDER_NODE, *sorted(jobs.FINAL)),
     ).fetchall()
-    return View(
+    return JobSnapshot(
         state=JobState(state),
         rows=tuple(record.row for record in load_actions(db, job_id, None)),
         nodes=frozenset(row["node"] for row in nodes),
@@ -211,7 +211,7 @@ def load_note(db: sqlite3.Connection, job_id: str, node: str) -> str | None:
     return next((note.message for note in _notes(db, job_id) if note.node == node), None)
 
 
-def _notes(db: sqlite3.Connection, job_id: str) -> list[EventRecord]:
+def _notes(db: sqlite3.Connection, job_id: str) -> list[StoredEvent]:
     # A node takes its words back by a later event without a message.
     rows = db.execute(
         "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND phase = ?"
@@ -221,14 +221,14 @@ def _notes(db: sqlite3.Connection, job_id: str) -> list[EventRecord]:
     return [_to_event(row) for row in rows]
 
 
-def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[ActionRecord]:
+def load_actions(db: sqlite3.Connection, job_id: str, node: str | None) -> list[StoredAction]:
     """The action rows of one node, or of all nodes and the service."""
     rows = db.execute(
         "SELECT * FROM actions WHERE job = ? AND (node = ? OR ? IS NULL) ORDER BY node, idx",
         (job_id, node, node),
     ).fetchall()
     return [
-        ActionRecord(
+        StoredAction(
             Row(
                 row["node"],
                 row["idx"],
@@ -269,7 +269,7 @@ def load_waiting_intents(db: sqlite3.Connection, node: str) -> list[WaitingInten
     ]
 
 
-def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) -> list[EventRecord]:
+def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) -> list[StoredEvent]:
     """The latest event of every node that has one, or of one node; the service's own are none of them."""
     rows = db.execute(
         "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND node <> ?"
@@ -281,11 +281,11 @@ def load_latest_events(db: sqlite3.Connection, job_id: str, node: str | None) ->
 
 def load_situation(db: sqlite3.Connection, job_id: str) -> waits.Situation:
     """A job and what is around it."""
-    view = load_view(db, job_id)
-    waiting = {node: load_waiting_intents(db, node) for node in view.nodes - view.finished}
+    snapshot = load_snapshot(db, job_id)
+    waiting = {node: load_waiting_intents(db, node) for node in snapshot.nodes - snapshot.finished}
     return waits.Situation(
         job=to_job(db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()),
-        view=view,
+        snapshot=snapshot,
         actions=load_actions(db, job_id, None),
         # The first of each node's events is the service's own: the intent is queued.
         heard={event.node for event in load_latest_events(db, job_id, None) if event.status != Status.QUEUED},
@@ -333,7 +333,7 @@ def load_unfinished(db: sqlite3.Connection, now: str = "") -> list[Unfinished]:
             number=row["number"],
             request=Request.from_json(json.loads(row["request"])),
             state=JobState(row["state"]),
-            untouched=row["state"] == JobState.WAITING and load_view(db, row["id"]).untouched,
+            untouched=row["state"] == JobState.WAITING and load_snapshot(db, row["id"]).untouched,
             postponed=(row["not_before"] or "") > now,
         )
         for row in rows
@@ -354,8 +354,8 @@ def load_delivered(db: sqlite3.Connection, delivery: Delivery) -> str | None:
     return None if last.state is JobState.FAILED else job.job_id
 
 
-def _to_event(row: sqlite3.Row) -> EventRecord:
-    return EventRecord(row["id"], row["node"], row["status"], row["phase"], row["message"], row["created_at"])
+def _to_event(row: sqlite3.Row) -> StoredEvent:
+    return StoredEvent(row["id"], row["node"], row["status"], row["phase"], row["message"], row["created_at"])
 
 
 def _to_deployed(row: sqlite3.Row) -> Deployed:

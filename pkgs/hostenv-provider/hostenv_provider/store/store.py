@@ -22,7 +22,6 @@ from hostenv_provider.rules.jobs import (
     Accepted,
     Conflict,
     Deploy,
-    Doubt,
     Event,
     JobState,
     Noted,
@@ -31,18 +30,19 @@ from hostenv_provider.rules.jobs import (
     Request,
     Row,
     Status,
+    Uncertain,
 )
-from hostenv_provider.rules.records import Delivery, Enqueued, Job, Prepared
+from hostenv_provider.rules.stored import Delivery, Enqueued, Job, Prepared
 from hostenv_provider.store.database import Database
 from hostenv_provider.store.holdings import Holdings
-from hostenv_provider.store.node_records import NodeRecords, insert_slice
+from hostenv_provider.store.node_commits import NodeCommits, insert_slice
 from hostenv_provider.store.queries import (
     load_delivered,
     load_intent,
     load_is_last_event,
     load_note,
+    load_snapshot,
     load_unfinished,
-    load_view,
     to_job,
 )
 from hostenv_provider.store.writing import (
@@ -64,7 +64,7 @@ class JobEnded(HostenvError):
     """Somebody has ended the job that the worker is busy with."""
 
 
-class Store(Holdings, NodeRecords):
+class Store(Holdings, NodeCommits):
     """The service's memory; `path` None is in memory. Simulations and tests give `clock` and `new_id`."""
 
     def __init__(
@@ -215,7 +215,7 @@ class Store(Holdings, NodeRecords):
     def plan_again(self, job_id: str) -> None:
         """The job's commit was not pushed: forget what was made of its request and queue it (contract 5)."""
         with self._database.transaction() as db:
-            if load_view(db, job_id).state not in (JobState.RUNNING, JobState.WAITING):
+            if load_snapshot(db, job_id).state not in (JobState.RUNNING, JobState.WAITING):
                 return
             for table in ("intents", "actions", "targets", "events"):
                 db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
@@ -244,7 +244,7 @@ class Store(Holdings, NodeRecords):
             if pause is None:
                 tried = f"tried {row['attempts'] + 1} times in {failing_for / 60:.0f} min"
                 self._apply(
-                    db, job_id, jobs.fail(load_view(db, job_id), f"{row['stage']}: {obstacle} ({tried})")
+                    db, job_id, jobs.fail(load_snapshot(db, job_id), f"{row['stage']}: {obstacle} ({tried})")
                 )
                 superseded: tuple[str, ...] = ()
             else:
@@ -277,16 +277,16 @@ class Store(Holdings, NodeRecords):
     def fail(self, job_id: str, reason: str) -> None:
         """End a job that has not ended, for a reason that is not an event of a node."""
         with self._database.transaction() as db:
-            view = load_view(db, job_id)
-            if view.state in ENDED:
+            snapshot = load_snapshot(db, job_id)
+            if snapshot.state in ENDED:
                 return
-            self._apply(db, job_id, jobs.fail(view, reason))
+            self._apply(db, job_id, jobs.fail(snapshot, reason))
         self._notify([job_id])
 
     def cancel(self, job_id: str, by: str) -> Accepted | Conflict:
         """End a job for `by`, unless it has ended or is past its commit point."""
         with self._database.transaction() as db:
-            outcome = endings.cancel(load_view(db, job_id), by)
+            outcome = endings.cancel(load_snapshot(db, job_id), by)
             if isinstance(outcome, Accepted):
                 self._apply(db, job_id, outcome)
         self._notify([job_id])
@@ -309,7 +309,7 @@ class Store(Holdings, NodeRecords):
                 )
             ]
             for job_id in expired:
-                self._apply(db, job_id, endings.expire(load_view(db, job_id), limit))
+                self._apply(db, job_id, endings.expire(load_snapshot(db, job_id), limit))
         if expired:
             self._notify(expired)
         return expired
@@ -321,7 +321,7 @@ class Store(Holdings, NodeRecords):
         with self._database.transaction() as db:
             if load_intent(db, job_id, event.node) is None:
                 return None
-            outcome = jobs.on_event(load_view(db, job_id), event)
+            outcome = jobs.on_event(load_snapshot(db, job_id), event)
             if isinstance(outcome, Noted):
                 if load_note(db, job_id, event.node) == event.message:
                     return Repeated()
@@ -341,7 +341,7 @@ class Store(Holdings, NodeRecords):
     def start_verification(self, job_id: str, user: str) -> None:
         """The service begins its check of an environment."""
         with self._database.transaction() as db:
-            row = load_view(db, job_id).row(PROVIDER_NODE, VERIFY, user)
+            row = load_snapshot(db, job_id).row(PROVIDER_NODE, VERIFY, user)
             if row is not None and row.status is Status.QUEUED:
                 self._write_row(db, job_id, replace(row, status=Status.RUNNING, begun=True))
         self._notify([job_id])
@@ -349,7 +349,7 @@ class Store(Holdings, NodeRecords):
     def record_verification(self, job_id: str, user: str, status: Status, message: str | None) -> Outcome:
         """The end of the service's own check; success is the commit point. Too late, it changes nothing."""
         with self._database.transaction() as db:
-            outcome = jobs.on_verification(load_view(db, job_id), user, status, message)
+            outcome = jobs.on_verification(load_snapshot(db, job_id), user, status, message)
             if isinstance(outcome, Accepted):
                 insert_event(db, job_id, Event(PROVIDER_NODE, status, VERIFY, message), self._now())
                 self._apply(db, job_id, outcome)
@@ -366,7 +366,7 @@ class Store(Holdings, NodeRecords):
         """
         with self._database.transaction() as db:
             newer = queue.newer_push(load_unfinished(db), job_id) if yields else None
-            outcome = jobs.on_failed_check(load_view(db, job_id), user, found, outlook, newer)
+            outcome = jobs.on_failed_check(load_snapshot(db, job_id), user, found, outlook, newer)
             if isinstance(outcome, Accepted):
                 if (row := outcome.rows[0]).status in FINAL:
                     insert_event(
@@ -409,7 +409,7 @@ class Store(Holdings, NodeRecords):
         for change in accepted.placements:
             if isinstance(change, Deploy):
                 write_deployment(db, job_id, change)
-            elif isinstance(change, Doubt):
+            elif isinstance(change, Uncertain):
                 db.execute(
                     "UPDATE deployed SET environment = json_set(environment, '$.enable', json('false'))"
                     " WHERE user = ? AND node = ?",
@@ -445,5 +445,5 @@ class Store(Holdings, NodeRecords):
 
 
 def _demand_running(db: sqlite3.Connection, job_id: str) -> None:
-    if load_view(db, job_id).state is not JobState.RUNNING:
+    if load_snapshot(db, job_id).state is not JobState.RUNNING:
         raise JobEnded("the job was ended while it was planned")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from hostenv_provider.names import is_node_name
 from hostenv_provider.secrets.tokens import TokenFile
-from hostenv_provider.store.node_records import NodeRecords
+from hostenv_provider.store.node_commits import NodeCommits
 from hostenv_provider.web.messages import HttpAnswer, HttpError, HttpRequest
 
 PUBLIC_MARK = "x-hostenv-public"
@@ -21,7 +21,7 @@ _GIT_READ = re.compile(
 class Access:
     """Checks of node tokens; `nodes` are those of the plan."""
 
-    def __init__(self, tokens: TokenFile, store: NodeRecords, nodes: Callable[[], Collection[str]]) -> None:
+    def __init__(self, tokens: TokenFile, store: NodeCommits, nodes: Callable[[], Collection[str]]) -> None:
         self._tokens = tokens
         self._store = store
         self._nodes = nodes

@@ -16,7 +16,7 @@ from hostenv_provider.plan.lock_file import LOCK, Input
 from hostenv_provider.plan.plan import Plan
 from hostenv_provider.repository.repository import NotBootstrapped
 from hostenv_provider.rules.jobs import ENDED, INTENT_PHASE, Conflict, Event, Malformed, Request, Status
-from hostenv_provider.rules.records import Delivery, Job
+from hostenv_provider.rules.stored import Delivery, Job
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets

@@ -14,7 +14,7 @@ from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import JobState, Status
-from hostenv_provider.rules.records import Target, Verification
+from hostenv_provider.rules.stored import Target, Verification
 from hostenv_provider.store.store import Store, utc_now
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Verifier:
         begun = time.monotonic()
         until = f"{utc_now() + timedelta(seconds=self._limit):%Y-%m-%dT%H:%M:%SZ}"
         wrong = 0
-        while self._store.view(job_id).state is JobState.WAITING:
+        while self._store.snapshot(job_id).state is JobState.WAITING:
             try:
                 found = problem(verification.target, self._fetch)
             except HostenvError as error:

@@ -21,7 +21,7 @@ from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import PushRejected
 from hostenv_provider.rules.intents import derive_actions, verify_actions
 from hostenv_provider.rules.jobs import Request
-from hostenv_provider.rules.records import Job, NodeCommit, Prepared, Target
+from hostenv_provider.rules.stored import Job, NodeCommit, Prepared, Target
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.store.store import Store

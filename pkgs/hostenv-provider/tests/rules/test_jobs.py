@@ -10,8 +10,8 @@ from hostenv_provider.rules.jobs import (
     Accepted,
     Conflict,
     Deploy,
-    Doubt,
     Event,
+    JobSnapshot,
     JobState,
     Malformed,
     Repeated,
@@ -19,7 +19,7 @@ from hostenv_provider.rules.jobs import (
     Retire,
     Row,
     Status,
-    View,
+    Uncertain,
     fail,
     on_event,
     on_verification,
@@ -32,7 +32,7 @@ KEYS = ("drupal-migrate",)
 SNAPSHOTS: dict[str, object] = {"user": USER, "sourceNode": "a", "snapshots": {"drupal-migrate": "9f0c9f0c"}}
 
 
-def move(**status: Status) -> View:
+def move(**status: Status) -> JobSnapshot:
     """A move from a to b with data, whose rows have the given status by op."""
     rows = (
         Row("a", 0, Action("backup", USER, "a", "b", KEYS)),
@@ -41,7 +41,7 @@ def move(**status: Status) -> View:
         Row("b", 1, Action("activate", USER, "a", "b")),
         Row(PROVIDER_NODE, 0, Action("verify", USER, "a", "b")),
     )
-    return View(
+    return JobSnapshot(
         JobState.WAITING,
         tuple(replace(row, status=status.get(row.action.op, Status.QUEUED)) for row in rows),
         frozenset({"a", "b"}),
@@ -51,7 +51,7 @@ def move(**status: Status) -> View:
 DONE = dict.fromkeys(("backup", "restore", "activate", "verify", "deactivate"), Status.SUCCESS)
 
 
-def up_to(op: str) -> View:
+def up_to(op: str) -> JobSnapshot:
     """The move with every action before `op` done and `op` running."""
     order = ["backup", "restore", "activate", "verify", "deactivate"]
     done = dict.fromkeys(order[: order.index(op)], Status.SUCCESS)
@@ -84,13 +84,13 @@ def test_a_row_never_goes_back_once_it_ended(status: Status) -> None:
 
 
 def test_what_a_node_tells_of_its_work_is_shown_once() -> None:
-    view = move(backup=Status.RUNNING)
+    job = move(backup=Status.RUNNING)
     telling = event("a", "backup", Status.RUNNING, message="rounds FLOAT columns")
-    outcome = on_event(view, telling)
+    outcome = on_event(job, telling)
     assert isinstance(outcome, Accepted)
     (row,) = outcome.rows
     assert (row.status, row.message) == (Status.RUNNING, "rounds FLOAT columns")
-    after = replace(view, rows=tuple(row if each.key == row.key else each for each in view.rows))
+    after = replace(job, rows=tuple(row if each.key == row.key else each for each in job.rows))
     assert on_event(after, telling) == Repeated()
     assert on_event(after, event("a", "backup", Status.RUNNING)) == Repeated()
 
@@ -103,32 +103,32 @@ def test_what_has_begun_is_not_queued_again(before: Status) -> None:
 def test_a_repeated_final_event_is_acknowledged_even_after_the_jobs_end() -> None:
     for state in JobState:
         recorded = frozenset({("a", 0, Status.SUCCESS)})
-        view = replace(up_to("restore"), state=state, final_events=recorded)
-        assert on_event(view, event("a", "backup", Status.SUCCESS, payload=SNAPSHOTS)) == Repeated()
+        job = replace(up_to("restore"), state=state, final_events=recorded)
+        assert on_event(job, event("a", "backup", Status.SUCCESS, payload=SNAPSHOTS)) == Repeated()
 
 
 def test_a_final_event_that_was_never_recorded_learns_the_jobs_end() -> None:
     failed = fail(up_to("restore"), "disk full")
-    view = replace(up_to("restore"), state=failed.state)
+    job = replace(up_to("restore"), state=failed.state)
     for row in failed.rows:
-        view = replace(view, rows=tuple(row if row.key == each.key else each for each in view.rows))
+        job = replace(job, rows=tuple(row if row.key == each.key else each for each in job.rows))
 
-    assert on_event(view, event("b", "restore", Status.FAILED)) == Conflict(
+    assert on_event(job, event("b", "restore", Status.FAILED)) == Conflict(
         JobState.FAILED, "the job is failed"
     )
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.WAITING])
 def test_a_new_event_outside_of_waiting_is_told_the_state(state: JobState) -> None:
-    view = replace(up_to("restore"), state=state)
-    outcome = on_event(view, event("b", "restore", Status.SUCCESS))
+    job = replace(up_to("restore"), state=state)
+    outcome = on_event(job, event("b", "restore", Status.SUCCESS))
     assert isinstance(outcome, Conflict)
     assert outcome.state is state
-    assert isinstance(on_event(view, event("b", "intent", Status.SUCCESS)), Conflict)
+    assert isinstance(on_event(job, event("b", "intent", Status.SUCCESS)), Conflict)
 
 
 @pytest.mark.parametrize(
-    ("view", "node", "op"),
+    ("job", "node", "op"),
     [
         (move(backup=Status.RUNNING), "b", "restore"),
         (move(backup=Status.SUCCESS), "b", "activate"),
@@ -136,9 +136,9 @@ def test_a_new_event_outside_of_waiting_is_told_the_state(state: JobState) -> No
     ],
 )
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.SUCCESS])
-def test_no_action_begins_before_what_it_needs(view: View, node: str, op: str, status: Status) -> None:
-    assert isinstance(on_event(view, event(node, op, status)), Conflict)
-    assert isinstance(on_event(view, event(node, op, Status.WAITING)), Accepted)
+def test_no_action_begins_before_what_it_needs(job: JobSnapshot, node: str, op: str, status: Status) -> None:
+    assert isinstance(on_event(job, event(node, op, status)), Conflict)
+    assert isinstance(on_event(job, event(node, op, Status.WAITING)), Accepted)
 
 
 def test_the_service_checks_only_what_is_activated() -> None:
@@ -151,17 +151,17 @@ def test_the_service_checks_only_what_is_activated() -> None:
             Row("a", 0, Action("reload", USER, "a", "a"), status),
             Row(PROVIDER_NODE, 0, Action("verify", USER, "a", "a")),
         )
-        assert len(verifiable(View(JobState.WAITING, rows, frozenset({"a"})))) == due
+        assert len(verifiable(JobSnapshot(JobState.WAITING, rows, frozenset({"a"})))) == due
 
 
 def test_without_a_backup_the_check_waits_until_the_source_is_frozen() -> None:
-    def moved(source: str | None, status: Status) -> View:
+    def moved(source: str | None, status: Status) -> JobSnapshot:
         rows = (
             Row("a", 0, Action("deactivate", USER, source, "b"), status),
             Row("b", 0, Action("activate", USER, "a", "b"), Status.SUCCESS),
             Row(PROVIDER_NODE, 0, Action("verify", USER, "a", "b")),
         )
-        return View(JobState.WAITING, rows, frozenset({"a", "b"}))
+        return JobSnapshot(JobState.WAITING, rows, frozenset({"a", "b"}))
 
     assert verifiable(moved("a", Status.QUEUED)) == ()
     assert len(verifiable(moved("a", Status.WAITING))) == 1
@@ -180,14 +180,14 @@ def test_the_commit_point_is_the_success_of_the_check_and_nothing_else() -> None
 
 
 def test_a_check_that_ends_after_its_job_is_discarded() -> None:
-    view = replace(up_to("verify"), state=JobState.FAILED)
-    assert isinstance(on_verification(view, USER, Status.SUCCESS, None), Conflict)
+    job = replace(up_to("verify"), state=JobState.FAILED)
+    assert isinstance(on_verification(job, USER, Status.SUCCESS, None), Conflict)
 
 
 def test_a_failed_check_fails_the_job_and_leaves_the_placement() -> None:
     outcome = on_verification(up_to("verify"), USER, Status.FAILED, "status 502")
     assert isinstance(outcome, Accepted)
-    assert (outcome.state, outcome.placements) == (JobState.FAILED, (Doubt(USER, "b"),))
+    assert (outcome.state, outcome.placements) == (JobState.FAILED, (Uncertain(USER, "b"),))
     assert outcome.reason == f"provider: verify of {USER} failed: status 502"
 
 
@@ -198,8 +198,10 @@ def test_a_failed_check_fails_the_job_and_leaves_the_placement() -> None:
 def test_deactivation_ends_staleness_and_a_placement_only_without_another(
     to_node: str | None, for_good: bool
 ) -> None:
-    view = View(JobState.WAITING, (Row("a", 0, Action("deactivate", USER, "a", to_node)),), frozenset({"a"}))
-    outcome = on_event(view, event("a", "deactivate", Status.SUCCESS))
+    job = JobSnapshot(
+        JobState.WAITING, (Row("a", 0, Action("deactivate", USER, "a", to_node)),), frozenset({"a"})
+    )
+    outcome = on_event(job, event("a", "deactivate", Status.SUCCESS))
     assert isinstance(outcome, Accepted)
     assert outcome.placements == (Retire(USER, "a", for_good),)
 
@@ -207,17 +209,17 @@ def test_deactivation_ends_staleness_and_a_placement_only_without_another(
 @pytest.mark.parametrize("status", [Status.FAILED, Status.TIMED_OUT])
 def test_a_removal_that_began_and_failed_leaves_the_placement_in_doubt(status: Status) -> None:
     row = Row("a", 0, Action("deactivate", USER, "a", None), Status.RUNNING)
-    view = View(JobState.WAITING, (row,), frozenset({"a"}))
-    outcome = on_event(view, event("a", "deactivate", status))
+    job = JobSnapshot(JobState.WAITING, (row,), frozenset({"a"}))
+    outcome = on_event(job, event("a", "deactivate", status))
     assert isinstance(outcome, Accepted)
-    assert outcome.placements == (Doubt(USER, "a"),)
-    assert expire(view, 60).placements == (Doubt(USER, "a"),)
-    queued = replace(view, rows=(replace(row, status=Status.QUEUED),))
+    assert outcome.placements == (Uncertain(USER, "a"),)
+    assert expire(job, 60).placements == (Uncertain(USER, "a"),)
+    queued = replace(job, rows=(replace(row, status=Status.QUEUED),))
     assert expire(queued, 60).placements == ()
 
 
-def test_only_an_unverified_replacement_leaves_doubt() -> None:
-    assert expire(up_to("verify"), 60).placements == (Doubt(USER, "b"),)
+def test_only_an_unverified_replacement_is_uncertain() -> None:
+    assert expire(up_to("verify"), 60).placements == (Uncertain(USER, "b"),)
     assert expire(up_to("deactivate"), 60).placements == ()
     assert expire(up_to("backup"), 60).placements == ()
 
@@ -293,13 +295,13 @@ def test_an_event_must_mean_exactly_one_action() -> None:
         Row("a", 0, Action("activate", USER, None, "a")),
         Row("a", 1, Action("activate", other, None, "a")),
     )
-    view = View(JobState.WAITING, rows, frozenset({"a"}))
-    assert isinstance(on_event(view, event("a", "activate", Status.SUCCESS)), Malformed)
-    second = on_event(view, event("a", "activate", Status.SUCCESS, action_index=1))
+    job = JobSnapshot(JobState.WAITING, rows, frozenset({"a"}))
+    assert isinstance(on_event(job, event("a", "activate", Status.SUCCESS)), Malformed)
+    second = on_event(job, event("a", "activate", Status.SUCCESS, action_index=1))
     assert isinstance(second, Accepted)
     assert [row.action.user for row in second.rows] == [other]
-    assert isinstance(on_event(view, event("a", "backup", Status.SUCCESS)), Malformed)
-    assert isinstance(on_event(view, event("a", "activate", Status.SUCCESS, action_index=7)), Malformed)
+    assert isinstance(on_event(job, event("a", "backup", Status.SUCCESS)), Malformed)
+    assert isinstance(on_event(job, event("a", "activate", Status.SUCCESS, action_index=7)), Malformed)
 
 
 def test_an_expired_job_names_what_is_unfinished_and_times_it_out() -> None:
@@ -430,12 +432,12 @@ def test_what_has_ended_is_not_cancelled(state: JobState) -> None:
 
 
 def test_only_steps_forward_are_progress() -> None:
-    view, progress = move(), []
+    job, progress = move(), []
     for status in ("waiting", "running", "waiting", "running", "waiting", "running", "success"):
-        outcome = on_event(view, event("a", "backup", Status(status), payload=SNAPSHOTS))
+        outcome = on_event(job, event("a", "backup", Status(status), payload=SNAPSHOTS))
         assert isinstance(outcome, Accepted)
         (changed,) = outcome.rows
         assert changed.status == status
         progress.append(outcome.progress)
-        view = replace(view, rows=(changed, *view.rows[1:]))
+        job = replace(job, rows=(changed, *job.rows[1:]))
     assert progress == [True, True, False, False, False, False, True]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import Accepted, Conflict, Event, JobState, Noted, Repeated, Request, Status
-from hostenv_provider.rules.records import Delivery
+from hostenv_provider.rules.stored import Delivery
 from hostenv_provider.store.store import Store
 
 MakeEnvironment = Callable[..., Environment]

@@ -12,8 +12,8 @@ from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.generated import slice_hash
 from hostenv_provider.rules.jobs import Event, JobState, Request, Status
-from hostenv_provider.rules.records import NodeCommit
-from hostenv_provider.store.node_records import SLICES_KEPT
+from hostenv_provider.rules.stored import NodeCommit
+from hostenv_provider.store.node_commits import SLICES_KEPT
 from hostenv_provider.store.store import Store
 from hostenv_provider.web.api import Api
 from hostenv_provider.work import worker

@@ -13,7 +13,7 @@ import pytest
 from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import Conflict, JobState, Request, Status
-from hostenv_provider.rules.records import Target
+from hostenv_provider.rules.stored import Target
 from hostenv_provider.work import verify
 from hostenv_provider.work.verify import WRONG_ANSWERS, Answer, Fetch, Verifier, fetch, problem
 

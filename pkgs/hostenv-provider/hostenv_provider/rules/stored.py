@@ -8,7 +8,7 @@ from hostenv_provider.rules.jobs import JobState, Request, Row
 
 
 @dataclass(frozen=True)
-class ActionRecord:
+class StoredAction:
     """An action row with its times, which are ISO-8601 UTC or None."""
 
     row: Row
@@ -32,7 +32,7 @@ class ActionRecord:
 
 
 @dataclass(frozen=True)
-class EventRecord:
+class StoredEvent:
     """An event that was accepted from a node, or that the service wrote itself."""
 
     event_id: int
@@ -79,7 +79,7 @@ class Job:
     not_before: str | None
 
     def to_json(
-        self, actions: list[ActionRecord], notes: list[EventRecord], waits_for: str | None
+        self, actions: list[StoredAction], notes: list[StoredEvent], waits_for: str | None
     ) -> dict[str, object]:
         """The job as `/api/jobs` shows it, with what its nodes say about it and what `waits` says of it."""
         return {

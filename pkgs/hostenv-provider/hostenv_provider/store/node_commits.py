@@ -4,14 +4,14 @@ import sqlite3
 from collections.abc import Iterable
 
 from hostenv_provider.plan.generated import slice_hash
-from hostenv_provider.rules.records import NodeCommit
+from hostenv_provider.rules.stored import NodeCommit
 from hostenv_provider.store.queries import Queries
 
 SLICES_KEPT = 20
 """So many slices of a node are kept, the latest: what its newest commits point to."""
 
 
-class NodeRecords(Queries):
+class NodeCommits(Queries):
     """Each method is one transaction."""
 
     def keep_slice(self, node: str, text: str) -> None:
