@@ -17,7 +17,7 @@ from hostenv_node.deadline import Deadline
 from hostenv_node.environment.entry import Environment, parse_environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.user.process import UserProcess
-from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations, switch
+from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations, switch, tag_of
 from runtime_support import TOOLS, Systemctl, Systemd, entry, program
 
 
@@ -41,6 +41,7 @@ def provider(tmp_path: Path) -> Iterator[Provider]:
             content = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", tag_of(answer))
             self.end_headers()
             self.wfile.write(content)
 

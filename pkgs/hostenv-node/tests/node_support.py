@@ -1,6 +1,7 @@
 """What the tests put in place of the provider and of the environments' runtime."""
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,11 @@ class Job:
         return next(row for row in self.rows if (row["node"], row["op"], row["user"]) == (node, op, user))
 
 
+def tag_of(answer: Any) -> str:
+    """Another one for each answer."""
+    return f'"{zlib.crc32(json.dumps(answer).encode())}"'
+
+
 class Provider:
     """Plays the provider's part of contract 4 for the node under test; scripted, it checks nothing."""
 
@@ -115,12 +121,11 @@ class Provider:
             case ["GET", "deploy-intents", "pending"]:
                 return 200, {"node": query["node"], "intents": self._pending(query["sha"], query["node"])}
             case ["GET", "deploy-jobs", job_id, "actions"] if job_id in self.jobs:
-                if "wait" in query:
+                if "wait" in query and headers.get("If-None-Match") in (None, tag_of(self._actions(job_id))):
                     if not self.on_wait:
                         return 410, {"error": "nothing more is scripted to happen"}
                     self.on_wait.pop(0)()
-                job = self.jobs[job_id]
-                return 200, {"jobId": job_id, "node": query["node"], "state": job.state, "actions": job.rows}
+                return 200, self._actions(job_id)
             case ["GET", "deploy-jobs", job_id, "backup-snapshot"] if job_id in self.jobs:
                 snapshots = self.jobs[job_id].snapshots
                 payload = {"user": query["user"], "sourceNode": query["source"], "snapshots": snapshots}
@@ -132,6 +137,10 @@ class Provider:
             case ["GET", "environments", user, "secrets"]:
                 return 200, {"user": user, "secrets": self.secrets}
         return 404, {"error": "no such thing"}
+
+    def _actions(self, job_id: str) -> dict[str, Any]:
+        job = self.jobs[job_id]
+        return {"jobId": job_id, "node": "node-b", "state": job.state, "actions": job.rows}
 
     def _pending(self, commit: str, node: str) -> list[dict[str, Any]]:
         reached = self.history[: self.history.index(commit) + 1] if commit in self.history else []

@@ -44,7 +44,7 @@ from hostenv_node.jobs.operations import Context, Operations
 from hostenv_node.run import CommandTimedOut
 
 _INTENT = "intent"
-# The provider wakes a long poll at a change; one that came between two polls is seen this much later.
+# The provider wakes a long poll at a change of the job; of other jobs and of comin a wait hears at its end.
 _WAIT_SECONDS = 5
 _MESSAGE_CHARACTERS = 8000
 

@@ -76,6 +76,7 @@ class Api:
         self._config = config
         self._sleep = sleep
         self._session: requests.Session | None = None
+        self._tags: dict[str, str] = {}
 
     def pending(self, commit_sha: str) -> list[PendingIntent]:
         """All intents that wait for this node at or before a commit, oldest first."""
@@ -86,10 +87,19 @@ class Api:
         return [_pending_intent(value) for value in intents]
 
     def job(self, job_id: str, wait: int = 0) -> JobSnapshot:
-        """The job's state and all its rows; with `wait`, once something changed or after so many seconds."""
-        path = f"deploy-jobs/{quote(job_id, safe='')}/actions"
-        parameters = {"all": "1"} | ({"wait": str(wait)} if wait else {})
-        return JobSnapshot.from_json(self._get(path, parameters, _ANSWER_SECONDS + wait))
+        """The job's state and all its rows.
+
+        With `wait`, once they differ from those of the last call for this job, or after so many seconds.
+        """
+        known = self._tags.get(job_id) if wait else None
+        answer, self._tags[job_id] = self._request(
+            "GET",
+            f"deploy-jobs/{quote(job_id, safe='')}/actions",
+            _ANSWER_SECONDS + wait,
+            parameters={"node": self._config.node, "all": "1"} | ({"wait": str(wait)} if wait else {}),
+            headers={"If-None-Match": known} if known else {},
+        )
+        return JobSnapshot.from_json(answer)
 
     def backup_snapshots(self, job_id: str, source: str, user: str) -> Mapping[str, str]:
         """The snapshot ids of an environment's backup by migration key.
@@ -149,10 +159,9 @@ class Api:
             },
         )
 
-    def _get(
-        self, path: str, parameters: Mapping[str, str], seconds: float = _ANSWER_SECONDS
-    ) -> Mapping[str, object]:
-        return self._request("GET", path, seconds, parameters={"node": self._config.node, **parameters})
+    def _get(self, path: str, parameters: Mapping[str, str]) -> Mapping[str, object]:
+        parameters = {"node": self._config.node, **parameters}
+        return self._request("GET", path, _ANSWER_SECONDS, parameters=parameters)[0]
 
     def _request(
         self,
@@ -161,7 +170,9 @@ class Api:
         seconds: float,
         parameters: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
-    ) -> Mapping[str, object]:
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Mapping[str, object], str]:
+        """The answer and its tag."""
         # Imported late: it takes seconds on an emulated machine, and most commands need no network.
         from requests import RequestException, Session
 
@@ -178,7 +189,7 @@ class Api:
                     f"{self._config.api_base_url}/api/{path}",
                     params=parameters,
                     json=body,
-                    headers={"Authorization": f"Bearer {read_token(self._config)}"},
+                    headers={"Authorization": f"Bearer {read_token(self._config)}", **(headers or {})},
                     timeout=(_CONNECT_SECONDS, seconds),
                     allow_redirects=False,
                 )
@@ -188,7 +199,7 @@ class Api:
             if response.status_code == 429 or response.status_code >= 500:
                 problem = f"status {response.status_code}: {response.text[:200]}"
                 continue
-            return _accepted(response, f"{method} {path}")
+            return _accepted(response, f"{method} {path}"), response.headers.get("ETag", "")
         raise Unreachable(f"no usable answer from {self._config.api_base_url} to {method} {path}: {problem}")
 
 

@@ -64,6 +64,15 @@ def test_an_answer_is_awaited_whatever_it_says(api: Api, provider: Provider, pau
     assert len(pauses) == 2
 
 
+def test_a_change_between_two_requests_is_not_waited_for(api: Api, provider: Provider) -> None:
+    job = provider.add_job("job", C1, {"node-b": [action("activate")]})
+    provider.on_wait = [lambda: job.rows[0].update(status="failed")]
+    api.job("job")
+    job.rows[0].update(status="running")
+    assert [row.status for row in api.job("job", wait=5).rows] == ["running", "queued"]
+    assert [row.status for row in api.job("job", wait=5).rows] == ["failed", "queued"]
+
+
 def test_refusals_are_not_tried_again(api: Api, provider: Provider, pauses: list[float]) -> None:
     provider.token = "another"
     with pytest.raises(Forbidden):
