@@ -3,11 +3,19 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hostenv_provider.rules.jobs import Accepted, Deploy, Event, JobState, Outcome, Retire, Status, Uncertain
-from hostenv_provider.rules.stored import NodeCommit, Prepared
+from hostenv_provider.rules.jobs import (
+    Accepted,
+    Deploy,
+    Event,
+    JobSnapshot,
+    JobState,
+    Outcome,
+    Retire,
+    Status,
+    Uncertain,
+)
+from hostenv_provider.rules.stored import NodeCommit, Prepared, Verification
 from hostenv_provider.store.store import Store
-
-from simulator.memory_store import MemoryStore
 
 
 class Observer(Protocol):
@@ -23,15 +31,37 @@ class Observer(Protocol):
 class Observed:
     """Passes everything on to a store."""
 
-    def __init__(self, store: Store | MemoryStore, point: Callable[[], None], observer: Observer) -> None:
+    def __init__(self, store: Store, point: Callable[[], None], observer: Observer) -> None:
         self._store = store
         self._point = point
         self._observer = observer
         self.announced: set[str] = set()
         """The commits of all jobs whose intents were stored."""
+        self._version = -1
+        self._snapshots: dict[str, JobSnapshot] = {}
+        self._verifiable: list[Verification] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    # Nodes ask far more often than anything changes.
+
+    def snapshot(self, job_id: str) -> JobSnapshot:
+        self._forget_after_change()
+        if job_id not in self._snapshots:
+            self._snapshots[job_id] = self._store.snapshot(job_id)
+        return self._snapshots[job_id]
+
+    def verifiable(self) -> list[Verification]:
+        self._forget_after_change()
+        if self._verifiable is None:
+            self._verifiable = self._store.verifiable()
+        return self._verifiable
+
+    def _forget_after_change(self) -> None:
+        version = self._store.version()
+        if version != self._version:
+            self._version, self._snapshots, self._verifiable = version, {}, None
 
     def set_stage(self, job_id: str, stage: str) -> None:
         self._point()

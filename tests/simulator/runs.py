@@ -30,9 +30,9 @@ class Tally:
     failures: list[tuple[int, str]] = field(default_factory=list)
 
 
-def run(seed: int, *, sqlite: bool = False, trace: bool = False) -> Result:
-    """Run one schedule; `sqlite` takes the real store, which is ten times slower."""
-    world = World(seed, sqlite=sqlite, trace=trace)
+def run(seed: int, *, trace: bool = False) -> Result:
+    """Run one schedule."""
+    world = World(seed, trace=trace)
     failure = None
     try:
         world.run(EVENTS)

@@ -23,7 +23,6 @@ from simulator.faults import Faults
 from simulator.history import History
 from simulator.ledger import Ledger
 from simulator.machines import Machine, on_made_up_disks
-from simulator.memory_store import MemoryStore
 from simulator.network import Network, SimulatedApi
 from simulator.observed import Observed
 from simulator.provider import JOB_TIMEOUT, Project, Provider, empty_tree
@@ -40,7 +39,7 @@ _EXPIRIES = 12
 class World:
     """Provider, nodes, visitors and operators of one schedule."""
 
-    def __init__(self, seed: int, *, sqlite: bool = False, trace: bool = False) -> None:
+    def __init__(self, seed: int, *, trace: bool = False) -> None:
         self.lines: list[str] = []
         self.now = 0.0
         self.faults = faults = Faults(seed, self._log if trace else _discard)
@@ -66,8 +65,8 @@ class World:
         self.deliveries: list[tuple[Request, Delivery]] = []
         self.ledger = Ledger(self.projects, self.history, self.sites, faults.log)
         self.expired_in_calm = 0
-        kept = Store(None, _datetimes(self._clock), self._new_id) if sqlite else None
-        observed = Observed(kept or MemoryStore(self._clock, self._new_id), faults.point, self.ledger)
+        kept = Store(None, _datetimes(self._clock), self._new_id)
+        observed = Observed(kept, faults.point, self.ledger)
         self.store = self.ledger.store = cast(Store, observed)
         self.provider = Provider(
             self.history, repositories, self.projects, self.store, observed.announced, faults

@@ -445,5 +445,6 @@ class Store(Holdings, NodeCommits):
 
 
 def _demand_running(db: sqlite3.Connection, job_id: str) -> None:
-    if load_snapshot(db, job_id).state is not JobState.RUNNING:
+    state = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()["state"]
+    if state != JobState.RUNNING:
         raise JobEnded("the job was ended while it was planned")
