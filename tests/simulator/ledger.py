@@ -37,7 +37,7 @@ class Ledger:
         self._asked: list[Asked] = []
         self._deployed: dict[str, str] = {}
         self._begun: set[str] = set()
-        self._doubtful: set[str] = set()
+        self._uncertain: set[str] = set()
         self.placed_by_hand: set[str] = set()
         """Environments that an operator placed in `provider.json`."""
         self.store: Store
@@ -56,8 +56,8 @@ class Ledger:
         """What runs after a removal that was begun is unknown, until the next job."""
         for user in self._deployed:
             deployment = self.store.deployment(user)
-            if deployment is not None and deployment.environment["enable"] is False:
-                self._doubtful.add(user)
+            if deployment is not None and deployment.uncertain:
+                self._uncertain.add(user)
 
     def placed(self, job_id: str, change: Deploy | Retire) -> None:
         """An environment has got or lost its place; at a commit point all rows must be there."""
@@ -66,10 +66,10 @@ class Ledger:
         if isinstance(change, Retire):
             if change.for_good and before == change.node:
                 del self._deployed[user]
-                self._doubtful.discard(user)
+                self._uncertain.discard(user)
                 self._sites.accepted[user] = 0
             return
-        self._doubtful.discard(user)
+        self._uncertain.discard(user)
         self._deployed[user] = change.to_node
         restore = self.store.snapshot(job_id).row(change.to_node, "restore", user)
         source = before if restore is None else restore.action.from_node
@@ -84,7 +84,7 @@ class Ledger:
         """Whatever failed, each environment takes writes where it is deployed (contract 10.9)."""
         for user, node in self._deployed.items():
             writable = self._sites.writable(user)
-            if writable != [node] and user not in self._doubtful:
+            if writable != [node] and user not in self._uncertain:
                 raise Broken(f"{user} is deployed on {node}, but takes writes on {writable or 'no node'}")
             self._check_rows(user, node)
 

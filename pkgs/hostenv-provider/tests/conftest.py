@@ -126,9 +126,7 @@ class Provider:
             self.store.deployed(key), planned, self.store.stale(key), migration_sources or {}, skip_migrations
         )
         verifications = verify_actions(actions)
-        targets = [
-            Target(action.user, address, planned[action.user].comparable()) for action in verifications
-        ]
+        targets = [Target(address, planned[action.user]) for action in verifications]
         commit = commit or f"{next(self.commits):040x}"
         commits = {node: NodeCommit(commit, slice_text(node)) for node in actions}
         prepared = Prepared(commit, actions, verifications, targets, commits)

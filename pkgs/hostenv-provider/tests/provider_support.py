@@ -182,7 +182,7 @@ class Machine:
                         job_id, Event(row.node, Status.SUCCESS, op, None, payload, row.index)
                     )
             for verification in self.store.verifiable():
-                self.store.record_verification(job_id, verification.target.user, Status.SUCCESS, None)
+                self.store.record_verification(job_id, verification.user, Status.SUCCESS, None)
         for record in self.store.actions(job_id):
             if record.row.node != "provider":
                 self.store.record_event(job_id, Event(record.row.node, Status.SUCCESS))

@@ -101,9 +101,9 @@ class Environment:
         return document
 
     @classmethod
-    def from_json(cls, document: object, source: str = "plan.json", path: str = "$") -> "Environment":
-        """Raises InvalidData if `document` is not an `env` object."""
-        return _environment(Value(document, source, path, most=None))
+    def from_comparable(cls, document: Mapping[str, object], source: str) -> "Environment":
+        """What `comparable` made, without the previous node. Raises InvalidData, which names `source`."""
+        return _environment(Value({**document, "previousNode": None}, source, "$", most=None))
 
     def _hostenv(self) -> dict[str, object]:
         user = self.user_name

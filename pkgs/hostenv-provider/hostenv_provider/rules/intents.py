@@ -61,14 +61,15 @@ class Action:
 class Deployed:
     """Where an environment was last deployed, and as what: `Environment.comparable()` of that moment.
 
-    `enable` in it is false when its removal was begun and has not succeeded. `previous_source` is the `repo`
-    that it had before, if any.
+    It is `uncertain` when its removal or replacement was begun and has not succeeded. `previous_source` is
+    the `repo` that it had before, if any.
     """
 
     user: str
     node: str
     environment: Mapping[str, object]
     previous_source: Mapping[str, object] | None = None
+    uncertain: bool = False
 
 
 def derive_actions(
@@ -151,7 +152,7 @@ def _user_actions(
     elif source is None:
         result.append((target, Action("activate", user, None, target)))
     elif source == target:
-        if deployed is None or last != target or deployed.environment.get("enable") is False:
+        if deployed is None or last != target or deployed.uncertain:
             # A copy that is not deployed, or whose removal was begun: nobody knows what of it runs.
             result.append((target, Action("activate", user, target, target)))
         elif deployed.environment != planned.comparable():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.intents import Action
 from hostenv_provider.rules.jobs import JobState, Request, Row
 
@@ -130,14 +131,15 @@ class WaitingIntent:
 
 @dataclass(frozen=True)
 class Target:
-    """What an environment will be once a job deployed it.
+    """What an environment will be once a job deployed it; `address` is that of its node."""
 
-    `environment` is `Environment.comparable()`, `address` that of its node.
-    """
-
-    user: str
     address: str
-    environment: Mapping[str, object]
+    environment: Environment
+
+    @property
+    def user(self) -> str:
+        """The environment's user name."""
+        return self.environment.user_name
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Verification:
-    """A check that the service must make now."""
+    """A check of an environment that the service must make now."""
 
     job_id: str
-    target: Target
+    user: str
 
 
 @dataclass(frozen=True)

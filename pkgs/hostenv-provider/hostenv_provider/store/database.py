@@ -137,7 +137,14 @@ CREATE TABLE followers (
     node TEXT PRIMARY KEY
 );
 """
-_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES)
+# Whether the removal or replacement of what is deployed was begun. Earlier versions said so by `enable` in
+# the environment, which is true of all that is ever deployed.
+_UNCERTAIN = """
+ALTER TABLE deployed ADD COLUMN uncertain INTEGER NOT NULL DEFAULT 0;
+UPDATE deployed SET uncertain = 1, environment = json_set(environment, '$.enable', json('true'))
+    WHERE NOT json_extract(environment, '$.enable');
+"""
+_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES, _UNCERTAIN)
 """What makes each version of the file out of the one before, the first out of an empty one."""
 
 

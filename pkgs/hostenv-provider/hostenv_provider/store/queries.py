@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 from hostenv_provider.names import PROVIDER_NODE
+from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules import jobs, waits
 from hostenv_provider.rules.intents import Action, Deployed
 from hostenv_provider.rules.jobs import (
@@ -116,10 +117,17 @@ class Queries:
         with self._database.reading() as db:
             waiting = db.execute("SELECT id FROM jobs WHERE state = ?", (JobState.WAITING,)).fetchall()
             return [
-                Verification(job["id"], load_target(db, job["id"], row.action.user))
+                Verification(job["id"], row.action.user)
                 for job in waiting
                 for row in jobs.verifiable(load_snapshot(db, job["id"]))
             ]
+
+    def target(self, job_id: str, user: str) -> Target:
+        """What the job makes of an environment that it activates or reloads. Raises InvalidData."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT * FROM targets WHERE job = ? AND user = ?", (job_id, user)).fetchone()
+        document = json.loads(row["environment"])
+        return Target(row["address"], Environment.from_comparable(document, f"job {job_id}, {user}"))
 
     def deployment(self, user: str) -> Deployed | None:
         """Where an environment is deployed."""
@@ -315,12 +323,6 @@ def load_intent(db: sqlite3.Connection, job_id: str, node: str) -> dict[str, obj
     return intent
 
 
-def load_target(db: sqlite3.Connection, job_id: str, user: str) -> Target:
-    """What the job makes of an environment."""
-    row = db.execute("SELECT * FROM targets WHERE job = ? AND user = ?", (job_id, user)).fetchone()
-    return Target(user, row["address"], json.loads(row["environment"]))
-
-
 def load_unfinished(db: sqlite3.Connection, now: str = "") -> list[Unfinished]:
     """All jobs that have not ended; `now` decides which of them are postponed."""
     rows = db.execute(
@@ -365,4 +367,5 @@ def _to_deployed(row: sqlite3.Row) -> Deployed:
         node=row["node"],
         environment=json.loads(row["environment"]),
         previous_source=None if previous is None else json.loads(previous),
+        uncertain=bool(row["uncertain"]),
     )

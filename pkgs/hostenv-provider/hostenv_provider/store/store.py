@@ -203,7 +203,10 @@ class Store(Holdings, NodeCommits):
             insert_actions(db, job_id, PROVIDER_NODE, prepared.verifications, now)
             db.executemany(
                 "INSERT INTO targets (job, user, address, environment) VALUES (?, ?, ?, ?)",
-                [(job_id, each.user, each.address, dump(each.environment)) for each in prepared.targets],
+                [
+                    (job_id, each.user, each.address, dump(each.environment.comparable()))
+                    for each in prepared.targets
+                ],
             )
         self._notify([job_id])
 
@@ -411,8 +414,7 @@ class Store(Holdings, NodeCommits):
                 write_deployment(db, job_id, change)
             elif isinstance(change, Uncertain):
                 db.execute(
-                    "UPDATE deployed SET environment = json_set(environment, '$.enable', json('false'))"
-                    " WHERE user = ? AND node = ?",
+                    "UPDATE deployed SET uncertain = 1 WHERE user = ? AND node = ?",
                     (change.user, change.node),
                 )
             else:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from hostenv_provider.rules.intents import Action
 from hostenv_provider.rules.jobs import Deploy, Event, Status
-from hostenv_provider.store.queries import load_target
 
 
 def write_deployment(db: sqlite3.Connection, job_id: str, change: Deploy) -> None:
     """The commit point of an environment: where it is deployed, as what, and which copies are stale."""
-    target = load_target(db, job_id, change.user)
+    target = db.execute(
+        "SELECT environment FROM targets WHERE job = ? AND user = ?", (job_id, change.user)
+    ).fetchone()
     project = db.execute("SELECT project FROM jobs WHERE id = ?", (job_id,)).fetchone()["project"]
     before = db.execute("SELECT * FROM deployed WHERE user = ?", (change.user,)).fetchone()
     sources = set(change.sources)
@@ -20,12 +21,12 @@ def write_deployment(db: sqlite3.Connection, job_id: str, change: Deploy) -> Non
     if before is not None:
         sources.add(before["node"])
         last: Mapping[str, object] = json.loads(before["environment"])
-        same_code = _revision(last) == _revision(target.environment)
+        same_code = _revision(last) == _revision(json.loads(target["environment"]))
         previous_source = before["previous_source"] if same_code else dump(last["repo"])
     db.execute(
         "INSERT OR REPLACE INTO deployed (user, project, node, environment, job, previous_source)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (change.user, project, change.to_node, dump(target.environment), job_id, previous_source),
+        (change.user, project, change.to_node, target["environment"], job_id, previous_source),
     )
     db.executemany(
         "INSERT OR REPLACE INTO stale (user, node, project) VALUES (?, ?, ?)",

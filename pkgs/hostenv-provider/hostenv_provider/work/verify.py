@@ -80,9 +80,8 @@ def violation(check: Check, answer: Answer) -> str | None:
 
 def problem(target: Target, fetch: Fetch) -> Problem | None:
     """Make every check of an environment once; what is wrong, or None."""
-    environment = Environment.from_json({**target.environment, "previousNode": None})
-    for check in checks_of(environment):
-        host = check.virtual_host or environment.hostname
+    for check in checks_of(target.environment):
+        host = check.virtual_host or target.environment.hostname
         definite = False
         try:
             answer = fetch(target.address, host, check.path)
@@ -152,16 +151,15 @@ class Verifier:
         self._pause = pause
         self._patience = patience
         self._lock = threading.Lock()
-        self._running: set[tuple[str, str]] = set()
+        self._running: set[Verification] = set()
 
     def start_due(self) -> None:
         """Start those checks that are due and do not run yet."""
         for verification in self._store.verifiable():
-            key = (verification.job_id, verification.target.user)
             with self._lock:
-                if key in self._running:
+                if verification in self._running:
                     continue
-                self._running.add(key)
+                self._running.add(verification)
             threading.Thread(target=self._run, args=(verification,), daemon=True).start()
 
     def _run(self, verification: Verification) -> None:
@@ -171,24 +169,25 @@ class Verifier:
             traceback.print_exc()
         finally:
             with self._lock:
-                self._running.discard((verification.job_id, verification.target.user))
+                self._running.discard(verification)
 
     def verify(self, verification: Verification) -> None:
         """Repeat one environment's check until it passes, it is given up, or its job has ended.
 
         Silence is waited for until the limit; wrong answers only for a few of them in a row.
         """
-        job_id, user = verification.job_id, verification.target.user
+        job_id, user = verification.job_id, verification.user
         self._store.start_verification(job_id, user)
+        try:
+            target = self._store.target(job_id, user)
+        except HostenvError as error:
+            self._store.record_verification(job_id, user, Status.FAILED, str(error))
+            return
         begun = time.monotonic()
         until = f"{utc_now() + timedelta(seconds=self._limit):%Y-%m-%dT%H:%M:%SZ}"
         wrong = 0
         while self._store.snapshot(job_id).state is JobState.WAITING:
-            try:
-                found = problem(verification.target, self._fetch)
-            except HostenvError as error:
-                self._store.record_verification(job_id, user, Status.FAILED, str(error))
-                return
+            found = problem(target, self._fetch)
             if found is None:
                 self._store.record_verification(job_id, user, Status.SUCCESS, None)
                 return

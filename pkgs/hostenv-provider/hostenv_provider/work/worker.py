@@ -371,7 +371,7 @@ def _check_nodes(known: Collection[str], needed: Iterable[str]) -> None:
 
 
 def _target(environment: Environment, addresses: Mapping[str, str]) -> Target:
-    return Target(environment.user_name, addresses[environment.node], environment.comparable())
+    return Target(addresses[environment.node], environment)
 
 
 def _source(repo: Mapping[str, object]) -> Source:

@@ -42,9 +42,10 @@ def derive(
     source: str | None = None,
     skip: bool = False,
     accepted: bool = False,
+    uncertain: bool = False,
 ) -> Short:
     actions = derive_actions(
-        {USER: Deployed(USER, deployed.node, deployed.comparable())} if deployed else {},
+        {USER: Deployed(USER, deployed.node, deployed.comparable(), uncertain=uncertain)} if deployed else {},
         {USER: planned} if planned else {},
         {USER: stale} if stale else {},
         {USER: source} if source else {},
@@ -182,10 +183,10 @@ def test_another_copy_never_replaces_the_data_of_the_deployed_one() -> None:
 
 
 def test_what_was_half_removed_is_activated_anew() -> None:
-    doubtful = environment("a", enable=False)
+    half_removed = environment("a")
 
-    assert derive(doubtful, environment("a")) == {"a": [("activate", "a", "a", ())]}
-    assert derive(doubtful, None) == {"a": [("deactivate", "a", None, ())]}
+    assert derive(half_removed, environment("a"), uncertain=True) == {"a": [("activate", "a", "a", ())]}
+    assert derive(half_removed, None, uncertain=True) == {"a": [("deactivate", "a", None, ())]}
 
 
 def test_a_node_takes_users_in_order_and_each_operation_after_the_other() -> None:

@@ -103,6 +103,7 @@ def test_what_nodes_were_given_before_it_was_recorded_is_known(
         for table in ("handed_out", "backup_accounts", "slices", "followers"):
             copy.execute(f"DROP TABLE {table}")
         copy.execute("ALTER TABLE intents DROP COLUMN commit_sha")
+        copy.execute("ALTER TABLE deployed DROP COLUMN uncertain")
         copy.execute(f"PRAGMA user_version = {database._STEPS.index(database._HOLDINGS)}")
     copy.close()
 

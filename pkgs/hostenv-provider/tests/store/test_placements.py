@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import Conflict, JobState, Status
+from hostenv_provider.store import database
+from hostenv_provider.store.store import Store
 
 MakeEnvironment = Callable[..., Environment]
 PROJECT = "demo__drupal"
@@ -136,6 +138,29 @@ def test_a_removal_that_failed_half_way_is_made_good_by_the_next_job(
     ]
     provider.finish(wanted_back, [here], "node-a")
     assert provider.rows(provider.deploy(here)) == []
+
+
+def test_what_earlier_versions_said_by_enable_is_read(provider: Any, environment: MakeEnvironment) -> None:
+    """A removal that was begun made `enable` false in what is deployed."""
+    removed, whole = environment("main"), environment("staging")
+    provider.finish(provider.deploy(removed, whole), [removed, whole], "node-a")
+    provider.store.close()
+    with closing(sqlite3.connect(provider.path)) as before, before:
+        before.execute("ALTER TABLE deployed DROP COLUMN uncertain")
+        before.execute(
+            "UPDATE deployed SET environment = json_set(environment, '$.enable', json('false'))"
+            " WHERE user = ?",
+            (removed.user_name,),
+        )
+        before.execute(f"PRAGMA user_version = {database._STEPS.index(database._UNCERTAIN)}")
+
+    found = Store(provider.path).deployed(PROJECT)
+
+    assert {user for user, each in found.items() if each.uncertain} == {removed.user_name}
+    assert [found[each.user_name].environment for each in (removed, whole)] == [
+        removed.comparable(),
+        whole.comparable(),
+    ]
 
 
 def test_an_overridden_source_makes_the_deployed_copy_stale_too(

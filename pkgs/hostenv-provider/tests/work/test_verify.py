@@ -3,8 +3,10 @@
 import contextlib
 import http.client
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,7 +59,7 @@ def site() -> Iterator[Site]:
 
 
 def target(environment: Environment) -> Target:
-    return Target(environment.user_name, "127.0.0.1", environment.comparable())
+    return Target("127.0.0.1", environment)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,19 @@ def test_a_check_that_never_passes_fails_the_job_with_the_last_problem(
         f"provider: verify of {environment().user_name} failed: front page"
     )
     assert provider.store.deployed("demo__drupal") == {}
+
+
+def test_a_target_that_this_version_does_not_understand_fails_its_job(
+    site: Site, provider: Any, environment: MakeEnvironment
+) -> None:
+    job = activated(provider, environment())
+    with closing(sqlite3.connect(provider.path)) as other, other:
+        other.execute("UPDATE targets SET environment = json_set(environment, '$.uid', 'no number')")
+    (verification,) = provider.store.verifiable()
+    Verifier(provider.store, 60, threading.Event(), site.fetch, pause=0).verify(verification)
+    assert provider.state(job) is JobState.FAILED
+    assert f"job {job}, {environment().user_name}: $.uid: must be a whole number" in provider.reason(job)
+    assert site.asked == []
 
 
 def test_an_answer_that_is_wrong_again_and_again_is_given_up_long_before_the_limit(
