@@ -80,7 +80,7 @@ BORDERS = {
         pure=(
             "environment errors intent names render"
             " jobs.decide jobs.job_status jobs.journal jobs.operations"
-            " runtime.actions runtime.losses runtime.nar runtime.source_tree"
+            " runtime.actions runtime.losses runtime.nar runtime.sequences runtime.source_tree"
         ),
         values="config deadline",
     ),

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from home_support import UID, Home, data, release, snapshot
+from hostenv_node.environment import steps
 from hostenv_scenarios import hostile
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become the environment's user")
 
 OLD, NEW = f"{'a' * 40}-00000000", f"{'b' * 40}-11111111"
+TIDY = steps.Tidy((), (NEW,))
 
 
 @contextmanager
@@ -48,17 +50,17 @@ def shell(home: Home, command: str, by_root: bool = False) -> None:
 def push(home: Home) -> dict[str, Any]:
     unit = str(home.layout.units_dir / "mysql.service")
     begun = home.apply(
-        ("files", {"directories": [str(home.layout.units_dir)], "files": [[unit, "[Unit]\n", 0o640]]}),
-        ("begin", {"name": NEW}),
+        steps.WriteFiles((str(home.layout.units_dir),), (steps.File(unit, "[Unit]\n", 0o640),)),
+        steps.BeginRelease(NEW),
     )
     if "error" in begun:
         return begun
     shell(home, f"echo new > {home.layout.unfinished_release(NEW)}/source/index.php")
     return home.apply(
-        ("layOut", {"name": NEW, "docroot": "."}),
-        ("start", {"unitFiles": {"mysql.service": [unit]}}),
-        ("switch", {"name": NEW, "keep": [OLD]}),
-        ("tidy", {"paths": [], "keep": [NEW]}),
+        steps.LayOutRelease(NEW, ".", None),
+        steps.StartUnits({"mysql.service": (unit,)}),
+        steps.ActivateRelease(NEW, (OLD,)),
+        TIDY,
     )
 
 
@@ -81,7 +83,7 @@ def test_every_push_ends_and_every_move_is_made_or_refused_with_what_to_do(count
             )
             assert bool(pushed["left"]) == undeletable, (made, pushed)
 
-            checked = home.apply(("check", {}))
+            checked = home.apply(steps.CheckData())
             refused = bool(made.refused) and not made.fails
             assert refused == ("error" in checked), (made, checked)
             if refused:
@@ -91,6 +93,6 @@ def test_every_push_ends_and_every_move_is_made_or_refused_with_what_to_do(count
                 assert (home.layout.files_dir / "data").read_text() == "new\n", made
 
             shell(home, hostile.MENDED, by_root=True)
-            assert home.done(("tidy", {"paths": [], "keep": [NEW]})) == "", made
+            assert home.done(TIDY) == "", made
             assert sorted(path.name for path in home.layout.app_dir.iterdir()) == [NEW, "current"], made
-            home.done(("check", {}))
+            home.done(steps.CheckData())

@@ -71,7 +71,7 @@ def run(
     deadline = time.monotonic() + timeout
     process = _start(argv, subprocess.PIPE, subprocess.PIPE, cwd, env)
     try:
-        stdout, stderr = _communicate(process, argv, stdin, deadline, whole)
+        stdout, stderr = _communicate(process, argv, stdin, deadline, whole=whole)
         process.wait(max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s") from None
@@ -103,7 +103,7 @@ def pipe(
             try:
                 assert source.stdout is not None
                 source.stdout.close()
-                stdout, stderr = _communicate(sink, consumer, b"", deadline, True)
+                stdout, stderr = _communicate(sink, consumer, b"", deadline, whole=True)
                 for process in (sink, source):
                     process.wait(max(0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -186,7 +186,7 @@ def _start(
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], argv: Sequence[str], stdin: bytes, deadline: float, whole: bool
+    process: subprocess.Popen[bytes], argv: Sequence[str], stdin: bytes, deadline: float, *, whole: bool
 ) -> tuple[bytes, bytes]:
     """Feed `stdin` and collect standard output and, if it is a pipe, the end of standard error.
 

@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from hostenv_node.environment import steps
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.request import Request
 from hostenv_node.user.apply import perform
 
 UID = 60123
@@ -31,13 +32,13 @@ class Home:
         """What the test made is the user's."""
         subprocess.run(["chown", "-hR", f"{UID}:{UID}", self.layout.home], check=False, timeout=60)
 
-    def apply(self, *steps: tuple[str, Mapping[str, object]]) -> dict[str, Any]:
+    def apply(self, *asked: steps.Step) -> dict[str, Any]:
         """The user's side, in a process that is the user's."""
         systemctl = self.folder / "systemctl"
         systemctl.write_text("#!/bin/sh\ncase $* in *Result*) echo success ;; esac\n")
         systemctl.chmod(0o755)
         tools = {"systemctl": str(systemctl), "mariadb-install-db": "/bin/true", "mariadb": "/bin/true"}
-        request = {"layout": self.layout.to_json(), "tools": tools, "timeout": 60, "steps": steps}
+        request = Request(self.layout, tools, 60, tuple(asked))
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
@@ -47,7 +48,7 @@ class Home:
                 os.setresgid(UID, UID, UID)
                 os.setresuid(UID, UID, UID)
                 answer = StringIO()
-                perform(StringIO(json.dumps(request)), answer)
+                perform(StringIO(request.to_json()), answer)
                 os.write(writing, answer.getvalue().encode())
             finally:
                 os._exit(0)
@@ -58,12 +59,12 @@ class Home:
         made: dict[str, Any] = json.loads(said)
         return made
 
-    def error(self, *steps: tuple[str, Mapping[str, object]]) -> str:
-        return str(self.apply(*steps)["error"])
+    def error(self, *asked: steps.Step) -> str:
+        return str(self.apply(*asked)["error"])
 
-    def done(self, *steps: tuple[str, Mapping[str, object]]) -> str:
+    def done(self, *asked: steps.Step) -> str:
         """The steps succeed; what they left."""
-        answer = self.apply(*steps)
+        answer = self.apply(*asked)
         assert "results" in answer, answer
         return "; ".join(answer["left"])
 
@@ -98,7 +99,7 @@ def data(home: Home, parent: Path, content: str) -> None:
     home.owned()
 
 
-def snapshot(home: Home, script: str = "") -> tuple[str, dict[str, str]]:
+def snapshot(home: Home, script: str = "") -> steps.Step:
     """A step that restores; restic and MariaDB are played."""
     command = home.layout.bin_dir / "restic-data"
     command.write_text(
@@ -107,4 +108,4 @@ def snapshot(home: Home, script: str = "") -> tuple[str, dict[str, str]]:
     )
     command.chmod(0o755)
     home.owned()
-    return "restore", {"job": "job-1", "key": "data", "snapshot": SNAPSHOT}
+    return steps.Restore("job-1", "data", SNAPSHOT)

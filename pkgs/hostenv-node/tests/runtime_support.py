@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.steps import Backup, FindLosses, Step
 from hostenv_node.intent import Action
 from hostenv_node.jobs.operations import Context
 from hostenv_node.runtime.operations import Runtime
@@ -67,6 +68,9 @@ def needs(*candidates: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason=f"{candidates[0]} is not installed")
 
 
+T = TypeVar("T")
+
+
 class Machine:
     """What would happen on a node, in order; `fails` names what goes wrong."""
 
@@ -77,8 +81,8 @@ class Machine:
         self.repository = True
         self.open = False
         self.found: object = {}
-        self.arguments: dict[str, list[Mapping[str, object]]] = {}
-        """What the user's side was given, by step."""
+        self.steps: list[Step] = []
+        """What the user's side was asked, in order."""
 
     def note(self, event: str) -> None:
         self.events.append(event)
@@ -90,12 +94,16 @@ class Machine:
         return self.repository
 
     def user_apply(
-        self, _config: Config, _layout: Layout, _deadline: Deadline, steps: Sequence[tuple[str, Any]]
-    ) -> Mapping[str, object]:
-        for name, arguments in steps:
-            self.note(name)
-            self.arguments.setdefault(name, []).append(arguments)
-        return {"backup": {"drupal-migrate": SNAPSHOT}, "look": self.found}
+        self, _config: Config, _layout: Layout, _deadline: Deadline, steps: Sequence[Step]
+    ) -> Mapping[type[Step], object]:
+        for step in steps:
+            self.note(type(step).__name__)
+            self.steps.append(step)
+        return {Backup: {"drupal-migrate": SNAPSHOT}, FindLosses: self.found}
+
+    def asked(self, kind: type[T]) -> list[T]:
+        """The steps of one kind, in order."""
+        return [step for step in self.steps if isinstance(step, kind)]
 
 
 class Systemd:

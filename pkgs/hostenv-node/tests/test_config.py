@@ -10,6 +10,7 @@ from hostenv_node.cli import COMMANDS, main
 from hostenv_node.comin.status import BrokenCommit, broken_in
 from hostenv_node.config import Config
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.request import Request
 from hostenv_node.errors import HostenvError
 from node_support import C1
 
@@ -85,8 +86,8 @@ def test_the_users_side_answers_without_a_configuration(
 ) -> None:
     monkeypatch.setenv("HOSTENV_NODE_CONFIG", str(tmp_path / "none.json"))
     layout = Layout("drupal-main-2855093", 1002, "drupal", tmp_path, tmp_path / "frozen")
-    request = {"layout": layout.to_json(), "tools": {}, "timeout": 60, "steps": []}
-    monkeypatch.setattr("sys.stdin", StringIO(json.dumps(request)))
+    request = Request(layout, {}, 60, ())
+    monkeypatch.setattr("sys.stdin", StringIO(request.to_json()))
     assert main(["user-apply"]) == 0
     assert json.loads(capsys.readouterr().out) == {"results": {}, "left": []}
 

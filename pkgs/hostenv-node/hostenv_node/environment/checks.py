@@ -23,27 +23,6 @@ class Check:
     path: str
     constraints: tuple[tuple[str, int | str], ...]
 
-    def to_json(self) -> dict[str, object]:
-        """The form in which root hands it to the user's side."""
-        return {
-            "name": self.name,
-            "host": self.host,
-            "path": self.path,
-            "constraints": [list(each) for each in self.constraints],
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> "Check":
-        """The check that `to_json` wrote."""
-        constraints = values["constraints"]
-        assert isinstance(constraints, list)
-        return cls(
-            str(values["name"]),
-            str(values["host"]),
-            str(values["path"]),
-            tuple((rule, value) for rule, value in constraints),
-        )
-
 
 def parse_checks(document: object, hostname: str) -> tuple[Check, ...]:
     """The checks of a `deploymentVerification`; without any, the front page must answer with 200 to 399.

@@ -1,7 +1,7 @@
 """The part of an environment's entry (contract 6, `env`) that its runtime needs, checked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -80,7 +80,7 @@ def parse_environment(entry: Entry) -> Environment:
         profile=_text(application, "profile", _PROFILE, "minimal"),
         hostname=hostname,
         virtual_hosts=tuple(sorted({hostname} | {_matched("virtualHosts", host, _HOST) for host in hosts})),
-        migrations=tuple(_matched("migrations", key, _KEY) for key in _list(entry, "migrations")),
+        migrations=parse_migrations(_list(entry, "migrations")),
         authorized_keys=tuple(
             _matched("authorizedKeys", key, _AUTHORIZED_KEY) for key in _list(entry, "authorizedKeys")
         ),
@@ -88,6 +88,11 @@ def parse_environment(entry: Entry) -> Environment:
         nar_hash=_text(repo, "narHash", _NAR_HASH),
         checks=parse_checks(entry.get("deploymentVerification"), hostname),
     )
+
+
+def parse_migrations(keys: Sequence[object]) -> tuple[str, ...]:
+    """Migration keys that are safe in names of files and units. Raises OperationFailed for another one."""
+    return tuple(_matched("migrations", key, _KEY) for key in keys)
 
 
 def _mapping(values: Mapping[str, object], key: str) -> Mapping[str, object]:

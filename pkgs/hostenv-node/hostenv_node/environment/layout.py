@@ -242,26 +242,3 @@ class Layout:
 
     def backup_unit(self, key: str) -> str:
         return f"restic-backups-{key}.service"
-
-    def to_json(self) -> dict[str, object]:
-        """The form in which root hands it to the user's side."""
-        return {
-            "user": self.user,
-            "uid": self.uid,
-            "codebase": self.codebase,
-            "home": str(self.home),
-            "freezeFile": str(self.freeze_file),
-            "runDir": str(self.run_dir),
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, str]) -> "Layout":
-        """Raises KeyError, ValueError or OperationFailed when the values are no layout."""
-        return cls(
-            user=values["user"],
-            uid=int(values["uid"]),
-            codebase=values["codebase"],
-            home=Path(values["home"]),
-            freeze_file=Path(values["freezeFile"]),
-            run_dir=Path(values["runDir"]),
-        )

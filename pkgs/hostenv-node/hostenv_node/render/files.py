@@ -11,6 +11,7 @@ from hostenv_node.config import Config
 from hostenv_node.environment.database import MAX_PACKET
 from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import PATH, Layout, Servers
+from hostenv_node.environment.steps import File, UnitFiles
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.nginx import user_nginx
 from hostenv_node.render.quoting import environment_file, php_string, variable_name
@@ -22,30 +23,13 @@ _OWN_SECRETS = ("backupUrl", "backupUser", "backupPassword", "resticPassword", "
 
 
 @dataclass(frozen=True)
-class File:
-    """One file to be, with its mode."""
-
-    path: str
-    content: str
-    mode: int = 0o644
-
-
-@dataclass(frozen=True)
 class Rendered:
     """Everything below the home that is made from an entry, but data and code."""
 
     directories: tuple[str, ...]
     files: tuple[File, ...]
-    unit_files: Mapping[str, tuple[str, ...]]
+    unit_files: UnitFiles
     """By serving unit: the files that it must be restarted for."""
-
-    def to_json(self) -> dict[str, object]:
-        """The arguments of the step that writes them."""
-        return {
-            "directories": list(self.directories),
-            "files": [[file.path, file.content, file.mode] for file in self.files],
-            "unitFiles": {unit: list(paths) for unit, paths in self.unit_files.items()},
-        }
 
 
 def render(environment: Environment, layout: Layout, config: Config) -> Rendered:

@@ -14,11 +14,11 @@ from pathlib import Path
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import PATH, Layout
+from hostenv_node.environment.request import Request
+from hostenv_node.environment.steps import Step
 from hostenv_node.errors import OperationFailed, OperationTimedOut, one_line
 from hostenv_node.run import CommandFailed, Completed, pipe, run
 from hostenv_node.runtime.leftovers import Leftovers
-
-Step = tuple[str, Mapping[str, object]]
 
 _ANSWER_SECONDS = 5.0
 _STOP_SECONDS = 60.0
@@ -61,26 +61,22 @@ def pipe_to_user(
 
 def user_apply(
     config: Config, layout: Layout, deadline: Deadline, steps: Sequence[Step]
-) -> Mapping[str, object]:
-    """Do the steps as the user, in one process; their results by name, which nobody has looked at yet.
+) -> Mapping[type[Step], object]:
+    """Do the steps as the user, in one process; what each answered, which nobody has looked at yet.
 
     What could not be removed is noted (`Leftovers`). Raises OperationFailed with the first failing step's
     message, OperationTimedOut at the deadline. The user may have answered anything.
     """
     open_home(layout)
-    request = {
-        "layout": layout.to_json(),
-        "tools": dict(config.tools),
-        # So that the user's side speaks first about its own time-out.
-        "timeout": max(1.0, deadline.remaining() - _ANSWER_SECONDS),
-        "steps": steps,
-    }
-    completed = _run_as_user(config, layout, deadline, json.dumps(request).encode())
+    # So that the user's side speaks first about its own time-out.
+    timeout = max(1.0, deadline.remaining() - _ANSWER_SECONDS)
+    request = Request(layout, config.tools, timeout, tuple(steps))
+    completed = _run_as_user(config, layout, deadline, request.to_json().encode())
     try:
         answer = json.loads(completed.stdout)
         Leftovers(config.leftovers_dir).note(layout.user, _lines(answer.get("left")), time.time())
         if completed.returncode == 0:
-            return dict(answer["results"])
+            return {type(step): answer["results"].get(type(step).__name__) for step in steps}
         message = one_line(str(answer["error"]), _MESSAGE_CHARACTERS)
         timed_out = bool(answer["timedOut"])
         if answer["unitFailed"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
+from hostenv_node.environment import steps
 from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import HostenvError, OperationFailed
@@ -45,7 +46,7 @@ def unpack_source(
     """
     repository = fetch(config, environment, deadline, await_provider)
     files = check(config, environment, repository, deadline)
-    user_apply(config, layout, deadline, [("begin", {"name": release})])
+    user_apply(config, layout, deadline, [steps.BeginRelease(release)])
     source = layout.unfinished_release(release) / "source"
     try:
         pipe_to_user(
@@ -57,7 +58,7 @@ def unpack_source(
         )
     except CommandFailed as error:
         with suppress(HostenvError):
-            user_apply(config, layout, Deadline.after(_TIDY_SECONDS), [("drop", {"name": release})])
+            user_apply(config, layout, Deadline.after(_TIDY_SECONDS), [steps.DropRelease(release)])
         _demand_room(error, source, files)
         raise
 

@@ -38,12 +38,12 @@ class FrontDoor:
         Raises OperationFailed when nginx does not take the file, which is then taken back.
         """
         self._change(environment.user, front_door(environment, layout, self.config.front_door_port), deadline)
-        self._wait(environment.hostname, True, deadline)
+        self._wait(environment.hostname, deadline, served=True)
 
     def withdraw(self, user: str, hostname: str, deadline: Deadline) -> None:
         """Serve the environment no more; checks that nobody answers to its host name (contract 10.6)."""
         self._change(user, None, deadline)
-        self._wait(hostname, False, deadline)
+        self._wait(hostname, deadline, served=False)
 
     def write(self, wanted: dict[str, str]) -> None:
         """Make the folder hold these files (by user), the default server and no other; nginx is not told."""
@@ -88,7 +88,7 @@ class FrontDoor:
         directory.chmod(0o750)
         return directory
 
-    def _wait(self, hostname: str, served: bool, deadline: Deadline) -> None:
+    def _wait(self, hostname: str, deadline: Deadline, *, served: bool) -> None:
         end = time.monotonic() + deadline.remaining(_PROBE_SECONDS)
         agreeing = 0
         while agreeing < _AGREEING_PROBES:

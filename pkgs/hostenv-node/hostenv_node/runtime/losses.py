@@ -8,10 +8,10 @@ _NAMED = 10
 _NAME_CHARACTERS = 130
 
 
-def judge(user: str, found: object, accepted: bool) -> str | None:
+def judge(user: str, found: object, *, accepted: bool) -> str | None:
     """What people must know of this move, from what the user's side found; None when nothing is lost.
 
-    `found` is the answer of `user.losses.look`, which the user may have made up.
+    `found` is the answer of `steps.FindLosses`, which the user may have made up.
     Raises OperationFailed when something is left behind and that was not accepted.
     """
     if not isinstance(found, Mapping):

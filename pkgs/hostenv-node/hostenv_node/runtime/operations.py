@@ -8,19 +8,21 @@ from pathlib import Path
 
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
+from hostenv_node.environment import steps
 from hostenv_node.environment.entry import Entry, Environment, parse_environment
 from hostenv_node.environment.layout import Layout, job_name
+from hostenv_node.environment.steps import Step
 from hostenv_node.errors import HostenvError, OperationFailed, OperationTimedOut
 from hostenv_node.intent import Action
 from hostenv_node.jobs.api import Unreachable
 from hostenv_node.jobs.operations import Context
 from hostenv_node.lock import locked
-from hostenv_node.render.files import release_name
+from hostenv_node.render.files import Rendered, release_name, render, render_secrets
 from hostenv_node.render.nginx import front_door
 from hostenv_node.run import CommandTimedOut
-from hostenv_node.runtime import backup_server, code, logins, steps
+from hostenv_node.runtime import backup_server, code, logins, sequences
 from hostenv_node.runtime.actions import chosen_snapshot, environment_of, snapshot_id
-from hostenv_node.runtime.as_user import Step, layout_of, open_home, user_apply
+from hostenv_node.runtime.as_user import layout_of, open_home, user_apply
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
 from hostenv_node.runtime.leftovers import Leftovers
@@ -101,14 +103,15 @@ class Runtime:
             release, lay_out = self._release(context, environment, layout, record)
             secrets = self.secrets_of(environment.user)
             self.backup_server(secrets)
+            rendered = render(environment, layout, self.config)
             self._as_user(
                 context,
                 layout,
                 [
-                    *steps.write(environment, layout, self.config, secrets),
-                    *steps.hold(),
+                    *sequences.write(rendered, render_secrets(layout, secrets)),
+                    *sequences.hold(),
                     *lay_out,
-                    ("restore", {"job": context.job, "key": key, "snapshot": snapshot}),
+                    steps.Restore(context.job, key, snapshot),
                 ],
             )
             self.records.put(replace(record, applied=Applied(entry, release), snapshots={key: snapshot}))
@@ -127,13 +130,14 @@ class Runtime:
                 return
             record = self._begin(context, environment, entry)
             release, lay_out = self._release(context, environment, layout, record)
+            rendered = render(environment, layout, self.config)
             self._as_user(
                 context,
                 layout,
                 [
-                    *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
+                    *self._write_all(layout, rendered),
                     *lay_out,
-                    *steps.first_start(environment, layout, self.config, release),
+                    *sequences.first_start(environment, layout, rendered, release),
                 ],
             )
             record = replace(record, applied=Applied(entry, release))
@@ -157,13 +161,14 @@ class Runtime:
             self._prepare(context, layout)
             release, lay_out = self._release(context, environment, layout, record)
             keep = [record.previous.release] if record.previous.release else []
+            rendered = render(environment, layout, self.config)
             self._as_user(
                 context,
                 layout,
                 [
                     *lay_out,
-                    *steps.write(environment, layout, self.config, self.secrets_of(environment.user)),
-                    *steps.change(environment, layout, self.config, release, keep, True),
+                    *self._write_all(layout, rendered),
+                    *sequences.change(environment, layout, rendered, release, keep=keep, update=True),
                 ],
             )
             with self._front_door_held():
@@ -189,7 +194,7 @@ class Runtime:
             layout = self._layout(record)
             self.freezes.freeze(user, context.job)
             self._prepare(context, layout)
-            self._as_user(context, layout, [("freeze", {})])
+            self._as_user(context, layout, [steps.Freeze()])
             self.records.put(replace(record, job=context.job, snapshots={}))
 
     def thaw(self, context: Context, user: str) -> None:
@@ -203,7 +208,7 @@ class Runtime:
             if record is not None and record.phase is Phase.ACTIVE:
                 layout = self._layout(record)
                 self._prepare(context, layout)
-                self._as_user(context, layout, [("thaw", {})])
+                self._as_user(context, layout, [steps.Thaw()])
 
     def keep(self, context: Context, user: str) -> None:
         """Forget what served before this job's reload."""
@@ -236,12 +241,13 @@ class Runtime:
             self._prepare(context, layout)
             if before.release is None:
                 raise OperationFailed(f"the release of {user} before this job is not there; start a new job")
+            rendered = render(environment, layout, self.config)
             self._as_user(
                 context,
                 layout,
                 [
-                    *steps.write(environment, layout, self.config, None),
-                    *steps.change(environment, layout, self.config, before.release, [], False),
+                    *sequences.write(rendered),
+                    *sequences.change(environment, layout, rendered, before.release, update=False),
                 ],
             )
             with self._front_door_held():
@@ -335,18 +341,18 @@ class Runtime:
         secrets = self.secrets_of(record.user)
         repository = self.backup_server(secrets)
         self._prepare(context, layout)
-        serves = record.phase is Phase.ACTIVE
+        rendered = render(environment, layout, self.config)
         found = self._as_user(
             context,
             layout,
             [
-                ("check", {}),
-                *steps.write(environment, layout, self.config, secrets),
-                *(steps.take_up(environment, layout, self.config) if serves else ()),
-                ("look", {}),
+                steps.CheckData(),
+                *sequences.write(rendered, render_secrets(layout, secrets)),
+                *(sequences.refresh(layout, rendered) if record.phase is Phase.ACTIVE else ()),
+                steps.FindLosses(),
             ],
         )
-        warning = judge(record.user, found.get("look"), action.accept_loss)
+        warning = judge(record.user, found.get(steps.FindLosses), accepted=action.accept_loss)
         if warning is not None:
             context.tell(warning)
         if self.freezes.holder(record.user) is None:
@@ -355,9 +361,9 @@ class Runtime:
         results = self._as_user(
             context,
             layout,
-            [("freeze", {}), ("backup", {"keys": list(action.migrations), "repository": repository})],
+            [steps.Freeze(), steps.Backup(action.migrations, repository)],
         )
-        taken = results.get("backup")
+        taken = results.get(steps.Backup)
         if not isinstance(taken, Mapping):
             raise OperationFailed(f"the backup of {record.user} named no snapshots")
         snapshots = {key: snapshot_id(key, taken.get(key)) for key in action.migrations}
@@ -398,7 +404,10 @@ class Runtime:
         if record.applied.release == release:
             return release, []
         code.unpack_source(self.config, environment, layout, release, context.deadline, self.await_provider)
-        return release, steps.lay_out(environment, self.config, release)
+        return release, sequences.lay_out(environment, self.config, release)
+
+    def _write_all(self, layout: Layout, rendered: Rendered) -> list[Step]:
+        return sequences.write(rendered, render_secrets(layout, self.secrets_of(layout.user)))
 
     def _prepare(self, context: Context, layout: Layout) -> None:
         make_run_dirs(self.config, layout)
@@ -431,23 +440,23 @@ class Runtime:
         begun = runs or record.phase is not Phase.INACTIVE or logins.is_open(record.user)
         logins.end(self.config, layout.user, layout.uid)
         if begun:
-            user_apply(self.config, layout, deadline, [("stop", {"manager": runs})])
+            user_apply(self.config, layout, deadline, [steps.StopUnits(runs)])
         manager.stop(deadline)
         if begun:
-            user_apply(self.config, layout, deadline, [("endProcesses", {})])
+            user_apply(self.config, layout, deadline, [steps.EndProcesses()])
 
     def _layout(self, of: Record | Environment) -> Layout:
         return layout_of(self.config, of.user, of.uid, of.codebase)
 
-    def _as_user(self, context: Context, layout: Layout, wanted: list[Step]) -> Mapping[str, object]:
+    def _as_user(self, context: Context, layout: Layout, wanted: list[Step]) -> Mapping[type[Step], object]:
         return user_apply(self.config, layout, context.deadline, wanted)
 
     def _tidy(self, deadline: Deadline, record: Record, paths: Sequence[Path]) -> None:
         """Remove the paths and what no release of the record needs; what cannot be removed is noted."""
         applied = [record.applied, *([record.previous] if record.previous else [])]
         keep = [each.release for each in applied if each.release is not None]
-        arguments = {"paths": list(map(str, paths)), "keep": keep}
-        user_apply(self.config, self._layout(record), deadline, [("tidy", arguments)])
+        wanted = steps.Tidy(tuple(map(str, paths)), tuple(keep))
+        user_apply(self.config, self._layout(record), deadline, [wanted])
 
 
 @contextmanager

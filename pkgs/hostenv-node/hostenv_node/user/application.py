@@ -1,39 +1,33 @@
 """Installing and refreshing the application, as the environment's user."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
+from hostenv_node.environment.steps import PrepareApplication
 from hostenv_node.run import Completed
 from hostenv_node.user import database
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear
-from hostenv_node.user.process import UserProcess, text_of
+from hostenv_node.user.process import UserProcess
 
 
-def apply(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def prepare(process: UserProcess, wanted: PrepareApplication) -> None:
     """Install Drupal into an empty database; where tables are, fit them to the code that is now there.
 
     Where the tree has drush, it updates the database. An installation that was cut short is begun anew.
     """
     layout = process.layout
     begun = layout.state_dir / "installing"
-    root = (layout.release(text_of(arguments, "name")) / "public").resolve()
+    root = (layout.release(wanted.release) / "public").resolve()
     if begun.exists():
         database.query(process, layout.mysql_socket, f"DROP DATABASE IF EXISTS `{layout.codebase}`")
         database.create_database(process, layout.mysql_socket)
     elif not database.is_empty(process):
-        if arguments["update"]:
+        if wanted.update:
             _update(process, root)
         _php(process, layout.config_dir / "rebuild_drupal.php", root)
         return
     write_file(process, begun, b"", 0o600)
-    _php(
-        process,
-        layout.config_dir / "install_drupal.php",
-        root,
-        text_of(arguments, "profile"),
-        text_of(arguments, "hostname"),
-    )
+    _php(process, layout.config_dir / "install_drupal.php", root, wanted.profile, wanted.hostname)
     clear(process, begun)
 
 

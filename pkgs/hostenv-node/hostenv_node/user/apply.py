@@ -1,16 +1,16 @@
 """`hostenv-node user-apply`: the part of an operation that runs as the environment's user.
 
-Root sends one JSON object on standard input, with the steps in order. The answer is one JSON object on
-standard output: `results` by step, or `error`, `timedOut` and `unitFailed`; `left` says what could not be
-removed, a line about each thing. One process does all steps, for starting Python is dear on a small machine.
+Root sends a `Request` on standard input. The answer is one JSON object on standard output: `results` by the
+name of the step's class, or `error`, `timedOut` and `unitFailed`; `left` says what could not be removed, a
+line about each thing. One process does all steps, for starting Python takes long on a small machine.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from typing import IO
+from typing import IO, assert_never
 
 from hostenv_node.deadline import Deadline
-from hostenv_node.environment.layout import Layout
+from hostenv_node.environment import steps
+from hostenv_node.environment.request import Request
 from hostenv_node.errors import HostenvError, OperationTimedOut
 from hostenv_node.run import CommandTimedOut
 from hostenv_node.user import (
@@ -29,42 +29,19 @@ from hostenv_node.user import (
 )
 from hostenv_node.user.process import UserProcess
 
-STEPS: Mapping[str, Callable[[UserProcess, Mapping[str, object]], object]] = {
-    "files": files.write_files,
-    "secrets": files.write_secrets,
-    "begin": release.begin,
-    "drop": release.drop,
-    "layOut": release.lay_out,
-    "candidate": candidate.check,
-    "switch": release.activate,
-    "tidy": release.tidy,
-    "load": units.load,
-    "start": units.start,
-    "stop": units.stop,
-    "endProcesses": kill.end,
-    "freeze": freeze.freeze,
-    "hold": freeze.hold,
-    "thaw": freeze.thaw,
-    "database": database.ensure,
-    "application": application.apply,
-    "takeUp": units.take_up,
-    "look": losses.look,
-    "check": backup.check,
-    "backup": backup.backup,
-    "restore": restore.restore,
-}
-
 
 def perform(source: IO[str], sink: IO[str]) -> int:
-    """Read the request, do the steps, answer; exit status 0 or 1."""
-    request = json.load(source)
-    layout = Layout.from_json(request["layout"])
-    process = UserProcess(layout, request["tools"], Deadline.after(request["timeout"]))
+    """Read the request, do the steps, answer; exit status 0 or 1.
+
+    Raises OperationFailed, without an answer, for what is no request.
+    """
+    request = Request.from_json(source.read())
+    process = UserProcess(request.layout, request.tools, Deadline.after(request.timeout))
     results: dict[str, object] = {}
     answer: dict[str, object]
     try:
-        for name, arguments in request["steps"]:
-            results[name] = STEPS[name](process, arguments)
+        for step in request.steps:
+            results[type(step).__name__] = _do(process, step)
     except Exception as error:
         # Whatever a home holds, its job gets a reason.
         known = isinstance(error, HostenvError | OSError)
@@ -77,3 +54,54 @@ def perform(source: IO[str], sink: IO[str]) -> int:
         answer = {"results": results}
     json.dump({**answer, "left": [*process.left, *paths.tidy(process)]}, sink)
     return 1 if "error" in answer else 0
+
+
+def _do(process: UserProcess, step: steps.Step) -> object:
+    match step:
+        case steps.WriteFiles(directories, wanted):
+            files.write_files(process, directories, wanted)
+        case steps.WriteSecrets(wanted):
+            files.write_secrets(process, wanted)
+        case steps.LoadUnits():
+            units.load(process)
+        case steps.StartUnits(unit_files):
+            units.start(process, unit_files)
+        case steps.RefreshUnits(unit_files):
+            units.bring_up(process, unit_files)
+        case steps.StopUnits(manager_runs):
+            units.stop(process, manager_runs=manager_runs)
+        case steps.EndProcesses():
+            kill.all_others(process)
+        case steps.BeginRelease(name):
+            release.begin(process, name)
+        case steps.DropRelease(name):
+            release.drop(process, name)
+        case steps.LayOutRelease(name, docroot, operator):
+            release.lay_out(process, name, docroot, operator)
+        case steps.CheckCandidate(name, checks, kind):
+            candidate.check(process, name, checks, kind)
+        case steps.ActivateRelease(name, keep):
+            release.activate(process, name, keep)
+        case steps.Tidy(superfluous, keep):
+            release.tidy(process, superfluous, keep)
+        case steps.EnsureDatabase(unit_files):
+            database.ensure(process, unit_files)
+        case steps.PrepareApplication():
+            application.prepare(process, step)
+        case steps.Freeze():
+            freeze.freeze(process)
+        case steps.Hold(held):
+            freeze.hold(process, held)
+        case steps.Thaw():
+            freeze.thaw(process)
+        case steps.FindLosses():
+            return losses.find(process)
+        case steps.CheckData():
+            backup.check(process)
+        case steps.Backup(keys, repository):
+            return backup.backup(process, keys, repository=repository)
+        case steps.Restore(job, key, snapshot):
+            restore.restore(process, job, key, snapshot)
+        case _:
+            assert_never(step)
+    return None

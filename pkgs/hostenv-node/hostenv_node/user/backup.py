@@ -2,18 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from hostenv_node.errors import OperationFailed, last_lines
 from hostenv_node.run import CommandFailed
 from hostenv_node.user.paths import clear, demand_folder, read_file
-from hostenv_node.user.process import UserProcess, texts_of
+from hostenv_node.user.process import UserProcess
 
 _ERROR_CHARACTERS = 1000
 
 
-def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, str]:
+def backup(process: UserProcess, keys: Sequence[str], *, repository: bool) -> dict[str, str]:
     """Run the unit of each migration key; the snapshot ids by key.
 
     The repository is made first when the backup server has none, and only then: after another failure restic
@@ -21,8 +21,7 @@ def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, s
     Raises OperationFailed with the end of what the backup said.
     """
     snapshots = {}
-    keys = texts_of(arguments, "keys")
-    if not arguments["repository"]:
+    if not repository:
         process.run_program([str(process.layout.bin_dir / f"restic-{keys[0]}"), "init", "--quiet"])
     for key in keys:
         summary = process.layout.backup_summary(key)
@@ -40,7 +39,7 @@ def backup(process: UserProcess, arguments: Mapping[str, object]) -> dict[str, s
     return snapshots
 
 
-def check(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+def check(process: UserProcess) -> None:
     """Raises OperationFailed when data of the environment are not where a backup finds them."""
     layout = process.layout
     for path in (layout.mysql_dir, layout.files_dir, layout.private_files_dir):

@@ -4,16 +4,17 @@ import http.client
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostenv_node.environment.checks import Check, is_silent, violation
 from hostenv_node.errors import OperationFailed
-from hostenv_node.user import application, units
+from hostenv_node.user import units
+from hostenv_node.user.application import updates_wait
 from hostenv_node.user.paths import clear, read_file
-from hostenv_node.user.process import UserProcess, text_of
+from hostenv_node.user.process import UserProcess
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,19 +29,16 @@ _MAX_LOG = 1 << 16
 _PHP_ERROR = re.compile(r"PHP (?:Parse|Fatal|Compile|Core|Recoverable) error: .*")
 
 
-def check(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def check(process: UserProcess, release: str, checks: Sequence[Check], application: str) -> None:
     """Start a release beside the one that is served, make the environment's checks, and stop it.
 
     Raises OperationFailed with what is wrong. A Drupal whose database waits for updates may fail here and
     work once it has them: it is let through to the provider's own check.
     """
-    release = text_of(arguments, "name")
-    checks = arguments["checks"]
-    assert isinstance(checks, list)
     unit, path = process.layout.candidate_unit, process.layout.candidate(release).socket
     try:
         units.start_anew(process, unit)
-        found = _judge([Check.from_json(each) for each in checks], path)
+        found = _judge(checks, path)
         if found is not None:
             found += _php_error(process.layout.candidate_log)
     finally:
@@ -48,7 +46,7 @@ def check(process: UserProcess, arguments: Mapping[str, object]) -> None:
         clear(process, process.layout.candidate_log)
     if found is None:
         return
-    if text_of(arguments, "application") == "drupal" and application.updates_wait(process, release):
+    if application == "drupal" and updates_wait(process, release):
         return
     raise OperationFailed(f"the new release is not served, for it does not pass its check: {found}")
 

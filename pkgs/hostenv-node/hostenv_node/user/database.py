@@ -1,10 +1,10 @@
 """The environment's MariaDB, as its user."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_node.environment.database import MAX_PACKET
+from hostenv_node.environment.steps import UnitFiles
 from hostenv_node.errors import OperationFailed
 from hostenv_node.run import CommandFailed
 from hostenv_node.user import units
@@ -15,7 +15,7 @@ from hostenv_node.user.process import UserProcess
 _CONNECT_SECONDS = 30
 
 
-def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def ensure(process: UserProcess, unit_files: UnitFiles) -> None:
     """The folders of files and a running server with the environment's database; existing data stay."""
     layout = process.layout
     for directory in (layout.files_dir, layout.private_files_dir / "config_sync"):
@@ -24,7 +24,7 @@ def ensure(process: UserProcess, arguments: Mapping[str, object]) -> None:
         unfinished = layout.mysql_dir.with_name(".mysql.new")
         initialise(process, unfinished)
         os.rename(unfinished, layout.mysql_dir)
-    units.bring_up(process, units.unit_files(arguments))
+    units.bring_up(process, unit_files)
     create_database(process, layout.mysql_socket)
 
 

@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
+from hostenv_node.environment.steps import File
 from hostenv_node.files import replace_file
 from hostenv_node.user.paths import clear, discard, make_folder, move, read_file
 from hostenv_node.user.process import UserProcess
@@ -12,20 +13,16 @@ from hostenv_node.user.process import UserProcess
 _PROFILE = '# Written by hostenv-node once; it is yours.\nPATH="$HOME/.local/bin:$PATH"\n'
 
 
-def write_files(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def write_files(process: UserProcess, directories: Sequence[str], files: Sequence[File]) -> None:
     """Make directories and files as rendered, and remove what an earlier entry had rendered beyond them."""
-    directories = arguments["directories"]
-    files = arguments["files"]
-    assert isinstance(directories, list)
-    assert isinstance(files, list)
     _adopt_sessions(process)
     for directory in directories:
         make_folder(Path(directory))
     manifest = process.layout.state_dir / "rendered.json"
-    wanted = {path for path, _, _ in files}
+    wanted = {file.path for file in files}
     discard(process, map(Path, sorted(_listed(manifest) - wanted)))
-    for path, content, mode in files:
-        write_file(process, Path(path), content.encode(), mode)
+    for file in files:
+        write_file(process, Path(file.path), file.content.encode(), file.mode)
     write_file(process, manifest, json.dumps(sorted(wanted)).encode(), 0o600)
     # A login shell must find the commands; where the system's own profile does it, there is a file already.
     if not any(
@@ -43,12 +40,10 @@ def _adopt_sessions(process: UserProcess) -> None:
         make_link(process, before, str(sessions))
 
 
-def write_secrets(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def write_secrets(process: UserProcess, files: Sequence[File]) -> None:
     """Write files that the manifest does not list, because they come and go with the provider's secrets."""
-    files = arguments["files"]
-    assert isinstance(files, list)
-    for path, content, mode in files:
-        write_file(process, Path(path), content.encode(), mode)
+    for file in files:
+        write_file(process, Path(file.path), file.content.encode(), file.mode)
 
 
 def write_file(process: UserProcess, path: Path, content: bytes, mode: int) -> None:

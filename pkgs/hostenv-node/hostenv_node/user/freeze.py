@@ -14,7 +14,7 @@ from hostenv_node.errors import OperationFailed
 from hostenv_node.files import sync_directory
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, read_file
-from hostenv_node.user.process import UserProcess, texts_of
+from hostenv_node.user.process import UserProcess
 from hostenv_node.user.units import control, stop_all
 
 DRAIN_SECONDS = 30
@@ -31,7 +31,7 @@ class _Memory:
     """Unit files that are in no folder of the customer's, by name."""
 
 
-def freeze(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+def freeze(process: UserProcess) -> None:
     """Let the customer's units stand still and requests in flight end (30 s at most), then renew PHP-FPM."""
     layout = process.layout
     _stand_still(process, [])
@@ -44,12 +44,12 @@ def freeze(process: UserProcess, _arguments: Mapping[str, object]) -> None:
         control(process, "try-restart", [layout.fpm_unit])
 
 
-def hold(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def hold(process: UserProcess, units: Sequence[str]) -> None:
     """Let what the customer has here stand still, and start `units` when it thaws."""
-    _stand_still(process, texts_of(arguments, "units"))
+    _stand_still(process, units)
 
 
-def thaw(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+def thaw(process: UserProcess) -> None:
     """Start again what stood still, and nothing else; whether it starts is its owner's business."""
     # Without a memory an earlier version froze, which stopped timers only.
     memory = _remembered(process.layout) or _Memory(["timers.target"], {})
@@ -66,7 +66,7 @@ def thaw(process: UserProcess, _arguments: Mapping[str, object]) -> None:
     clear(process, process.layout.standing_still)
 
 
-def _stand_still(process: UserProcess, others: list[str]) -> None:
+def _stand_still(process: UserProcess, others: Sequence[str]) -> None:
     """Stop what the customer runs, once it is on disk that this and `others` are to be started again."""
     layout = process.layout
     running = _customers(process)

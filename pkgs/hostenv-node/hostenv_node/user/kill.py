@@ -11,7 +11,7 @@ from hostenv_node.user.process import UserProcess
 _SECONDS = 30
 
 
-def end(process: UserProcess, _arguments: object) -> None:
+def all_others(process: UserProcess) -> None:
     """Kill every other process of the user, whoever started it.
 
     Raises OperationFailed when one does not end.

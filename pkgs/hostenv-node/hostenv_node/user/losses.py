@@ -1,7 +1,5 @@
 """What a dump of the environment's database does not hold, looked up as its user while the site is live."""
 
-from collections.abc import Mapping
-
 from hostenv_node.environment.database import counted_in_transactions
 from hostenv_node.user import database, units
 from hostenv_node.user.process import UserProcess
@@ -9,7 +7,7 @@ from hostenv_node.user.process import UserProcess
 _MOST = 1000
 
 
-def look(process: UserProcess, _arguments: Mapping[str, object]) -> dict[str, list[str]]:
+def find(process: UserProcess) -> dict[str, list[str]]:
     """Names by kind: `floats` (`table.column`), `databases`, `accounts`, `histories` (tables)."""
     layout = process.layout
     units.control(process, "start", [layout.mysql_unit])

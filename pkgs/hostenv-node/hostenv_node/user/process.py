@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
-from hostenv_node.errors import OperationFailed
 from hostenv_node.run import Completed, run
 
 _POLL_SECONDS = 0.1
@@ -68,19 +67,3 @@ class UserProcess:
                 return False
             time.sleep(_POLL_SECONDS)
         return True
-
-
-def text_of(arguments: Mapping[str, object], key: str) -> str:
-    """A text among a step's arguments."""
-    value = arguments.get(key)
-    if not isinstance(value, str):
-        raise OperationFailed(f"a step lacks {key}; install one version of hostenv-node throughout")
-    return value
-
-
-def texts_of(arguments: Mapping[str, object], key: str) -> list[str]:
-    """A list of texts among a step's arguments."""
-    value = arguments.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise OperationFailed(f"a step lacks {key}; install one version of hostenv-node throughout")
-    return value

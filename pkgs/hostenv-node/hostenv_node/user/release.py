@@ -1,52 +1,52 @@
 """Release folders below `~/.local/share/app`, as the environment's user."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hostenv_node.environment.steps import OperatorCode
 from hostenv_node.errors import HostenvError, OperationFailed
 from hostenv_node.user.files import make_link
 from hostenv_node.user.paths import clear, discard, make_folder
-from hostenv_node.user.process import UserProcess, text_of, texts_of
+from hostenv_node.user.process import UserProcess
 
 
-def begin(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def begin(process: UserProcess, name: str) -> None:
     """An empty folder for the source of a release; what an earlier attempt left is cleared away."""
-    unfinished = process.layout.unfinished_release(text_of(arguments, "name"))
+    unfinished = process.layout.unfinished_release(name)
     clear(process, unfinished)
     make_folder(unfinished / "source")
 
 
-def drop(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def drop(process: UserProcess, name: str) -> None:
     """Leave nothing of a release that was not finished."""
-    discard(process, [process.layout.unfinished_release(text_of(arguments, "name"))])
+    discard(process, [process.layout.unfinished_release(name)])
 
 
-def lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def lay_out(process: UserProcess, name: str, docroot: str, operator: OperatorCode | None) -> None:
     """Finish the release whose `source` was unpacked: join it with the operator's Drupal, then rename it.
 
     Raises OperationFailed when the project has no such document root. Nothing is left of what fails.
     """
     try:
-        _lay_out(process, arguments)
+        _lay_out(process, name, docroot, operator)
     except (HostenvError, OSError):
-        drop(process, arguments)
+        drop(process, name)
         raise
 
 
-def activate(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def activate(process: UserProcess, name: str, keep: Sequence[str]) -> None:
     """Let `current` name the release, and remove all but those to be kept."""
-    name = text_of(arguments, "name")
     make_folder(process.layout.app_dir)
     make_link(process, process.layout.current, name)
-    discard_but(process, [name, *texts_of(arguments, "keep")])
+    discard_but(process, [name, *keep])
 
 
-def tidy(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def tidy(process: UserProcess, paths: Sequence[str], keep: Sequence[str]) -> None:
     """Remove the named paths, and all releases but `current` and those to be kept."""
-    discard(process, map(Path, texts_of(arguments, "paths")))
-    discard_but(process, texts_of(arguments, "keep"))
+    discard(process, map(Path, paths))
+    discard_but(process, keep)
 
 
 def discard_but(process: UserProcess, keep: Sequence[str]) -> None:
@@ -59,22 +59,20 @@ def discard_but(process: UserProcess, keep: Sequence[str]) -> None:
         discard(process, [entry for entry in process.layout.app_dir.iterdir() if entry.name not in kept])
 
 
-def _lay_out(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def _lay_out(process: UserProcess, name: str, docroot: str, operator: OperatorCode | None) -> None:
     layout = process.layout
-    name, docroot = text_of(arguments, "name"), text_of(arguments, "docroot")
     unfinished = layout.unfinished_release(name)
     source = unfinished / "source" / docroot
     if not source.is_dir():
         raise OperationFailed(f"the project has no folder {docroot} in its source; mend application.docroot")
     public = Path("source") / docroot
-    if arguments.get("operatorRoot") is not None:
+    if operator is not None:
         site = unfinished / "site"
         clear(process, site)
-        operator = text_of(arguments, "operatorRoot")
-        process.run_program(["cp", "-r", "--reflink=auto", f"{operator}/.", str(site)])
+        process.run_program(["cp", "-r", "--reflink=auto", f"{operator.root}/.", str(site)])
         # A read-only store's modes come along.
         process.run_program(["chmod", "-R", "u+w", str(site)])
-        public = Path("site") / text_of(arguments, "operatorDocroot")
+        public = Path("site") / operator.docroot
         process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
         _join_site(process, unfinished / public / "sites/default")
     make_link(process, unfinished / "public", str(public))

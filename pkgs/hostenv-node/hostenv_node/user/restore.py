@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_node.environment.layout import Layout
@@ -11,19 +10,18 @@ from hostenv_node.files import sync_directory
 from hostenv_node.user import database, units
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, demand_no_mount, discard, make_folder, move, read_file, tidy
-from hostenv_node.user.process import UserProcess, text_of
+from hostenv_node.user.process import UserProcess
 
 _DUMP_END = b"-- Dump completed"
 
 
-def restore(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def restore(process: UserProcess, job: str, key: str, snapshot: str) -> None:
     """Restore the snapshot; what is there is set aside once per job (contract 8).
 
     Cut short anywhere and run again for the same job and snapshot, it ends the same: the live data are
     touched only after everything is restored, by renames that a repetition finishes.
     """
     layout = process.layout
-    job, key, snapshot = (text_of(arguments, name) for name in ("job", "key", "snapshot"))
     done = layout.state_dir / "restored"
     identity = f"{job} {snapshot}\n".encode()
     if read_file(done) == identity:

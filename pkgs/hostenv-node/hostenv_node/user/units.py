@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hostenv_node.environment.steps import UnitFiles
 from hostenv_node.errors import OperationFailed
 from hostenv_node.run import CommandFailed, CommandTimedOut
 from hostenv_node.user.files import make_link, write_file
@@ -21,20 +22,20 @@ class UnitFailed(OperationFailed):
     """A unit does not run; why is in the journal, which root can read."""
 
 
-def load(process: UserProcess, _arguments: Mapping[str, object]) -> None:
+def load(process: UserProcess) -> None:
     """Let the manager read the unit files."""
     process.systemctl("daemon-reload")
 
 
-def start(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def start(process: UserProcess, unit_files: UnitFiles) -> None:
     """Start what serves, now and with the user's manager."""
-    bring_up(process, unit_files(arguments))
+    bring_up(process, unit_files)
     make_link(process, _wanted_link(process), f"../{process.layout.target_unit}")
     control(process, "start", list(process.layout.units))
 
 
-def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
-    """Start units (unit → its files); one whose files changed since its last start takes up the change."""
+def bring_up(process: UserProcess, wanted: UnitFiles) -> None:
+    """Start units; one whose files changed since its last start takes up the change."""
     stamps = process.layout.state_dir / "started.json"
     known = _stamps(stamps)
     digests = {
@@ -53,11 +54,6 @@ def bring_up(process: UserProcess, wanted: Mapping[str, Sequence[str]]) -> None:
     write_file(process, stamps, json.dumps({**known, **digests}).encode(), 0o600)
 
 
-def take_up(process: UserProcess, arguments: Mapping[str, object]) -> None:
-    """Let running units take up changed files, so that one that starts again later agrees with the others."""
-    bring_up(process, unit_files(arguments))
-
-
 def control(process: UserProcess, verb: str, units: Sequence[str]) -> None:
     """Have the manager do something with units; raises UnitFailed when one does not come to it."""
     try:
@@ -73,25 +69,17 @@ def start_anew(process: UserProcess, unit: str) -> None:
     control(process, "restart", [unit])
 
 
-def unit_files(arguments: Mapping[str, object]) -> Mapping[str, Sequence[str]]:
-    """The units of a step and the files that each is started from."""
-    files = arguments["unitFiles"]
-    assert isinstance(files, dict)
-    return files
-
-
-def stop(process: UserProcess, arguments: Mapping[str, object]) -> None:
+def stop(process: UserProcess, *, manager_runs: bool) -> None:
     """Stop and disable everything of the environment, and check that nothing runs.
 
-    Its credentials and the keys of those who log in go. With `manager` false the user's manager does not run,
-    hence no unit does.
+    Its credentials and the keys of those who log in go. Unless `manager_runs`, no unit does.
     """
     layout = process.layout
     disable(process)
     secrets = [layout.config_dir / name for name in ("backup.env", "application.env", "hash-salt")]
     for path in (*secrets, layout.home / ".ssh/authorized_keys", layout.standing_still):
         clear(process, path)
-    if not arguments["manager"]:
+    if not manager_runs:
         return
     serving = reversed([*layout.units, layout.restore_unit, layout.candidate_unit])
     stop_stale(process, [*serving, "restic-backups-*.service"])

@@ -12,6 +12,8 @@ from hostenv_node import run
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.request import Request
+from hostenv_node.environment.steps import LoadUnits, Tidy
 from hostenv_node.errors import HostenvError, OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut, OutputTooLong
 from hostenv_node.runtime.as_user import layout_of, user_apply
@@ -39,16 +41,15 @@ def answer(folder: Path, status: int, document: object) -> None:
 def test_the_environments_user_does_it(
     answering: Config, played: Systemd, layout: Layout, tmp_path: Path
 ) -> None:
-    answer(tmp_path, 0, {"results": {"load": None}})
-    assert user_apply(answering, layout, Deadline.after(600), [("load", {})]) == {"load": None}
+    answer(tmp_path, 0, {"results": {"LoadUnits": None}})
+    assert user_apply(answering, layout, Deadline.after(600), [LoadUnits()]) == {LoadUnits: None}
     ran = played.told()[-1]
     assert f"--uid={layout.user}" in ran
     assert f"--slice=user-{layout.uid}.slice" in ran
     assert (tmp_path / "call").read_text() == f"user-apply {layout.home} /run/user/{layout.uid}\n"
-    request = json.loads((tmp_path / "request").read_text())
-    assert request["steps"] == [["load", {}]]
-    assert Layout.from_json(request["layout"]) == layout
-    assert request["timeout"] <= 595
+    request = Request.from_json((tmp_path / "request").read_text())
+    assert (request.layout, request.tools, request.steps) == (layout, answering.tools, (LoadUnits(),))
+    assert request.timeout <= 595
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_what_it_could_not_do_is_told_apart(
 ) -> None:
     answer(tmp_path, 1, document)
     with pytest.raises(error, match=r"^disk full$") as raised:
-        user_apply(answering, layout, Deadline.after(600), [("load", {})])
+        user_apply(answering, layout, Deadline.after(600), [LoadUnits()])
     assert raised.type is error
 
 
@@ -83,7 +84,7 @@ def test_what_is_cut_short_ends_with_all_that_it_started(
     monkeypatch.setattr(run, "_MAX_OUTPUT", 1 << 20)
     Path(answering.tool("hostenv-node")).write_text(f"#!/bin/sh\n{script}\n")
     with pytest.raises(error, match=f"--uid={layout.user}"):
-        user_apply(answering, layout, Deadline.after(2 if script == ENDLESS else 600), [("load", {})])
+        user_apply(answering, layout, Deadline.after(2 if script == ENDLESS else 600), [LoadUnits()])
     assert [told[0] for told in played.told()] == ["systemctl", "systemd-run", "systemctl"]
     assert played.told()[-1] == ["systemctl", "stop", f"hostenv-step-{layout.uid}.service"]
 
@@ -92,7 +93,7 @@ def test_what_an_earlier_activation_left_ends_before_anything_begins(
     answering: Config, played: Systemd, layout: Layout, tmp_path: Path
 ) -> None:
     answer(tmp_path, 0, {"results": {}})
-    user_apply(answering, layout, Deadline.after(600), [("load", {})])
+    user_apply(answering, layout, Deadline.after(600), [LoadUnits()])
     stopped, ran = played.told()
     assert stopped == ["systemctl", "stop", f"hostenv-step-{layout.uid}.service"]
     # one name for all of them, so that systemd refuses a second one beside the first
@@ -102,7 +103,7 @@ def test_what_an_earlier_activation_left_ends_before_anything_begins(
 def test_no_answer_is_no_success(answering: Config, layout: Layout, tmp_path: Path) -> None:
     answer(tmp_path, 0, {"nothing": "said"})
     with pytest.raises(OperationFailed, match="gave no answer"):
-        user_apply(answering, layout, Deadline.after(600), [("load", {})])
+        user_apply(answering, layout, Deadline.after(600), [LoadUnits()])
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -115,7 +116,7 @@ def test_what_the_user_could_not_remove_is_noted_until_it_is_gone(
     def apply(left: object) -> str | None:
         answer(tmp_path, status, {**said, "left": left})
         with suppress(OperationFailed):
-            user_apply(answering, layout, Deadline.after(600), [("tidy", {})])
+            user_apply(answering, layout, Deadline.after(600), [Tidy((), ())])
         return leftovers.reason(layout.user)
 
     assert apply(["cannot delete a: locked", "\x1b[2J"]) == "cannot delete a: locked; ?[2J"
@@ -128,7 +129,7 @@ def test_what_the_user_could_not_remove_is_noted_until_it_is_gone(
 def test_a_home_that_its_user_closed_is_opened(answering: Config, layout: Layout, tmp_path: Path) -> None:
     layout.home.chmod(0o100)
     answer(tmp_path, 0, {"results": {}})
-    user_apply(answering, layout, Deadline.after(600), [("load", {})])
+    user_apply(answering, layout, Deadline.after(600), [LoadUnits()])
     assert layout.home.stat().st_mode & 0o777 == 0o700
 
 

@@ -10,6 +10,7 @@ import pytest
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.steps import LoadUnits
 from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime.as_user import user_apply
 from runtime_support import Systemd
@@ -30,7 +31,7 @@ def ask(config: Config, layout: Layout, played: Systemd, tmp_path: Path) -> Ask:
             **played.tools,
             "hostenv-node": str(helper),
         }
-        return user_apply(replace(config, tools=tools), layout, Deadline.after(60), [])
+        return user_apply(replace(config, tools=tools), layout, Deadline.after(60), [LoadUnits()])
 
     return answer
 
@@ -71,5 +72,5 @@ def test_a_message_of_any_kind_becomes_one_printable_line(ask: Ask, unit_failed:
 def test_nothing_of_the_users_own_is_loaded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONNOUSERSITE", raising=False)
     flags = "{'usercustomize': not sys.flags.no_user_site, 'folders': not sys.flags.safe_path}"
-    found = ask(f"import json, sys\nprint(json.dumps({{'results': {flags}}}))")
-    assert found == {"usercustomize": False, "folders": False}
+    found = ask(f"import json, sys\nprint(json.dumps({{'results': {{'LoadUnits': {flags}}}}}))")
+    assert found == {LoadUnits: {"usercustomize": False, "folders": False}}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hostenv_node.config import Config
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.steps import Restore, Tidy
 from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.lock import locked_if_free
 from hostenv_node.run import CommandTimedOut
@@ -15,7 +16,7 @@ from hostenv_node.runtime.operations import Runtime
 from hostenv_node.runtime.record import Phase, Record
 from runtime_support import HOST, SNAPSHOT, USER, Machine, action, active, context, entry, phase
 
-TAKEN_DOWN = [f"withdraw {HOST}", "no logins", "stop", "no manager", "endProcesses"]
+TAKEN_DOWN = [f"withdraw {HOST}", "no logins", "StopUnits", "no manager", "EndProcesses"]
 
 
 def test_a_target_is_frozen_before_anybody_can_reach_it(runtime: Runtime, machine: Machine) -> None:
@@ -27,7 +28,7 @@ def test_a_target_is_frozen_before_anybody_can_reach_it(runtime: Runtime, machin
     assert runtime.freezes.holder(USER) == "job-1"
 
 
-@pytest.mark.parametrize("step", ["start", f"serve demo.hostenv.local,{HOST}"])
+@pytest.mark.parametrize("step", ["StartUnits", f"serve demo.hostenv.local,{HOST}"])
 def test_an_activation_that_fails_is_recorded_as_begun_and_not_served_after_a_boot(
     runtime: Runtime, machine: Machine, step: str
 ) -> None:
@@ -67,8 +68,8 @@ def test_code_and_secrets_are_fetched_before_anything_changes(
     else:
         active(runtime, machine)
         runtime.reload(context(), action(op), changed("repo", "rev", to="b" * 40))
-    done = {"restore": "restore", "activate": "switch", "reload": "switch"}[op]
-    assert machine.events.index("fetch") < machine.events.index("secrets") < machine.events.index(done)
+    done = "Restore" if op == "restore" else "ActivateRelease"
+    assert machine.events.index("fetch") < machine.events.index("WriteSecrets") < machine.events.index(done)
 
 
 def test_a_release_is_fetched_once_for_restore_and_activate(runtime: Runtime, machine: Machine) -> None:
@@ -93,22 +94,21 @@ def test_a_restore_of_another_snapshot_is_not_taken_for_done(runtime: Runtime, m
     runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": "cd" * 32})
-    assert "restore" in machine.events
-    given = [arguments["snapshot"] for arguments in machine.arguments["restore"]]
-    assert given == [SNAPSHOT, "cd" * 32]
+    assert "Restore" in machine.events
+    assert [step.snapshot for step in machine.asked(Restore)] == [SNAPSHOT, "cd" * 32]
 
 
 def test_what_another_job_restored_is_not_taken_for_done(runtime: Runtime, machine: Machine) -> None:
     runtime.restore(context("job-1"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     runtime.restore(context("job-2"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
-    assert "restore" in machine.events
+    assert "Restore" in machine.events
 
 
 def test_what_a_restore_sets_aside_is_noted_before_it_is_and_once(
     runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.fails = {"restore": OperationFailed("no")}
+    machine.fails = {"Restore": OperationFailed("no")}
     for now in (1000.0, 2000.0):
         monkeypatch.setattr(module.time, "time", lambda now=now: now)
         with pytest.raises(OperationFailed):
@@ -123,7 +123,7 @@ def test_a_stale_copy_closes_its_front_door_before_its_data_change(
 ) -> None:
     active(runtime, machine)
     runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
-    assert machine.events.index(f"withdraw {HOST}") < machine.events.index("restore")
+    assert machine.events.index(f"withdraw {HOST}") < machine.events.index("Restore")
 
 
 def test_deactivation_ends_with_the_freeze_lifted_and_may_be_repeated(
@@ -156,7 +156,7 @@ def test_what_was_withdrawn_is_not_served_by_a_boot_while_it_stops(
     runtime: Runtime, machine: Machine
 ) -> None:
     active(runtime, machine)
-    machine.fails = {"stop": OperationFailed("still there")}
+    machine.fails = {"StopUnits": OperationFailed("still there")}
     with pytest.raises(OperationFailed):
         runtime.deactivate(context(), action("deactivate"))
     machine.events.clear()
@@ -250,7 +250,7 @@ def test_a_frozen_stale_copy_is_never_thawed_by_withdrawing(runtime: Runtime, ma
     active(runtime, machine)
     runtime.freezes.freeze(USER, "job-1")
     # killed here, before the record names the job: the old copy is still served
-    machine.fails = {"stop": OperationFailed("does not stop")}
+    machine.fails = {"StopUnits": OperationFailed("does not stop")}
     with pytest.raises(OperationFailed):
         runtime.withdraw(context(), USER)
     assert runtime.freezes.holder(USER) == "job-1"
@@ -298,8 +298,8 @@ def test_what_was_set_aside_goes_after_its_retention(
     runtime.prune(1000.0 + days)
     assert machine.events == []
     assert runtime.prune(1001.0 + days) == []
-    assert machine.events == ["tidy"]
-    assert machine.arguments["tidy"][0]["paths"] == [str(layout.set_aside("job-1"))]
+    assert machine.events == ["Tidy"]
+    assert machine.asked(Tidy)[0].paths == (str(layout.set_aside("job-1")),)
     runtime.prune(1001.0 + days)
     assert len(machine.events) == 1
 
@@ -313,9 +313,9 @@ def test_what_cannot_be_deleted_is_said_and_tried_again_after_a_while(
     assert runtime.prune(1001.0) == []
     assert machine.events == [], "it was tried a moment ago"
     assert runtime.prune(1000.0 + 3600) == [f"{USER}: cannot delete x"]
-    assert machine.events == ["tidy"]
+    assert machine.events == ["Tidy"]
 
-    machine.fails = {"tidy": OperationFailed("home is gone")}
+    machine.fails = {"Tidy": OperationFailed("home is gone")}
     assert runtime.prune(1000.0 + 3600) == [f"{USER}: home is gone"]
     assert runtime.prune(1001.0 + 3600) == []
 
@@ -349,7 +349,7 @@ def test_a_home_that_cannot_be_tidied_hides_no_others(
     days = runtime.config.set_aside_retention_days * 86400
     (problem,) = runtime.prune(1001.0 + days)
     assert problem.startswith("another-main-1234567: ")
-    assert machine.arguments["tidy"][0]["paths"] == [str(layout.set_aside("job-1"))]
+    assert machine.asked(Tidy)[0].paths == (str(layout.set_aside("job-1")),)
     assert runtime.prune(1002.0 + days) == []
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from hostenv_node.environment.steps import Backup, FindLosses, RefreshUnits
 from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime import operations as module
 from hostenv_node.runtime.operations import Runtime
@@ -13,8 +14,8 @@ def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtim
     active(runtime, machine)
     payload = runtime.backup(context(), action("backup"))
     assert payload == {"user": USER, "sourceNode": "node-b", "snapshots": {"drupal-migrate": SNAPSHOT}}
-    assert machine.events.index("freeze") < machine.events.index("backup")
-    assert machine.arguments["backup"] == [{"keys": ["drupal-migrate"], "repository": True}]
+    assert machine.events.index("Freeze") < machine.events.index("Backup")
+    assert machine.asked(Backup) == [Backup(("drupal-migrate",), repository=True)]
     machine.events.clear()
     assert runtime.backup(context(), action("backup")) == payload
     assert machine.events == []
@@ -25,7 +26,9 @@ def test_what_is_no_snapshot_is_refused_in_a_short_line(
     runtime: Runtime, machine: Machine, monkeypatch: pytest.MonkeyPatch, snapshot: object
 ) -> None:
     active(runtime, machine)
-    monkeypatch.setattr(module, "user_apply", lambda *_: {"backup": {"drupal-migrate": snapshot}, "look": {}})
+    monkeypatch.setattr(
+        module, "user_apply", lambda *_: {Backup: {"drupal-migrate": snapshot}, FindLosses: {}}
+    )
     with pytest.raises(OperationFailed, match="drupal-migrate") as caught:
         runtime.backup(context(), action("backup"))
     assert str(caught.value).isprintable()
@@ -41,7 +44,7 @@ def test_what_would_be_left_behind_is_known_before_anything_is_frozen(
     with pytest.raises(OperationFailed, match="behind"):
         runtime.backup(context(), action("backup"))
     assert runtime.freezes.holder(USER) is None
-    assert not {"freeze", "backup"} & set(machine.events)
+    assert not {"Freeze", "Backup"} & set(machine.events)
 
 
 def test_a_loss_that_is_accepted_is_told_before_anything_is_frozen(
@@ -56,7 +59,7 @@ def test_a_loss_that_is_accepted_is_told_before_anything_is_frozen(
     assert "shop" in text
     assert "a.b" in text
     assert holder is None
-    assert "backup" in machine.events
+    assert "Backup" in machine.events
 
 
 def test_what_answers_visitors_takes_up_the_files_that_a_backup_writes(
@@ -64,9 +67,10 @@ def test_what_answers_visitors_takes_up_the_files_that_a_backup_writes(
 ) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
-    assert machine.events.index("files") < machine.events.index("takeUp") < machine.events.index("freeze")
-    (arguments,) = machine.arguments["takeUp"]
-    assert list(arguments["unitFiles"]) == ["phpfpm-drupal.service", "nginx.service"]  # type: ignore[call-overload]
+    order = [machine.events.index(name) for name in ("WriteFiles", "RefreshUnits", "Freeze")]
+    assert order == sorted(order)
+    (step,) = machine.asked(RefreshUnits)
+    assert list(step.unit_files) == ["phpfpm-drupal.service", "nginx.service"]
 
 
 def test_a_backup_after_a_thaw_is_a_new_one(runtime: Runtime, machine: Machine) -> None:
@@ -75,7 +79,7 @@ def test_a_backup_after_a_thaw_is_a_new_one(runtime: Runtime, machine: Machine) 
     runtime.thaw(context(), USER)
     machine.events.clear()
     runtime.backup(context(), action("backup"))
-    assert "backup" in machine.events
+    assert "Backup" in machine.events
 
 
 def test_a_backup_of_what_is_not_here_fails(runtime: Runtime) -> None:
@@ -88,7 +92,7 @@ def test_what_waits_to_be_deactivated_takes_no_more_writes(runtime: Runtime, mac
     active(runtime, machine)
     for _ in range(2):
         runtime.freeze(context(), USER)
-    assert machine.events == ["run dirs", "logins", "manager", "freeze"]
+    assert machine.events == ["run dirs", "logins", "manager", "Freeze"]
     assert runtime.freezes.holder(USER) == "job-1"
     runtime.freeze(context("job-2"), USER)
     assert runtime.freezes.holder(USER) == "job-1"
@@ -102,7 +106,7 @@ def test_no_write_comes_in_while_those_in_flight_are_awaited(
     holders: list[str | None] = []
 
     def note(event: str) -> None:
-        if event == "freeze":
+        if event == "Freeze":
             holders.append(runtime.freezes.holder(USER))
 
     machine.note = note  # type: ignore[method-assign]
@@ -115,13 +119,13 @@ def test_no_write_comes_in_while_those_in_flight_are_awaited(
 
 def test_a_freeze_whose_drain_failed_is_drained_when_asked_again(runtime: Runtime, machine: Machine) -> None:
     active(runtime, machine)
-    machine.fails = {"freeze": OperationFailed("no")}
+    machine.fails = {"Freeze": OperationFailed("no")}
     with pytest.raises(OperationFailed):
         runtime.freeze(context(), USER)
     machine.fails = {}
     machine.events.clear()
     runtime.freeze(context(), USER)
-    assert "freeze" in machine.events
+    assert "Freeze" in machine.events
 
 
 def test_a_stale_copy_that_is_backed_up_stays_frozen_when_that_job_fails(
@@ -130,7 +134,7 @@ def test_a_stale_copy_that_is_backed_up_stays_frozen_when_that_job_fails(
     active(runtime, machine)
     runtime.freezes.freeze(USER, "job-0")
     assert runtime.backup(context(), action("backup")) == runtime.backup(context(), action("backup"))
-    assert machine.events.count("backup") == 1
+    assert machine.events.count("Backup") == 1
     runtime.thaw(context(), USER)
     assert runtime.freezes.holder(USER) == "job-0"
 
@@ -169,7 +173,7 @@ def test_only_an_active_copy_starts_what_stood_still_when_it_thaws(
     runtime.thaw(context("job-2"), USER)
     assert machine.events == []
     runtime.thaw(context(), USER)
-    assert machine.events == ["run dirs", "logins", "manager", "thaw"]
+    assert machine.events == ["run dirs", "logins", "manager", "Thaw"]
     runtime.restore(context("job-3"), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     runtime.thaw(context("job-3"), USER)
@@ -182,11 +186,11 @@ def test_a_thaw_that_was_cut_short_starts_what_stood_still_when_it_is_done_again
 ) -> None:
     active(runtime, machine)
     runtime.backup(context(), action("backup"))
-    machine.fails = {"thaw": OperationFailed("killed")}
+    machine.fails = {"Thaw": OperationFailed("killed")}
     with pytest.raises(OperationFailed):
         runtime.thaw(context(), USER)
     assert runtime.freezes.holder(USER) is None
     machine.events.clear()
     machine.fails = {}
     runtime.thaw(context(), USER)
-    assert machine.events == ["run dirs", "logins", "manager", "thaw"]
+    assert machine.events == ["run dirs", "logins", "manager", "Thaw"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hostenv_node.config import Config
 from hostenv_node.environment.entry import parse_environment
+from hostenv_node.environment.steps import ActivateRelease, Tidy
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.files import release_name
 from hostenv_node.runtime.operations import Runtime
@@ -24,7 +25,7 @@ def test_switching_back_serves_the_release_before(
     machine.events.clear()
     runtime.revert(context(), USER)
     assert f"serve demo.hostenv.local,{HOST}" in machine.events
-    assert "secrets" not in machine.events
+    assert "WriteSecrets" not in machine.events
     record = runtime.records.get(USER)
     assert record is not None
     assert record.applied == Applied(entry(), release_name(parse_environment(entry()), config))
@@ -39,11 +40,11 @@ def test_a_reload_makes_the_release_beside_the_old_one_which_is_kept_until_the_v
     active(runtime, machine)
     newer = changed("repo", "rev", to="b" * 40)
     before, after = (release_name(parse_environment(each), config) for each in (entry(), newer))
-    machine.arguments.clear()
+    machine.steps.clear()
     runtime.reload(context(), action("reload"), newer)
-    assert machine.events.index("layOut") < machine.events.index("switch")
+    assert machine.events.index("LayOutRelease") < machine.events.index("ActivateRelease")
     runtime.revert(context(), USER)
-    assert machine.arguments["switch"] == [{"name": after, "keep": [before]}, {"name": before, "keep": []}]
+    assert machine.asked(ActivateRelease) == [ActivateRelease(after, (before,)), ActivateRelease(before, ())]
 
 
 def test_a_verified_reload_keeps_only_its_own_release(
@@ -54,8 +55,8 @@ def test_a_verified_reload_keeps_only_its_own_release(
     machine.events.clear()
     runtime.keep(context(), USER)
     new = release_name(parse_environment(changed("repo", "rev", to="b" * 40)), config)
-    assert machine.events == ["tidy"]
-    assert machine.arguments["tidy"] == [{"paths": [], "keep": [new]}]
+    assert machine.events == ["Tidy"]
+    assert machine.asked(Tidy) == [Tidy((), (new,))]
     runtime.keep(context(), USER)
     runtime.revert(context(), USER)
     assert len(machine.events) == 1
@@ -85,7 +86,7 @@ def test_a_reload_that_fails_leaves_the_record_with_what_serves(
     runtime: Runtime, machine: Machine, changed: Callable[..., Any]
 ) -> None:
     active(runtime, machine)
-    machine.fails = {"layOut": OperationFailed("no such docroot")}
+    machine.fails = {"LayOutRelease": OperationFailed("no such docroot")}
     with pytest.raises(OperationFailed):
         runtime.reload(context(), action("reload"), changed("repo", "rev", to="b" * 40))
     record = runtime.records.get(USER)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.steps import PrepareApplication
 from hostenv_node.run import CommandFailed
 from hostenv_node.user import application
 from hostenv_node.user.process import UserProcess
@@ -37,11 +38,11 @@ class Site:
     def tables(self, number: int) -> None:
         (self.folder / "tables").write_text(f"{number}\n")
 
-    def apply(self, update: bool = True) -> list[str]:
+    def prepare(self, *, update: bool = True) -> list[str]:
         """What was done, each in a word."""
         (self.folder / "calls").write_text("")
-        arguments = {"name": "r1", "profile": "minimal", "hostname": "h.example", "update": update}
-        application.apply(self.process, arguments)
+        wanted = PrepareApplication("r1", "minimal", "h.example", update)
+        application.prepare(self.process, wanted)
         return self.done()
 
     def done(self) -> list[str]:
@@ -58,23 +59,23 @@ def site(layout: Layout, tmp_path: Path) -> Site:
 
 
 def test_an_empty_database_gets_an_installation(site: Site) -> None:
-    assert site.apply() == ["install"]
+    assert site.prepare() == ["install"]
 
 
 def test_a_database_with_tables_is_never_installed_over(site: Site) -> None:
     site.tables(1)
-    assert site.apply() == ["rebuild_drupal.php"]
+    assert site.prepare() == ["rebuild_drupal.php"]
 
 
 def test_an_installation_that_was_cut_short_is_begun_anew(site: Site) -> None:
     site.php("exit 1")
     with pytest.raises(CommandFailed):
-        site.apply()
+        site.prepare()
     assert site.done() == ["install"]
     site.php("exit 0")
     site.tables(7)
-    assert site.apply() == ["drop", "create", "install"]
-    assert site.apply() == ["rebuild_drupal.php"]
+    assert site.prepare() == ["drop", "create", "install"]
+    assert site.prepare() == ["rebuild_drupal.php"]
 
 
 @pytest.mark.parametrize("update", [True, False])
@@ -83,4 +84,4 @@ def test_only_code_that_may_be_newer_updates_the_database(site: Site, layout: La
     drush.parent.mkdir(parents=True)
     drush.touch()
     site.tables(1)
-    assert site.apply(update) == [*(["drush"] if update else []), "rebuild_drupal.php"]
+    assert site.prepare(update=update) == [*(["drush"] if update else []), "rebuild_drupal.php"]

@@ -18,10 +18,6 @@ KEY = "drupal-migrate"
 SNAPSHOT = "ab" * 32
 
 
-def asked(repository: bool = True) -> dict[str, object]:
-    return {"keys": [KEY], "repository": repository}
-
-
 @pytest.fixture
 def script(config: Config, layout: Layout, tmp_path: Path) -> Path:
     """A restic that lists what it shall back up."""
@@ -81,14 +77,14 @@ def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:
 
 
 def test_the_snapshot_is_the_one_that_restic_names(script: Path, layout: Layout, tmp_path: Path) -> None:
-    assert backup(user_process(layout, tmp_path, script), asked()) == {KEY: SNAPSHOT}
+    assert backup(user_process(layout, tmp_path, script), [KEY], repository=True) == {KEY: SNAPSHOT}
 
 
 @pytest.mark.parametrize("repository", [True, False])
 def test_a_repository_is_made_only_where_the_server_has_none(
     script: Path, layout: Layout, tmp_path: Path, repository: bool
 ) -> None:
-    backup(user_process(layout, tmp_path, script), asked(repository))
+    backup(user_process(layout, tmp_path, script), [KEY], repository=repository)
     verbs = [call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()]
     assert verbs == ["backup"] if repository else ["init", "backup"]
 
@@ -101,7 +97,7 @@ def test_a_backup_that_fails_says_why_and_names_no_snapshot(
     layout.backup_summary(KEY).write_text(f"{summary}\n")
     (tmp_path / program).write_text("#!/bin/sh\necho disk full >&2\nexit 1\n")
     with pytest.raises(OperationFailed, match=f"backup {KEY} failed: disk full"):
-        backup(user_process(layout, tmp_path, script), asked())
+        backup(user_process(layout, tmp_path, script), [KEY], repository=True)
     assert not layout.backup_summary(KEY).exists()
 
 
@@ -114,4 +110,4 @@ def test_what_restic_says_is_what_people_are_told_and_of_much_the_last_lines(
         "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'Fatal: wrong password' >&2; exit 1\n"
     )
     with pytest.raises(OperationFailed, match=f"^backup {KEY} failed: Fatal: wrong password$"):
-        backup(user_process(layout, tmp_path, script), asked())
+        backup(user_process(layout, tmp_path, script), [KEY], repository=True)

@@ -14,7 +14,7 @@ from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.files import release_name, render
 from hostenv_node.run import run
-from hostenv_node.runtime.steps import change
+from hostenv_node.runtime.sequences import change
 from hostenv_node.user import candidate
 from hostenv_node.user.process import UserProcess
 from runtime_support import TOOLS, entry, needs
@@ -98,8 +98,7 @@ def release(place: Layout, php: Environment, config: Config) -> Callable[..., st
 
 def check(process: UserProcess, name: str, application: str = "php", *checks: dict[str, Any]) -> None:
     document = {**entry(), "deploymentVerification": {"checks": list(checks)}}
-    asked = [each.to_json() for each in parse_environment(document).checks]
-    candidate.check(process, {"name": name, "checks": asked, "application": application})
+    candidate.check(process, name, parse_environment(document).checks, application)
 
 
 def stopped(process: UserProcess) -> bool:
@@ -184,11 +183,15 @@ def test_a_drupal_whose_database_waits_for_updates_is_let_through(
     assert stopped(process)
 
 
-def test_it_is_asked_before_the_switch_and_only_when_the_code_is_new(
+def test_it_is_asked_before_it_is_activated_and_only_when_the_code_is_new(
     config: Config, environment: Environment, layout: Layout
 ) -> None:
-    def names(update: bool) -> list[str]:
-        return [name for name, _ in change(environment, layout, config, "release", [], update)]
+    rendered = render(environment, layout, config)
 
-    assert names(True) == ["database", "candidate", "switch", "start", "application"]
-    assert names(False) == ["database", "switch", "start", "application"]
+    def names(*, update: bool) -> list[str]:
+        asked = change(environment, layout, rendered, "release", update=update)
+        return [type(step).__name__ for step in asked]
+
+    before, after = ["EnsureDatabase"], ["ActivateRelease", "StartUnits", "PrepareApplication"]
+    assert names(update=True) == [*before, "CheckCandidate", *after]
+    assert names(update=False) == [*before, *after]

@@ -25,6 +25,6 @@ def test_the_servers_of_an_environment_share_one_limit(
     monkeypatch.setattr(freeze, "_children", lambda _: {8})
     monkeypatch.setattr(freeze, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(freeze.os, "kill", lambda worker, _: signalled.append(worker))
-    freeze.freeze(UserProcess(layout, {}, SimpleNamespace()), {})  # type: ignore[arg-type]
+    freeze.freeze(UserProcess(layout, {}, SimpleNamespace()))  # type: ignore[arg-type]
     assert now == 130.0
     assert signalled == [8]

@@ -18,7 +18,7 @@ from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.render.files import render
 from hostenv_node.user import database
-from hostenv_node.user.losses import look
+from hostenv_node.user.losses import find
 from hostenv_node.user.process import UserProcess
 from runtime_support import needs
 
@@ -178,14 +178,14 @@ def test_what_it_cannot_hold_is_found_before(process: UserProcess, tmp_path: Pat
     """
     with source(process, tmp_path, content):
         found = {"floats": ["f.f"], "databases": [], "accounts": [], "histories": []}
-        assert look(process, {}) == found
+        assert find(process) == found
         content = """
         CREATE DATABASE `other\tone`; CREATE USER shop@'%'; CREATE ROLE editor;
         """
         subprocess.run(
             [layout.bin_dir / "mysql"], input=(content + BY_TRANSACTIONS).encode(), check=True, timeout=60
         )
-        assert look(process, {}) == {
+        assert find(process) == {
             "floats": ["f.f"],
             "databases": ["other\\tone"],
             "accounts": ["editor", "shop@%"],

@@ -2,16 +2,15 @@ from pathlib import Path
 
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
+from hostenv_node.environment.steps import File
 from hostenv_node.user.files import write_files
 from hostenv_node.user.process import UserProcess
 
 
 def write(layout: Layout, files: dict[str, str]) -> None:
-    rendered = {
-        "directories": [str(layout.state_dir), str(layout.units_dir)],
-        "files": [[str(layout.units_dir / name), text, 0o640] for name, text in files.items()],
-    }
-    write_files(UserProcess(layout, {}, Deadline.after(60)), rendered)
+    directories = [str(layout.state_dir), str(layout.units_dir)]
+    rendered = [File(str(layout.units_dir / name), text, 0o640) for name, text in files.items()]
+    write_files(UserProcess(layout, {}, Deadline.after(60)), directories, rendered)
 
 
 def test_what_an_entry_no_longer_names_is_removed_and_what_is_not_ours_stays(layout: Layout) -> None:

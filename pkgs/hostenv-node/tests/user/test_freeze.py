@@ -46,17 +46,17 @@ def test_the_customers_units_stand_still_and_start_again_and_no_others(
     (manager.folder / "jobs").write_text(
         "7 late.service start waiting\n8 again.service restart waiting\n9 gone.service stop running\n"
     )
-    freeze.freeze(process, {})
+    freeze.freeze(process)
     stopped = sorted([*customers, "again.service", "late.service"])
     assert told(manager, "stop") == [stopped]
-    freeze.thaw(process, {})
+    freeze.thaw(process)
     assert [sorted(units) for units in told(manager, "start")] == [stopped]
 
 
 def test_a_socket_starts_before_its_service(process: UserProcess, manager: Systemctl) -> None:
     runs(manager, "relay.service", "relay.socket")
-    freeze.freeze(process, {})
-    freeze.thaw(process, {})
+    freeze.freeze(process)
+    freeze.thaw(process)
     assert told(manager, "start") == [["relay.socket", "relay.service"]]
 
 
@@ -71,10 +71,10 @@ def test_a_freeze_that_is_done_again_remembers_what_the_first_one_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(freeze, "stop_all", no_power)
         with pytest.raises(KeyboardInterrupt):
-            freeze.freeze(process, {})
+            freeze.freeze(process)
     runs(manager)
-    freeze.freeze(process, {})
-    freeze.thaw(process, {})
+    freeze.freeze(process)
+    freeze.thaw(process)
     assert told(manager, "start") == [["queue.service"]]
 
 
@@ -82,9 +82,9 @@ def test_what_was_started_by_hand_since_does_not_stop_again_when_a_thaw_is_done_
     process: UserProcess, manager: Systemctl
 ) -> None:
     runs(manager, "queue.service")
-    freeze.freeze(process, {})
-    freeze.thaw(process, {})
-    freeze.thaw(process, {})
+    freeze.freeze(process)
+    freeze.thaw(process)
+    freeze.thaw(process)
     assert told(manager, "start") == [["queue.service"], ["timers.target"]]
     assert len(told(manager, "stop")) == 1
 
@@ -97,10 +97,10 @@ def test_what_was_made_for_the_moment_is_there_again(
     for name in ("run-1.timer", "run-1.service", "other.service"):
         (transient / name).write_text(f"# {name}")
     runs(manager, "run-1.timer")
-    freeze.freeze(process, {})
+    freeze.freeze(process)
     for path in transient.iterdir():
         path.unlink()
-    freeze.thaw(process, {})
+    freeze.thaw(process)
     made = {path.name: path.read_text() for path in (tmp_path / "run/systemd/user").iterdir()}
     assert made == {"run-1.timer": "# run-1.timer", "run-1.service": "# run-1.service"}
     calls = manager.calls()
@@ -111,9 +111,9 @@ def test_where_it_is_brought_to_what_is_enabled_starts_when_it_thaws(
     process: UserProcess, manager: Systemctl
 ) -> None:
     runs(manager, "queue.service")
-    freeze.hold(process, {"units": ["default.target"]})
+    freeze.hold(process, ["default.target"])
     assert told(manager, "stop") == [["queue.service"]]
-    freeze.thaw(process, {})
+    freeze.thaw(process)
     assert told(manager, "start") == [["default.target", "queue.service"]]
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_stopped_fails_the_freeze(
     runs(manager, "queue.service")
     (manager.folder / "states").write_text("Id=queue.service\nActiveState=deactivating\n")
     with pytest.raises(OperationFailed, match=r"do not stop: Id=queue\.service"):
-        freeze.freeze(process, {})
+        freeze.freeze(process)
     assert told(manager, "kill") == [["queue.service"]]
 
 
@@ -133,14 +133,14 @@ def test_no_text_keeps_it_frozen(process: UserProcess, manager: Systemctl, tmp_p
     transient.mkdir(parents=True)
     (transient / "run-1.service").write_bytes(b"# \xff")
     runs(manager, "run-1.service")
-    freeze.freeze(process, {})
-    freeze.thaw(process, {})
+    freeze.freeze(process)
+    freeze.thaw(process)
     assert (tmp_path / "run/systemd/user/run-1.service").read_bytes() == b"# \xff"
-    freeze.freeze(process, {})
+    freeze.freeze(process)
     (tmp_path / "run/systemd/user/run-1.service").unlink()
     (tmp_path / "run/systemd/user").rmdir()
     (tmp_path / "run/systemd/user").touch()
-    freeze.thaw(process, {})
+    freeze.thaw(process)
     assert told(manager, "start") == [["run-1.service"]] * 2
 
 
@@ -149,7 +149,7 @@ def test_a_memory_that_its_owner_spoilt_keeps_nothing_frozen(
     process: UserProcess, manager: Systemctl, layout: Layout, spoilt: str
 ) -> None:
     layout.standing_still.write_text(spoilt)
-    freeze.thaw(process, {})
+    freeze.thaw(process)
     assert told(manager, "start") == [["default.target"]]
 
 
@@ -164,7 +164,7 @@ def test_what_is_still_in_flight_at_the_limit_is_ended(
 
     monkeypatch.setattr(UserProcess, "wait_until", at_the_limit)
     with manager.serving("nginx") as nginx, manager.serving("fpm"):
-        freeze.freeze(process, {})
+        freeze.freeze(process)
         nginx.wait(60)
     assert len(limits) == 2
     told = [call for call in manager.calls() if "MainPID" not in call and not call.startswith("list-")]

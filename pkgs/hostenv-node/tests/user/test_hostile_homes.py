@@ -7,10 +7,10 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from home_support import FOLDERS, SNAPSHOT, Home, data, release, snapshot
+from hostenv_node.environment import steps
 from hostenv_node.user import candidate
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become the environment's user")
@@ -48,20 +48,22 @@ def odd(path: Path) -> None:
         deep.mkdir()
 
 
-TIDY = ("tidy", {"paths": [], "keep": ["new"]})
+TIDY = steps.Tidy((), ("new",))
+ACTIVATE = steps.ActivateRelease("new", ())
 
 
 @pytest.mark.parametrize("spoil", [shut, odd], ids=["modes", "names and kinds"])
 @pytest.mark.parametrize(
     "step",
-    [TIDY, ("switch", {"name": "new", "keep": []}), ("begin", {"name": "new"})],
-    ids=["keep", "switch", "unfinished"],
+    [TIDY, ACTIVATE, steps.BeginRelease("new")],
+    ids=["keep", "activate", "unfinished"],
 )
 def test_what_is_ours_is_deleted_whatever_its_user_made_of_it(
-    home: Home, spoil: Callable[[Path], None], step: tuple[str, dict[str, Any]]
+    home: Home, spoil: Callable[[Path], None], step: steps.Step
 ) -> None:
     release(home, "new")
-    old = home.layout.unfinished_release("new") if step[0] == "begin" else home.layout.release("old")
+    begins = isinstance(step, steps.BeginRelease)
+    old = home.layout.unfinished_release("new") if begins else home.layout.release("old")
     (old / "inner").mkdir(parents=True)
     outside = home.layout.home / "own"
     outside.mkdir()
@@ -86,7 +88,7 @@ def test_what_is_mounted_below_a_release_is_not_deleted_with_it(home: Home) -> N
     home.owned()
     home.mount(mounted, old / "shared")
 
-    left = home.done(("switch", {"name": "new", "keep": []}))
+    left = home.done(ACTIVATE)
 
     assert "shared is a mount point; unmount it" in left
     assert (mounted / "letter").read_text() == "mine"
@@ -104,7 +106,7 @@ def test_what_cannot_be_deleted_fails_no_deploy_and_is_tried_again(home: Home, l
     home.owned()
     home.lock(old / locked)
 
-    left = home.done(("switch", {"name": "new", "keep": []}), TIDY)
+    left = home.done(ACTIVATE, TIDY)
 
     assert "Operation not permitted" in left
     assert "old" in left
@@ -122,7 +124,7 @@ def test_a_release_that_is_laid_out_again_takes_the_place_of_a_locked_one(home: 
     home.owned()
     home.lock(served / "public/index.php")
 
-    home.done(("layOut", {"name": "new", "docroot": "."}))
+    home.done(steps.LayOutRelease("new", ".", None))
 
     assert (served / "public/index.php").read_text() == "again"
 
@@ -131,7 +133,7 @@ def test_a_folder_where_the_link_current_must_be_is_replaced(home: Home) -> None
     (home.layout.current / "mine").mkdir(parents=True)
     release(home, "new")
     home.owned()
-    assert home.done(("switch", {"name": "new", "keep": []})) == ""
+    assert home.done(ACTIVATE) == ""
     assert os.readlink(home.layout.current) == "new"
 
 
@@ -181,7 +183,7 @@ def test_a_folder_on_another_file_system_is_left_with_what_to_do(home: Home) -> 
     (elsewhere / old.name).mkdir(parents=True)
     home.owned()
     home.mount(elsewhere, home.layout.state_dir)
-    left = home.done(("tidy", {"paths": [str(old)], "keep": []}))
+    left = home.done(steps.Tidy((str(old),), ()))
     assert f"{old}: it is on another file system" in left
     assert "unmount that one" in left
 
@@ -211,7 +213,7 @@ def test_a_snapshot_with_a_link_for_a_folder_is_refused(home: Home) -> None:
 @pytest.mark.parametrize("kind", ["link", "missing", "mount", "file"])
 def test_data_that_would_stay_behind_are_refused_with_what_to_do(home: Home, name: str, kind: str) -> None:
     data(home, home.layout.data_dir, "here")
-    assert home.done(("check", {})) == ""
+    assert home.done(steps.CheckData()) == ""
     path = home.layout.data_dir / name
     elsewhere = home.layout.home / "elsewhere"
     path.rename(elsewhere)
@@ -227,7 +229,7 @@ def test_data_that_would_stay_behind_are_refused_with_what_to_do(home: Home, nam
         expected = "is a file, so its data would stay behind"
     else:
         expected = f"is missing; make the folder again, as its user: mkdir {path}"
-    assert f"{path} {expected}" in home.error(("check", {}))
+    assert f"{path} {expected}" in home.error(steps.CheckData())
 
 
 # Files that we keep in a home
@@ -256,17 +258,21 @@ def in_the_way(path: Path, kind: str) -> None:
 KINDS = ("pipe", "link to a pipe", "masked", "folder", "closed", "nonsense")
 
 
+def written(path: Path) -> steps.File:
+    return steps.File(str(path), "[Unit]\n", 0o640)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rendered_file_is_written_whatever_stands_in_its_place(home: Home, kind: str) -> None:
     unit = home.layout.units_dir / "mysql.service"
     in_the_way(unit, kind)
     in_the_way(home.layout.state_dir / "rendered.json", kind)
     home.owned()
-    step = ("files", {"directories": [str(home.layout.units_dir)], "files": [[str(unit), "[Unit]\n", 0o640]]})
+    step = steps.WriteFiles((str(home.layout.units_dir),), (written(unit),))
     assert home.done(step) == ""
     assert unit.read_text() == "[Unit]\n"
     assert not unit.is_symlink()
-    assert home.done(("files", {"directories": [], "files": []})) == ""
+    assert home.done(steps.WriteFiles((), ())) == ""
     assert not unit.exists()
 
 
@@ -277,7 +283,7 @@ def test_what_a_start_remembers_may_be_anything(home: Home, kind: str) -> None:
     unit.write_text("[Unit]\n")
     in_the_way(home.layout.state_dir / "started.json", kind)
     home.owned()
-    assert home.done(("start", {"unitFiles": {"mysql.service": [str(unit)]}})) == ""
+    assert home.done(steps.StartUnits({"mysql.service": (str(unit),)})) == ""
     assert set(json.loads((home.layout.state_dir / "started.json").read_text())) == {"mysql.service"}
 
 
@@ -297,9 +303,7 @@ def test_a_backup_waits_for_no_pipe_and_believes_no_old_summary(home: Home, kind
     for path in (summary, summary.with_name(f"{summary.name}.errors"), home.layout.dump("data")):
         in_the_way(path, kind)
     home.owned()
-    assert "restic named no snapshot for data" in home.error(
-        ("backup", {"keys": ["data"], "repository": True})
-    )
+    assert "restic named no snapshot for data" in home.error(steps.Backup(("data",), repository=True))
     assert not any(map(os.path.lexists, (summary, home.layout.dump("data"))))
 
 
@@ -309,7 +313,7 @@ def test_credentials_are_forgotten_whatever_stands_in_their_place(home: Home, ki
     in_the_way(secret, kind)
     in_the_way(home.layout.units_dir / "default.target.wants" / home.layout.target_unit, kind)
     home.owned()
-    assert home.done(("stop", {"manager": False})) == ""
+    assert home.done(steps.StopUnits(manager_runs=False)) == ""
     assert not os.path.lexists(secret)
 
 
@@ -318,7 +322,7 @@ def test_a_file_that_root_locked_is_named(home: Home) -> None:
     in_the_way(unit, "nonsense")
     home.owned()
     home.lock(unit)
-    said = home.error(("files", {"directories": [], "files": [[str(unit), "[Unit]\n", 0o640]]}))
+    said = home.error(steps.WriteFiles((), (written(unit),)))
     assert "Operation not permitted" in said
     assert str(unit) in said
 
@@ -327,7 +331,7 @@ def test_a_file_where_a_folder_must_be_is_named(home: Home) -> None:
     home.layout.units_dir.parent.mkdir(parents=True)
     os.mkfifo(home.layout.units_dir)
     home.owned()
-    said = home.error(("files", {"directories": [str(home.layout.units_dir)], "files": []}))
+    said = home.error(steps.WriteFiles((str(home.layout.units_dir),), ()))
     assert said == f"{home.layout.units_dir} is a named pipe, where a folder must be; remove it"
 
 
@@ -337,5 +341,5 @@ def test_a_pipe_for_a_unit_or_a_log_is_not_waited_for(home: Home, kind: str) -> 
     in_the_way(home.layout.candidate_log, kind)
     home.owned()
     unit = home.layout.units_dir / "mysql.service"
-    assert home.done(("start", {"unitFiles": {unit.name: [str(unit)]}})) == ""
+    assert home.done(steps.StartUnits({unit.name: (str(unit),)})) == ""
     assert candidate._php_error(home.layout.candidate_log) == ""

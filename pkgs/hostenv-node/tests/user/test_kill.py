@@ -20,7 +20,7 @@ def end_as(uid: int, process: UserProcess) -> int | None:
 
     def end() -> None:
         os.setuid(uid)
-        kill.end(replace(process, layout=replace(process.layout, uid=uid)), {})
+        kill.all_others(replace(process, layout=replace(process.layout, uid=uid)))
 
     ending = multiprocessing.get_context("fork").Process(target=end)
     ending.start()
@@ -48,4 +48,4 @@ def test_a_process_that_nothing_else_ends_is_killed(process: UserProcess) -> Non
 def test_it_never_ends_the_processes_of_anybody_else(process: UserProcess, layout: Layout) -> None:
     elsewhere = replace(process, layout=replace(layout, uid=os.getuid() + 1))
     with pytest.raises(OperationFailed, match="not those of"):
-        kill.end(elsewhere, {})
+        kill.all_others(elsewhere)

@@ -25,16 +25,16 @@ def served(layout: Layout) -> str:
     return (layout.current / "public/index.php").read_text()
 
 
-def test_a_release_serves_only_once_it_is_switched_to(process: UserProcess, layout: Layout) -> None:
+def test_a_release_serves_only_once_it_is_activated(process: UserProcess, layout: Layout) -> None:
     for name in ("first", "second"):
         unpacked(layout, name)
-        release.lay_out(process, {"name": name, "docroot": "web"})
+        release.lay_out(process, name, "web", None)
         if name == "first":
-            release.activate(process, {"name": "first", "keep": []})
+            release.activate(process, "first", [])
     assert served(layout) == "first"
-    release.activate(process, {"name": "second", "keep": ["first"]})
+    release.activate(process, "second", ["first"])
     assert served(layout) == "second"
-    release.activate(process, {"name": "first", "keep": []})
+    release.activate(process, "first", [])
     assert served(layout) == "first"
     assert sorted(path.name for path in layout.app_dir.iterdir()) == ["current", "first"]
 
@@ -49,15 +49,15 @@ def test_an_unfinished_release_has_not_its_name(
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", no_power)
         with pytest.raises(KeyboardInterrupt):
-            release.lay_out(process, {"name": "first", "docroot": "web"})
+            release.lay_out(process, "first", "web", None)
     assert not layout.release("first").exists()
-    release.lay_out(process, {"name": "first", "docroot": "web"})
-    release.activate(process, {"name": "first", "keep": []})
+    release.lay_out(process, "first", "web", None)
+    release.activate(process, "first", [])
     assert served(layout) == "first"
 
 
 def test_a_document_root_that_is_not_there_is_named(process: UserProcess, layout: Layout) -> None:
     unpacked(layout, "first")
     with pytest.raises(OperationFailed, match="no folder public in its source"):
-        release.lay_out(process, {"name": "first", "docroot": "public"})
+        release.lay_out(process, "first", "public", None)
     assert list(layout.app_dir.iterdir()) == []

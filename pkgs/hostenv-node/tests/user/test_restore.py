@@ -70,7 +70,7 @@ def restore(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     process = UserProcess(layout, {"systemctl": str(systemctl)}, Deadline.after(600))
 
     def run(job: str = "job-1", snapshot: str = FIRST) -> None:
-        module.restore(process, {"job": job, "key": "drupal-migrate", "snapshot": snapshot})
+        module.restore(process, job, "drupal-migrate", snapshot)
 
     return run
 

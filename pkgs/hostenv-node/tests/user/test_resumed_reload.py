@@ -25,7 +25,7 @@ def unpack(layout: Layout) -> None:
 
 
 def lay_out(process: UserProcess) -> None:
-    release.lay_out(process, {"name": NAME, "docroot": "web"})
+    release.lay_out(process, NAME, "web", None)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def page(process: UserProcess, layout: Layout) -> Path:
     """What is served when the reload is done again."""
     unpack(layout)
     lay_out(process)
-    release.activate(process, {"name": NAME, "keep": []})
+    release.activate(process, NAME, [])
     unpack(layout)
     return layout.current / "public/index.php"
 

@@ -26,7 +26,7 @@ def test_stopping_leaves_nothing_that_starts_or_reads_by_itself(
     for path in (*secrets, keys, layout.standing_still):
         path.touch()
     (manager.folder / "states").write_text("Id=nginx.service\nActiveState=inactive\n")
-    units.stop(process, {"manager": True})
+    units.stop(process, manager_runs=True)
     assert not link.is_symlink()
     assert not any(path.exists() for path in (*secrets, keys, layout.standing_still))
     stopped = next(call for call in manager.calls() if call.startswith("stop ")).split()
@@ -48,7 +48,7 @@ def test_what_is_starting_is_not_restarted_either(
     process.layout.state_dir.mkdir(parents=True)
     (tmp_path / "my.cnf").touch()
     (manager.folder / "starting").write_text("start\nrunning\n")
-    units.bring_up(process, {"mysql.service": [str(tmp_path / "my.cnf")]})
+    units.bring_up(process, {"mysql.service": (str(tmp_path / "my.cnf"),)})
     assert [call.split()[0] for call in manager.calls()] == ["show", "show", "restart"]
 
 
@@ -84,4 +84,4 @@ def test_stopping_is_no_success_while_a_unit_runs(
         f"Id=nginx.service\nActiveState=failed\n\nId=mysql.service\nActiveState={state}\n"
     )
     with pytest.raises(OperationFailed, match=f"do not stop: Id=mysql.service ActiveState={state}"):
-        units.stop(process, {"manager": True})
+        units.stop(process, manager_runs=True)
