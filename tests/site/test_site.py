@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDIN = ROOT / "pkgs/hostenv-lab/drupal_standin"
 PROJECT = ROOT / "tests/project/web"
 SEED = ROOT / "seed"
-HELPERS = ROOT / "pkgs/hostenv-node/hostenv_node/render/data"
+HELPERS = ROOT / "pkgs/hostenv-node/hostenv_node/render/templates"
 START_LIMIT = 30
 
 SETTINGS = """<?php

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from hostenv_node.config import Config
@@ -15,6 +14,7 @@ from hostenv_node.environment.steps import File, UnitFiles
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.nginx import user_nginx
 from hostenv_node.render.quoting import environment_file, php_string, variable_name
+from hostenv_node.render.template import filled, text
 from hostenv_node.render.units import backup_script, units
 
 CANDIDATE_VARIABLE = "HOSTENV_CANDIDATE"
@@ -41,7 +41,7 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
         raise OperationFailed("this node has no Drupal; name its folder in applications.drupal of node.json")
     unit_texts = units(environment, layout, config, PATH)
     files = [
-        File(str(layout.config_dir / "nginx.conf"), user_nginx(environment, layout, layout.live)),
+        File(str(layout.config_dir / "nginx.conf"), user_nginx(environment, layout, config, layout.live)),
         File(str(layout.config_dir / "php-fpm.conf"), php_fpm(environment, layout, layout.live)),
         *_candidate(environment, layout, config),
         File(str(layout.config_dir / "my.cnf"), my_cnf(layout)),
@@ -56,8 +56,8 @@ def render(environment: Environment, layout: Layout, config: Config) -> Rendered
     if environment.application == "drupal":
         files += [
             File(str(layout.config_dir / "settings.php"), drupal_settings(environment, layout), 0o600),
-            File(str(layout.config_dir / "install_drupal.php"), helper("install_drupal.php")),
-            File(str(layout.config_dir / "rebuild_drupal.php"), helper("rebuild_drupal.php")),
+            File(str(layout.config_dir / "install_drupal.php"), text("install_drupal.php")),
+            File(str(layout.config_dir / "rebuild_drupal.php"), text("rebuild_drupal.php")),
         ]
     if environment.authorized_keys:
         keys = "".join(f"{key}\n" for key in environment.authorized_keys)
@@ -135,81 +135,26 @@ def _candidate(environment: Environment, layout: Layout, config: Config) -> tupl
     name = release_name(environment, config)
     servers = layout.candidate(name)
     pool = php_fpm(environment, layout, servers) + f"env[{CANDIDATE_VARIABLE}] = {name}\n"
+    server = user_nginx(environment, layout, config, servers)
     return (
-        File(str(layout.config_dir / "candidate-nginx.conf"), user_nginx(environment, layout, servers)),
+        File(str(layout.config_dir / "candidate-nginx.conf"), server),
         File(str(layout.config_dir / "candidate-php-fpm.conf"), pool),
     )
 
 
 def php_fpm(environment: Environment, layout: Layout, servers: Servers) -> str:
     """The environment's one pool."""
-    return f"""\
-[global]
-error_log = syslog
-daemonize = no
-; how long a reload lets a request go on
-process_control_timeout = 10s
-
-; not the project's name, which may be `global`
-[{environment.user}]
-listen = {servers.fpm_socket}
-listen.mode = 0600
-pm = dynamic
-pm.max_children = 8
-pm.start_servers = 1
-pm.min_spare_servers = 1
-pm.max_spare_servers = 3
-catch_workers_output = yes
-decorate_workers_output = no
-; The unit's environment is the application's: database, files, the project's secrets.
-clear_env = no
-php_admin_flag[log_errors] = on
-php_admin_value[error_log] = {servers.php_log}
-php_admin_value[memory_limit] = 256M
-php_admin_value[upload_max_filesize] = 64M
-php_admin_value[post_max_size] = 64M
-php_admin_value[upload_tmp_dir] = {layout.cache_dir}/tmp
-php_admin_value[sys_temp_dir] = {layout.cache_dir}/tmp
-; its age decides when a session goes; Debian's php.ini leaves that to a job of its own
-php_value[session.save_path] = {layout.sessions_dir}
-php_value[session.gc_probability] = 1
-php_value[session.gc_divisor] = 100
-php_value[session.gc_maxlifetime] = 1440
-"""
+    return filled("php-fpm.conf", environment=environment, layout=layout, servers=servers)
 
 
 def my_cnf(layout: Layout) -> str:
     """The database server: on a socket only; its redo log is small, for every restore writes a fresh one."""
-    return f"""\
-[mysqld]
-datadir = {layout.mysql_dir}
-socket = {layout.mysql_socket}
-pid-file = {layout.runtime_dir}/mysql.pid
-tmpdir = {layout.cache_dir}/tmp
-skip-networking
-skip-name-resolve
-{SERVER_SIZES}"""
-
-
-SERVER_SIZES = f"""\
-innodb_log_file_size = 32M
-innodb_buffer_pool_size = 128M
-max_allowed_packet = {MAX_PACKET}
-character-set-server = utf8mb4
-# on an overloaded node a client may take longer than the default of 10 s
-connect_timeout = 60
-"""
+    return filled("my.cnf", layout=layout, max_packet=MAX_PACKET)
 
 
 def client_cnf(layout: Layout) -> str:
     """Where the environment's own tools find its database; TLS on a Unix socket only costs time."""
-    return f"""\
-[client]
-socket = {layout.mysql_socket}
-user = {layout.user}
-skip-ssl
-max_allowed_packet = {MAX_PACKET}
-"""
+    return filled("client.cnf", layout=layout, max_packet=MAX_PACKET)
 
 
 def commands(environment: Environment, layout: Layout, config: Config) -> dict[str, str]:
@@ -235,56 +180,19 @@ def commands(environment: Environment, layout: Layout, config: Config) -> dict[s
 
 def drupal_settings(environment: Environment, layout: Layout) -> str:
     """Drupal's settings.php: the project's own first, then what the node decides."""
-    hosts = "".join(
-        f"  {php_string('^' + host.replace('.', '[.]') + '$')},\n" for host in environment.virtual_hosts
+    patterns = ["^" + host.replace(".", "[.]") + "$" for host in environment.virtual_hosts]
+    return filled(
+        "settings.php",
+        database=php_string(environment.codebase),
+        user=php_string(environment.user),
+        socket=php_string(str(layout.mysql_socket)),
+        hash_salt=php_string(f"{layout.config_dir}/hash-salt"),
+        private_files=php_string(str(layout.private_files_dir)),
+        temporary=php_string(f"{layout.cache_dir}/tmp"),
+        config_sync=php_string(f"{layout.private_files_dir}/config_sync"),
+        hosts="".join(f"{php_string(pattern)},\n" for pattern in patterns),
+        candidate_variable=CANDIDATE_VARIABLE,
     )
-    return f"""\
-<?php
-
-$project_settings = $app_root . '/' . $site_path . '/settings.project.php';
-if (is_readable($project_settings)) {{
-  include $project_settings;
-}}
-
-$databases['default']['default'] = [
-  'driver' => 'mysql',
-  'namespace' => 'Drupal\\\\mysql\\\\Driver\\\\Database\\\\mysql',
-  'autoload' => 'core/modules/mysql/src/Driver/Database/mysql/',
-  'database' => {php_string(environment.codebase)},
-  'username' => {php_string(environment.user)},
-  'password' => '',
-  'host' => 'localhost',
-  'unix_socket' => {php_string(str(layout.mysql_socket))},
-  'prefix' => '',
-  'collation' => 'utf8mb4_general_ci',
-  'isolation_level' => 'READ COMMITTED',
-];
-$settings['hash_salt'] = file_get_contents({php_string(f"{layout.config_dir}/hash-salt")});
-$settings['file_public_path'] = 'sites/default/files';
-$settings['file_private_path'] = {php_string(str(layout.private_files_dir))};
-$settings['file_temp_path'] = {php_string(f"{layout.cache_dir}/tmp")};
-$settings['config_sync_directory'] ??= {php_string(f"{layout.private_files_dir}/config_sync")};
-$settings['trusted_host_patterns'] = [
-{hosts}];
-$settings['skip_permissions_hardening'] = TRUE;
-$settings['update_free_access'] = FALSE;
-$config['system.advisories']['enabled'] = FALSE;
-$config['automated_cron.settings']['interval'] = 0;
-if ($candidate = getenv('{CANDIDATE_VARIABLE}')) {{
-  // The release that is served reads the caches in the database; this one must leave nothing in them.
-  $settings['deployment_identifier'] = 'candidate-' . $candidate;
-  $settings['cache']['default'] = 'cache.backend.memory';
-  $settings['cache']['bins'] = array_fill_keys(
-    ['bootstrap', 'config', 'discovery', ...array_keys($settings['cache']['bins'] ?? [])],
-    'cache.backend.memory',
-  );
-}}
-"""
-
-
-def helper(name: str) -> str:
-    """A PHP file of this package."""
-    return resources.files("hostenv_node.render").joinpath("data", name).read_text(encoding="utf-8")
 
 
 def _files(directory: Path, texts: Mapping[str, str], mode: int) -> list[File]:

@@ -44,7 +44,7 @@ def site(
         folder.mkdir(parents=True)
     (made.current / "public/page.txt").write_text("a page")
     conf = made.config_dir / "nginx.conf"
-    conf.write_text(user_nginx(environment, made, made.live))
+    conf.write_text(user_nginx(environment, made, config, made.live))
     user = " user root;" if os.geteuid() == 0 else ""
     command = [config.tool("nginx"), "-e", "stderr", "-g", f"daemon off;{user}", "-c", str(conf)]
     process = subprocess.Popen(command)
