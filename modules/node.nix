@@ -245,6 +245,7 @@ in
             stateDir = "/var/lib/hostenv";
             frontDoorGroup = nginx.group;
             shell = "/run/current-system/sw/bin/bash";
+            mimeTypes = "/etc/hostenv/mime.types";
             tools = lib.mapAttrs (name: _: "/etc/hostenv/tools/${name}") tools;
           }
           // lib.optionalAttrs (cfg.slice != null) {
@@ -257,6 +258,7 @@ in
       (lib.mapAttrs' (
         name: program: lib.nameValuePair "hostenv/tools/${name}" { source = program; }
       ) tools)
+      { "hostenv/mime.types".source = "${nginx.package}/conf/mime.types"; }
       (lib.mkIf (cfg.tokenFile != tokenFile) {
         "hostenv/node-token" = {
           source = cfg.tokenFile;

@@ -83,6 +83,7 @@ class Machine:
             front_door_port=80,
             shell="/bin/sh",
             comin_profile=Path("/", name, "comin"),
+            mime_types=Path("/mime.types"),
             set_aside_retention_days=30,
             action_timeout=900,
             applications={},

@@ -45,6 +45,8 @@ class Config:
     front_door_port: int
     shell: str
     comin_profile: Path
+    mime_types: Path
+    """nginx' own file of media types by file name."""
     set_aside_retention_days: int
     action_timeout: int
     applications: Mapping[str, Application]
@@ -157,6 +159,7 @@ class _Reader:
             front_door_port=self.number("frontDoorPort", 80),
             shell=self.text("shell", "/bin/sh"),
             comin_profile=Path(self.text("cominProfile", "/nix/var/nix/profiles/system-profiles/comin")),
+            mime_types=Path(self.text("mimeTypes", "/etc/nginx/mime.types")),
             set_aside_retention_days=self.number("setAsideRetentionDays", 30),
             action_timeout=self.number("actionTimeout", 900),
             applications={

@@ -18,7 +18,7 @@ from hostenv_node.environment.entry import Environment, parse_environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.user.process import UserProcess
 from node_support import C1, ENTRY, USER, Node, Provider, RecordedOperations, switch, tag_of
-from runtime_support import TOOLS, Systemctl, Systemd, entry, program
+from runtime_support import TOOLS, Systemctl, Systemd, entry, mime_types, program
 
 
 @pytest.fixture
@@ -153,7 +153,8 @@ def config(configure: Callable[..., Config], tmp_path: Path) -> Config:
     web = tmp_path / "drupal" / "web"
     web.mkdir(parents=True)
     (web / "index.php").touch()
-    return replace(made, applications={"drupal": Application.at(tmp_path / "drupal")})
+    applications = {"drupal": Application.at(tmp_path / "drupal")}
+    return replace(made, applications=applications, mime_types=mime_types())
 
 
 @pytest.fixture

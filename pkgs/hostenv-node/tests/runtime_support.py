@@ -63,6 +63,12 @@ def program(name: str, *candidates: str) -> str:
     )
 
 
+def mime_types() -> Path:
+    """nginx' own list, of Nix' nginx or of Debian's."""
+    beside = Path(program("nginx", "nginx")).resolve().parents[1] / "conf/mime.types"
+    return beside if beside.is_file() else Path("/etc/nginx/mime.types")
+
+
 def needs(*candidates: str) -> pytest.MarkDecorator:
     missing = program("", *candidates).startswith("/missing")
     return pytest.mark.skipif(missing, reason=f"{candidates[0]} is not installed")

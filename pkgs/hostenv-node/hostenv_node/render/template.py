@@ -3,7 +3,7 @@
 import re
 from importlib import resources
 
-_REMARK = re.compile(r"^#@ .*\n", re.MULTILINE)
+_REMARK = re.compile(r"^ *#@ .*\n", re.MULTILINE)
 _NAMES = re.compile(r"^( *)@(\w+)@\n|@([a-z_]+(?:\.[a-z_-]+)*)@", re.MULTILINE)
 
 

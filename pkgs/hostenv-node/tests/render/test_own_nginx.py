@@ -19,6 +19,14 @@ from runtime_support import needs
 
 pytestmark = needs("nginx")
 
+TYPES = {
+    "of-nginx.css": "text/css",
+    "of-nginx.webp": "image/webp",
+    "ours.mjs": "text/javascript",
+    "ours.webmanifest": "application/manifest+json",
+    "nobodys.xyz": "application/octet-stream",
+}
+
 
 class Connection(HTTPConnection):
     def __init__(self, path: Path) -> None:
@@ -42,7 +50,8 @@ def site(
         made.current / "public",
     ):
         folder.mkdir(parents=True)
-    (made.current / "public/page.txt").write_text("a page")
+    for name in ("page.txt", *TYPES):
+        (made.current / "public" / name).write_text("a page")
     conf = made.config_dir / "nginx.conf"
     conf.write_text(user_nginx(environment, made, config, made.live))
     user = " user root;" if os.geteuid() == 0 else ""
@@ -60,9 +69,9 @@ def site(
         process.wait(20)
 
 
-def ask(site: Layout, method: str) -> HTTPResponse:
+def ask(site: Layout, method: str, name: str = "page.txt") -> HTTPResponse:
     with closing(Connection(site.upstream_socket)) as connection:
-        connection.request(method, "/page.txt")
+        connection.request(method, f"/{name}")
         response = connection.getresponse()
         response.read()
         return response
@@ -77,3 +86,7 @@ def test_a_frozen_site_is_read_and_not_written(site: Layout) -> None:
     assert (refused.status, refused.headers["Retry-After"]) == (503, "30")
     site.freeze_file.unlink()
     assert ask(site, "POST").status == 405
+
+
+def test_files_have_the_types_that_nginx_knows_and_ours(site: Layout) -> None:
+    assert {name: ask(site, "GET", name).headers["Content-Type"] for name in TYPES} == TYPES

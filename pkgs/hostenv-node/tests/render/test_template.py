@@ -15,7 +15,7 @@ from hostenv_node.render.template import filled
         ("error_page 503 @frozen;\nlocation @frozen {", "error_page 503 @frozen;\nlocation @frozen {"),
         ("{\n  @lines@\n}\n", "{\n  one\n\n    two\n}\n"),
         ("{\n  @nothing@\n}\n", "{\n}\n"),
-        ("#@ for readers\n# for all\n", "# for all\n"),
+        ("#@ for readers\n  #@ again\n# for all\n", "# for all\n"),
         ("@hostile@", "@port@"),
     ],
 )
