@@ -23,7 +23,6 @@ let
   tool = lib.getExe';
   tools = {
     git = lib.getExe pkgs.git;
-    nix = tool config.nix.package "nix";
     nginx = lib.getExe nginx.package;
     mariadb = tool pkgs.mariadb "mariadb";
     mariadbd = tool pkgs.mariadb "mariadbd";
