@@ -44,6 +44,7 @@
         pkgs: builtins.pathExists (pkgs.path + "/nixos/modules/virtualisation/nspawn-container");
       programs = pkgs: {
         inherit (pkgs)
+          hostenv-core
           hostenv-provider
           hostenv-node
           hostenv-lab
@@ -53,6 +54,7 @@
     in
     {
       overlays.default = final: _: {
+        hostenv-core = final.python3Packages.callPackage ./pkgs/hostenv-core { };
         hostenv-provider = final.callPackage ./pkgs/hostenv-provider { };
         hostenv-node = final.callPackage ./pkgs/hostenv-node { };
         hostenv-lab = final.callPackage ./pkgs/hostenv-lab { };

@@ -20,5 +20,5 @@ fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   die "needs Python 3.11 or newer, $python is older; install one and set PYTHON to it"
 fi
-export PYTHONPATH=$here/pkgs/hostenv-demo:$here/pkgs/hostenv-lab${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$here/pkgs/hostenv-demo:$here/pkgs/hostenv-lab:$here/pkgs/hostenv-core${PYTHONPATH:+:$PYTHONPATH}
 exec "$python" -m "${HOSTENV_DEMO_MODULE:-hostenv_demo}" "$@"

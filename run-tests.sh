@@ -75,7 +75,7 @@ PROGRAMS
     php -m 2>/dev/null | grep -qiE "^(pdo_)?$extension" || echo "php-$extension"
   done
   compgen -G '/usr/sbin/php-fpm*' >/dev/null || echo php-fpm
-  [[ $fast ]] || PYTHONPATH=pkgs/hostenv-lab python3 -m hostenv_lab packages --machines container
+  [[ $fast ]] || PYTHONPATH=pkgs/hostenv-lab:pkgs/hostenv-core python3 -m hostenv_lab packages --machines container
 )
 install "${missing[@]}"
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-lab"), str(ROOT / "tests" / "scenarios")]
+sys.path[:0] = [str(ROOT / each) for each in ("pkgs/hostenv-core", "pkgs/hostenv-lab", "tests/scenarios")]
 
 from hostenv_lab import description, record  # noqa: E402
 from hostenv_lab.driver import explain  # noqa: E402

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-provider")]
+sys.path[:0] = [str(ROOT / "pkgs" / name) for name in ("hostenv-core", "hostenv-provider")]
 
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
 from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
@@ -167,7 +167,7 @@ def service(config: Config) -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "pkgs" / "hostenv-provider")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
         assert process.stdout is not None

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-lab"), str(ROOT / "tests" / "scenarios")]
+sys.path[:0] = [str(ROOT / each) for each in ("pkgs/hostenv-core", "pkgs/hostenv-lab", "tests/scenarios")]
 
 from hostenv_lab import description, record  # noqa: E402
 from hostenv_lab.errors import TestScriptError  # noqa: E402

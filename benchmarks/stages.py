@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "pkgs" / "hostenv-lab")]
+sys.path[:0] = [str(ROOT / "pkgs" / name) for name in ("hostenv-core", "hostenv-lab")]
 
 from hostenv_lab import description, image, record  # noqa: E402
 from hostenv_lab.host import CHOICES, Choice  # noqa: E402

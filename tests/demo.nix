@@ -68,7 +68,7 @@ pkgs.writeShellApplication {
     pkgs.openssh
   ];
   text = ''
-    export PYTHONPATH=${tree}/pkgs/hostenv-demo:${tree}/pkgs/hostenv-lab
+    export PYTHONPATH=${tree}/pkgs/hostenv-demo:${tree}/pkgs/hostenv-lab:${tree}/pkgs/hostenv-core
     exec ${lib.getExe test.driver} "$@"
   '';
 }

@@ -12,7 +12,11 @@ PACKAGES = Path(__file__).resolve().parents[1] / "pkgs"
 
 @dataclass(frozen=True)
 class Room:
-    """A folder of a package, and what of its own package it imports: rooms, or modules (`jobs.api`)."""
+    """A folder of a package, and what it imports outside of it: rooms, or modules (`jobs.api`).
+
+    What `hostenv_core` has that is pure everyone may import, and no row names it; what has effects is named
+    with its package (`core.processes`).
+    """
 
     name: str
     imports: str
@@ -27,6 +31,8 @@ class Room:
 class Package:
     """A package's rooms, and the modules at its top."""
 
+    needs: str
+    """The other packages that it imports."""
     rooms: tuple[Room, ...]
     common: str
     """Modules that know of no room."""
@@ -40,22 +46,32 @@ class Package:
     """Where a library is used and nowhere else."""
 
 
+CORE = "hostenv_core"
 BORDERS = {
+    CORE: Package(
+        needs="",
+        rooms=(),
+        common="errors lines names",
+        open="",
+        pure="errors lines names",
+        values="",
+    ),
     "hostenv_node": Package(
+        needs="hostenv_core",
         rooms=(
             Room(
                 "comin",
-                "config errors files lock names run",
+                "config files lock run",
                 "comin waits for the switch and for its hook: what they do is short, and knows of no job",
             ),
             Room(
                 "jobs",
-                "comin config deadline environment.entry errors files intent names run",
+                "comin config deadline environment.entry errors files intent run",
                 "what is done to environments stands behind `jobs.operations`; the simulator has its own",
             ),
             Room(
                 "environment",
-                "errors names",
+                "errors",
                 "root and the environment's user share it: it leads to nothing that only one of them may use",
             ),
             Room(
@@ -65,8 +81,7 @@ BORDERS = {
             ),
             Room(
                 "runtime",
-                "config deadline environment errors files intent lock names render run"
-                " jobs.api jobs.operations",
+                "config deadline environment errors files intent lock render run jobs.api jobs.operations",
                 "root opens nothing in a home, so it imports nothing of `user`; jobs decide what comes next",
             ),
             Room(
@@ -75,10 +90,10 @@ BORDERS = {
                 "it runs as a tenant: nothing of root's, as tokens, configuration and records, leads into it",
             ),
         ),
-        common="config deadline errors files intent lock names run",
+        common="config deadline errors files intent lock run",
         open="cli",
         pure=(
-            "environment errors intent names render"
+            "environment errors intent render"
             " jobs.decide jobs.job_status jobs.journal jobs.operations"
             " runtime.actions runtime.losses runtime.nar runtime.sequences runtime.source_tree"
         ),
@@ -86,56 +101,57 @@ BORDERS = {
         alone={"subprocess": "run", "requests": "jobs.api runtime.backup_server"},
     ),
     "hostenv_provider": Package(
+        needs="hostenv_core",
         rooms=(
             Room(
                 "plan",
-                "errors json_value names",
+                "json_value",
                 "who gets what where is a function of what people wrote; look-ups and clocks are arguments",
             ),
             Room(
                 "rules",
-                "errors json_value names plan",
+                "json_value plan",
                 "what may happen is a function of recorded state; store and simulator carry it out",
             ),
             Room(
                 "store",
-                "errors names plan rules",
+                "plan rules",
                 "one place writes the database, each transaction carries out one rule; it knows of no caller",
             ),
             Room(
                 "repository",
-                "config dns errors files json_value names plan run texts rules.stored",
+                "config dns files json_value plan run rules.stored",
                 "what Git and Nix say is the same whoever asks: it knows of no job and no request",
             ),
             Room(
                 "secrets",
-                "config errors files names run store",
+                "config files run store",
                 "secrets lie in files of their own; who may have which is asked of the store",
             ),
             Room(
                 "disks",
-                "config errors",
+                "config",
                 "how full a disk is has nothing to do with why it is asked",
             ),
             Room(
                 "work",
-                "disks dns errors names plan repository rules secrets stop_point store texts",
+                "disks dns plan repository rules secrets stop_point store",
                 "work is taken from the store, never from a request, and goes on when nobody asks",
             ),
             Room(
                 "web",
-                "config disks errors names plan repository rules secrets store texts",
+                "config disks plan repository rules secrets store",
                 "a handler translates and calls; what takes long is left to `work`, which the store tells",
             ),
             Room(
                 "cli",
-                "config dns errors names plan repository rules secrets service texts web.client",
+                "config dns plan repository rules secrets service web.client",
                 "a command asks the service over its socket: the database has one writer",
             ),
         ),
-        common="config dns errors files json_value names run stop_point texts",
+        common="config dns files json_value run stop_point",
         open="service",
-        pure="errors json_value names plan rules",
+        pure="json_value plan rules",
         values="",
         alone={
             "sqlite3": "store",
@@ -174,8 +190,7 @@ class Module:
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{self.name}: imports are absolute here"
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+                yield from (f"{'.' * node.level}{node.module}.{alias.name}" for alias in node.names)
 
     def calls(self) -> Iterator[str]:
         """The names of the functions and methods that it calls."""
@@ -203,8 +218,30 @@ def within(name: str, places: tuple[str, ...]) -> bool:
 
 
 def own(package: str, module: Module) -> list[str]:
-    """What a module imports of its own package, without the package's name."""
-    return [name.removeprefix(f"{package}.") for name in module.imports() if name.startswith(f"{package}.")]
+    """What a module imports of its own package and, if it is not pure, of the core, by its name there."""
+    imported = list(module.imports())
+    assert not [name for name in imported if name.startswith(".")], "imports are absolute here"
+    found = [name.removeprefix(f"{package}.") for name in imported if name.startswith(f"{package}.")]
+    if package != CORE:
+        core = [name.removeprefix(f"{CORE}.") for name in imported if name.startswith(f"{CORE}.")]
+        found += [f"core.{name}" for name in core if not within(name, tuple(BORDERS[CORE].pure.split()))]
+    return found
+
+
+PACKAGES_OF = {
+    **{name: package.needs for name, package in BORDERS.items()},
+    "hostenv_lab": "hostenv_core",
+    "hostenv_demo": "hostenv_core hostenv_lab",
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES_OF)
+def test_a_package_imports_no_more_than_it_may(package: str) -> None:
+    """The provider and the node know nothing of each other; the core holds what both mean."""
+    imported = {name.partition(".")[0] for module in modules(package) for name in module.imports()}
+    assert {name for name in imported if name.startswith("hostenv_")} - {package} == set(
+        PACKAGES_OF[package].split()
+    )
 
 
 @pytest.mark.parametrize("package", BORDERS)

@@ -102,7 +102,7 @@ def inline(document: Path) -> list[str]:
 # what is tried by other means than being typed here, or not at all, and why
 ON_MACHINES = r"(hostenv-provider|systemctl|journalctl|comin) "
 HERE = (
-    "PYTHONPATH=pkgs/hostenv-lab python3 -m hostenv_lab run tests/script.py --interactive",
+    "PYTHONPATH=pkgs/hostenv-lab:pkgs/hostenv-core python3 -m hostenv_lab run tests/script.py --interactive",
     "./run-demo.sh",
     "./hostenv-demo/enter",
     "./trigger-webhook.sh --workdir DIR --follow",
@@ -159,10 +159,11 @@ def test_every_citation_of_the_contract_names_a_section() -> None:
 def test_every_file_that_is_named_exists() -> None:
     text = (TREE / "docs/how-it-works.md").read_text()
     folders = {
+        "C": TREE / "pkgs/hostenv-core/hostenv_core",
         "P": TREE / "pkgs/hostenv-provider/hostenv_provider",
         "N": TREE / "pkgs/hostenv-node/hostenv_node",
     }
-    named = re.findall(r"`([PN])/([^`]+)`", text)
+    named = re.findall(r"`([CPN])/([^`]+)`", text)
     assert len(named) > 10
     assert not [name for letter, name in named if not (folders[letter] / name).exists()]
 

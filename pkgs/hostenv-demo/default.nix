@@ -1,6 +1,7 @@
 {
   lib,
   python3Packages,
+  hostenv-core,
   hostenv-lab,
 }:
 let
@@ -16,6 +17,7 @@ python3Packages.buildPythonApplication {
     root = ../..;
     fileset = lib.fileset.unions [
       ./.
+      ../hostenv-core
       ../hostenv-lab
       ../hostenv-node
       ../hostenv-provider
@@ -29,7 +31,10 @@ python3Packages.buildPythonApplication {
   sourceRoot = "source/pkgs/hostenv-demo";
 
   build-system = [ python3Packages.setuptools ];
-  dependencies = [ hostenv-lab ];
+  dependencies = [
+    hostenv-core
+    hostenv-lab
+  ];
 
   postInstall = ''
     mkdir --parents $out/share
@@ -39,7 +44,15 @@ python3Packages.buildPythonApplication {
   # The tree's scripts run on Debian machines.
   dontPatchShebangs = true;
   # The modules find the tree as the folder that they are in.
-  makeWrapperArgs = [ "--prefix PYTHONPATH : ${tree}/pkgs/hostenv-demo:${tree}/pkgs/hostenv-lab" ];
+  makeWrapperArgs = [
+    "--prefix PYTHONPATH : ${
+      lib.concatMapStringsSep ":" (name: "${tree}/pkgs/${name}") [
+        "hostenv-demo"
+        "hostenv-lab"
+        "hostenv-core"
+      ]
+    }"
+  ];
 
   pythonImportsCheck = [ "hostenv_demo" ];
 

@@ -1,6 +1,7 @@
 {
   lib,
   python3Packages,
+  hostenv-core ? python3Packages.callPackage ../hostenv-core { },
   e2fsprogs,
   iproute2,
   qemu,
@@ -21,6 +22,7 @@ python3Packages.buildPythonApplication {
   };
 
   build-system = [ python3Packages.setuptools ];
+  dependencies = [ hostenv-core ];
   # The guests' scripts run on Debian machines.
   dontPatchShebangs = true;
 

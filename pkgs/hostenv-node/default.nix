@@ -1,6 +1,7 @@
 {
   lib,
   python3Packages,
+  hostenv-core ? python3Packages.callPackage ../hostenv-core { },
   systemd,
 }:
 let
@@ -32,7 +33,10 @@ python3Packages.buildPythonApplication {
   };
 
   build-system = [ python3Packages.setuptools ];
-  dependencies = [ python3Packages.requests ];
+  dependencies = [
+    hostenv-core
+    python3Packages.requests
+  ];
 
   inherit (machineFiles) postPatch postInstall;
   # The command imports them only when it needs them.

@@ -1,6 +1,7 @@
 {
   lib,
   python3Packages,
+  hostenv-core ? python3Packages.callPackage ../hostenv-core { },
   fcgiwrap,
   git,
   openssh,
@@ -38,6 +39,7 @@ python3Packages.buildPythonApplication {
   };
 
   build-system = [ python3Packages.setuptools ];
+  dependencies = [ hostenv-core ];
 
   inherit (machineFiles) postPatch postInstall;
   # Git fetches projects over SSH with ssh.

@@ -102,7 +102,7 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
                 findings.check(derivation.endswith(".drv"), f"{kind}.{system}.{name} is no derivation")
         findings.equal(
             set(outputs["packages"]),
-            {"default", "hostenv-demo", "hostenv-lab", "hostenv-node", "hostenv-provider"},
+            {"default", "hostenv-core", "hostenv-demo", "hostenv-lab", "hostenv-node", "hostenv-provider"},
             f"packages.{system}",
         )
         findings.check({"demo", "trigger-webhook", "lab"} <= set(outputs["apps"]), f"apps.{system} lacks one")

@@ -28,7 +28,7 @@ in
   unit-tests = check "unit-tests" [
     python
     pkgs.git
-  ] "pytest pkgs/hostenv-node pkgs/hostenv-provider";
+  ] "pytest pkgs/hostenv-core pkgs/hostenv-node pkgs/hostenv-provider";
 
   lint = check "lint" [ pkgs.ruff ] ''
     ruff check

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_nixos import inputs
 from hostenv_nixos.inputs import TREE, Inputs, copy_tree
 from hostenv_nixos.machines import Check

@@ -72,5 +72,6 @@ def _run_many(first: int, count: int, processes: int) -> int:
 if __name__ == "__main__":
     tests = Path(__file__).resolve().parent.parent
     packages = tests.parent / "pkgs"
-    sys.path[:0] = [str(tests), *(str(packages / name) for name in ("hostenv-provider", "hostenv-node"))]
+    names = ("hostenv-core", "hostenv-provider", "hostenv-node")
+    sys.path[:0] = [str(tests), *(str(packages / name) for name in names)]
     sys.exit(main())

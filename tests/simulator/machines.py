@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from unittest.mock import patch
 
+from hostenv_core.errors import HostenvError
 from hostenv_node.comin import switch
 from hostenv_node.comin.generation import Generation, Slice
 from hostenv_node.comin.spool import Deployment
 from hostenv_node.comin.status import BrokenCommit
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.jobs import agent as node_agent
 from hostenv_node.jobs import api as node_api
 from hostenv_node.jobs.journal import JobJournal

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from hostenv_provider.errors import HostenvError
-from hostenv_provider.names import user_name
+from hostenv_core.errors import HostenvError
+from hostenv_core.names import user_name
 from hostenv_provider.plan import placement
 from hostenv_provider.plan.definitions import Application, EnvironmentDefinition
 from hostenv_provider.plan.plan import Environment, Plan, Source, State

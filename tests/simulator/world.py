@@ -10,8 +10,8 @@ from itertools import accumulate
 from typing import cast
 from unittest.mock import patch
 
+from hostenv_core import names
 from hostenv_node.jobs.api import Api
-from hostenv_provider import names
 from hostenv_provider.rules.jobs import ENDED, JobState, Request
 from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store

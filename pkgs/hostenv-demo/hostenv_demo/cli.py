@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import host
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.lab import ending_signals
 
 from hostenv_demo import demo, workdir

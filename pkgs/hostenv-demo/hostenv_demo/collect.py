@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError, MachineError
+from hostenv_core.errors import HostenvError
+from hostenv_lab.errors import MachineError
 
 from hostenv_demo import evidence, report
 from hostenv_demo.evidence import Recorder

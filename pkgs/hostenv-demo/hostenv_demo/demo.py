@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import description
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.host import Choice
 from hostenv_lab.lab import Lab
 from hostenv_lab.log import Event, Sink

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 from hostenv_demo.site import Site
 

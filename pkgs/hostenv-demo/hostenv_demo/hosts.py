@@ -4,8 +4,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import run
-from hostenv_lab.errors import HostenvError
 
 _TIMEOUT = 30
 # names the profile, so that a teardown finds it after a crash

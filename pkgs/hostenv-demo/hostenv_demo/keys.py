@@ -6,7 +6,7 @@ import termios
 import tty
 from collections.abc import Callable
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 
 def check() -> None:

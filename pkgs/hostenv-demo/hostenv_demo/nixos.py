@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import host, record, run
-from hostenv_lab.errors import HostenvError, MachineError
+from hostenv_lab.errors import MachineError
 from hostenv_lab.forward import ENDPOINTS_FILE
 from hostenv_lab.log import Log, Sink
 from hostenv_lab.memory import require_memory

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_lab.host import Choice, required_packages
 from hostenv_lab.run import ask_to_install, run_visibly
 

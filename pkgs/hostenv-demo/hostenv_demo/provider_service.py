@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 SOCKET = Path("runtime/hostenv-provider.sock")
 ENDED = ("succeeded", "failed", "superseded")

@@ -116,7 +116,7 @@ def hosts_line(site: str) -> str:
 def scripts(workdir: Path) -> dict[str, str]:
     """The run's programs, by their path in the work folder."""
     here = shlex.quote(str(workdir))
-    path = shlex.quote(f"{ROOT}/pkgs/hostenv-demo:{ROOT}/pkgs/hostenv-lab")
+    path = shlex.quote(":".join(f"{ROOT}/pkgs/hostenv-{name}" for name in ("demo", "lab", "core")))
     python = shlex.quote(sys.executable)
     # by its path: by its name it would find itself
     ssh = shlex.quote(shutil.which("ssh") or "/usr/bin/ssh")

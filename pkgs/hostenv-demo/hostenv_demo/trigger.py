@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 from hostenv_demo.names import LINK, PROJECT_HASH
 from hostenv_demo.provider_service import ENDED, Document, ProviderService

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_lab.log import Event
 
 from hostenv_demo.evidence import Recorder

@@ -7,8 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import image, record
-from hostenv_lab.errors import HostenvError
 
 from hostenv_demo import evidence, hosts
 from hostenv_demo.names import LINK

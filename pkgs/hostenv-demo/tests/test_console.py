@@ -114,10 +114,9 @@ def test_an_output_that_nobody_reads_ends_the_run() -> None:
 
 def test_a_closed_output_is_one_line() -> None:
     command = [sys.executable, "-m", "hostenv_demo", "--teardown"]
-    path = ":".join(str(Path(__file__).parents[2] / name) for name in ("hostenv-demo", "hostenv-lab"))
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,

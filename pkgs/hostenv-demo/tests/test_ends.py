@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_demo import demo, hosts, workdir
 from hostenv_demo.console import Console
 from hostenv_lab import record
-from hostenv_lab.errors import HostenvError
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_demo import hosts
-from hostenv_lab.errors import HostenvError
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The wizard when the NixOS test driver runs it: the same pauses on machines that are not the lab's."""
 
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from hostenv_demo.summary import summarise
 from pty_session import PROMPT, REPOSITORY, Terminal, terminal
 
 pytestmark = pytest.mark.machine
-_PATH = ":".join(str(REPOSITORY / "pkgs" / name) for name in ("hostenv-demo", "hostenv-lab"))
+_PATH = os.pathsep.join(sys.path)
 _COMMAND = re.compile(r"^     (\S.*)$", re.MULTILINE)
 _ABORTED = 130
 

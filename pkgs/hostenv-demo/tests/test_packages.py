@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_demo import packages
-from hostenv_lab.errors import HostenvError
 
 TREE = Path(__file__).parents[3]
 

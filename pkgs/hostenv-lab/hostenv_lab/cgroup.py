@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 _EMPTY_WITHIN = 20.0
 

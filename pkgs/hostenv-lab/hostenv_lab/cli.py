@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab import description, host, image, record
 from hostenv_lab.driver import explain
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.lab import Lab, ending_signals
 from hostenv_lab.log import Event, line
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _MAX_MACHINES = 250

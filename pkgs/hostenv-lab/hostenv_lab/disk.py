@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 
 def require_space(folder: Path, mebibytes: int) -> None:

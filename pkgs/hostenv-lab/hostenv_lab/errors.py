@@ -1,8 +1,4 @@
-"""Errors whose text is meant for people, and the exceptions that a testScript may see."""
-
-
-class HostenvError(Exception):
-    """Base of every error that the command reports in one line, ending with exit status 1."""
+"""The exceptions that a testScript may see."""
 
 
 class TestScriptError(Exception):

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab.description import PortForward, SocketForward
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.machine import BaseMachine
 from hostenv_lab.network import Network
 

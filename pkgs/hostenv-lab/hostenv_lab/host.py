@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab import kvm, run
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.image import Image
 from hostenv_lab.machine import Kind
 from hostenv_lab.vm import KVM

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab import run
 from hostenv_lab.description import ImageDescription
 from hostenv_lab.disk import require_space
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.layer import GUEST_FILES
 
 _LEFT_OUT = (

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab import host, image, record
 from hostenv_lab.cgroup import ControlGroup
 from hostenv_lab.container import ContainerMachine
 from hostenv_lab.description import Description, MachineDescription
 from hostenv_lab.disk import require_space
 from hostenv_lab.driver import Driver
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.forward import Forwards
 from hostenv_lab.layer import Layer, check_substitute
 from hostenv_lab.log import Event, FileSink, Log, Sink

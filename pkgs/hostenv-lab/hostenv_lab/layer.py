@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab import network, run
 from hostenv_lab.description import Description, MachineDescription, Substitute
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.program import write_program
 
 # The lab's own files in a machine.

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 

@@ -10,8 +10,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab.cgroup import ControlGroup
-from hostenv_lab.errors import HostenvError
 
 FILE = "lab.json"
 _FORMAT = 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 # Joins the control groups named before `--`, then becomes the command. `-e`: a process that comes too late,
 # when its group is already gone, ends here instead of running unseen.

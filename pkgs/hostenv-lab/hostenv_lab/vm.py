@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_lab import run
 from hostenv_lab.cgroup import ControlGroup
 from hostenv_lab.description import MachineDescription
-from hostenv_lab.errors import HostenvError, MachineError
+from hostenv_lab.errors import MachineError
 from hostenv_lab.image import ROOT_PARTITION, Image
 from hostenv_lab.layer import Layer
 from hostenv_lab.machine import BaseMachine, Result, Setting

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_lab import description
-from hostenv_lab.errors import HostenvError
 
 REPOSITORY = Path(__file__).parents[3]
 IMAGE = '[image]\nsuite = "trixie"\npackages = ["systemd"]\n'

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_lab.driver import Driver, explain, pythonize
-from hostenv_lab.errors import HostenvError, MachineError, PollingConditionError, RequestedAssertionFailed
+from hostenv_lab.errors import MachineError, PollingConditionError, RequestedAssertionFailed
 from hostenv_lab.log import Event, FileSink, Log
 from hostenv_lab.machine import BaseMachine, parse_properties, retry
 

@@ -30,7 +30,7 @@ def running(description: Path, workdir: Path, script: str) -> Iterator[subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "pkgs/hostenv-lab")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as process:
         try:
             assert process.stdout is not None
@@ -62,7 +62,7 @@ def teardown(workdir: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "pkgs/hostenv-lab")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
 

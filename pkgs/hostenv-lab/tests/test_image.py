@@ -7,9 +7,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_lab import image
 from hostenv_lab.description import ImageDescription
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.image import BuildFailed
 
 _BROKEN_TOOL = """#!/bin/sh

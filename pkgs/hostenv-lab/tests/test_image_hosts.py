@@ -25,7 +25,8 @@ mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
-  PYTHONPATH=/tree/pkgs/hostenv-lab PYTHONDONTWRITEBYTECODE=1 DEBIAN_FRONTEND=noninteractive /bin/sh -ec '
+  PYTHONPATH=/tree/pkgs/hostenv-lab:/tree/pkgs/hostenv-core PYTHONDONTWRITEBYTECODE=1 \\
+  DEBIAN_FRONTEND=noninteractive /bin/sh -ec '
   cd /tree
   apt-get update -qq
   apt-get install -qq --no-install-recommends $(python3 -m hostenv_lab packages --machines container) >&2
@@ -69,7 +70,7 @@ def make(command: list[str | Path], **environment: str) -> str:
 def test_bare_hosts_make_the_image_that_this_one_makes(tmp_path: Path) -> None:
     here = make(
         [sys.executable, "-m", "hostenv_lab", "image"],
-        PYTHONPATH=str(TREE / "pkgs/hostenv-lab"),
+        PYTHONPATH=os.pathsep.join(sys.path),
         XDG_CACHE_HOME=str(tmp_path / "cache"),
     )
     expected = listing(Path(here) / "root")

@@ -12,9 +12,10 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_lab import host, record
 from hostenv_lab.description import Description, MachineDescription, PortForward, SocketForward, load
-from hostenv_lab.errors import HostenvError, RequestedAssertionFailed
+from hostenv_lab.errors import RequestedAssertionFailed
 from hostenv_lab.lab import Lab
 from traces import traces
 
@@ -89,7 +90,7 @@ def test_in_a_chroot_commands_run_in_the_machine(tmp_path: Path, description: Pa
         env={
             **os.environ,
             "PATH": f"{slow.parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(REPOSITORY / "pkgs/hostenv-lab"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
         },
         capture_output=True,
         text=True,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_lab.memory import require_memory
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 
 
 def switch(arguments: Sequence[str]) -> int:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.files import read_json
 
 DEFAULT_PATH = "/etc/hostenv/node.json"

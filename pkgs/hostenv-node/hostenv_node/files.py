@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_node.errors import HostenvError
-from hostenv_node.names import is_environment_user
+from hostenv_core.errors import HostenvError
+from hostenv_core.names import is_user_name
 
 OPS = ("backup", "restore", "activate", "reload", "deactivate")
 
@@ -33,7 +33,7 @@ class Action:
         migrations = value.get("migrations") or []
         if op not in OPS:
             raise HostenvError(f"unknown op {op!r} in an intent; update hostenv-node")
-        if not is_environment_user(user):
+        if not is_user_name(user):
             raise HostenvError(f"an action without an environment's user in an intent: {str(value)[:200]}")
         if not all(node is None or isinstance(node, str) for node in (from_node, to_node)):
             raise HostenvError(f"fromNode and toNode must be names or null in an intent: {value!r}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 
 @contextmanager

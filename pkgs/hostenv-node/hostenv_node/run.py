@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from hostenv_node.errors import HostenvError, last_lines
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import last_lines
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

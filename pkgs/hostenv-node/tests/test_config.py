@@ -6,12 +6,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.cli import COMMANDS, main
 from hostenv_node.comin.status import BrokenCommit, broken_in
 from hostenv_node.config import Config
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.request import Request
-from hostenv_node.errors import HostenvError
 from node_support import C1
 
 FILE = {"node": "node-a", "apiBaseUrl": "http://provider/", "frontDoorGroup": "www-data"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.cli import main
 from hostenv_node.comin import spool
 from hostenv_node.comin.generation import Generation, Slice
@@ -14,7 +15,6 @@ from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
 from hostenv_node.environment.entry import parse_environment
 from hostenv_node.environment.layout import Layout
-from hostenv_node.errors import HostenvError
 from hostenv_node.intent import Action
 from hostenv_node.jobs.agent import Agent
 from hostenv_node.jobs.api import Api

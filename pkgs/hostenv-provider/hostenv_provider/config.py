@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 DEFAULT_PATH = Path("/etc/hostenv/provider.json")
 PATH_VARIABLE = "HOSTENV_PROVIDER_CONFIG"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 Stamp = tuple[int, int, int]
 """Differs when a file has been replaced or written."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from hostenv_provider import names
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
+from hostenv_core.lines import shown
 
 MAX_ENTRIES = 100
 """So many entries may an object or a list have that a project defines."""
@@ -41,7 +41,7 @@ class Value:
         for key in found:
             if key not in required and key not in optional:
                 known = ", ".join(sorted((*required, *optional)))
-                raise self.error(f"unknown key {names.shown(key)}, known are {known}")
+                raise self.error(f"unknown key {shown(key)}, known are {known}")
         for key in required:
             if key not in found:
                 raise self.error(f"{key} is missing")
@@ -54,7 +54,7 @@ class Value:
             raise self.error(f"has {len(found)} entries, {self._most} are the most")
         for key in found:
             if not isinstance(key, str) or not is_valid(key):
-                raise self.error(f"{names.shown(str(key))} is not valid as {what}")
+                raise self.error(f"{shown(str(key))} is not valid as {what}")
         return {key: self._below(found[key], f".{key}") for key in sorted(found)}
 
     def object(self) -> dict[str, "Value"]:
@@ -76,16 +76,14 @@ class Value:
         if not isinstance(self.raw, str):
             raise self.error("must be a string")
         if not self.raw or len(self.raw) > _MAX_TEXT or not self.raw.isprintable():
-            raise self.error(
-                f"{names.shown(self.raw)} must be one line of 1 to {_MAX_TEXT} printable characters"
-            )
+            raise self.error(f"{shown(self.raw)} must be one line of 1 to {_MAX_TEXT} printable characters")
         return self.raw
 
     def named(self, is_valid: Callable[[str], bool], what: str) -> str:
         """A string that satisfies `is_valid`."""
         text = self.string()
         if not is_valid(text):
-            raise self.error(f"{names.shown(text)} is not valid as {what}")
+            raise self.error(f"{shown(text)} is not valid as {what}")
         return text
 
     def choice(self, choices: Sequence[str]) -> str:

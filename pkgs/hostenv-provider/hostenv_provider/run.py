@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hostenv_provider.errors import HostenvError
-from hostenv_provider.texts import one_line
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import one_line
 
 _ERROR_CHARACTERS = 2000
 _MAX_OUTPUT = 64 << 20

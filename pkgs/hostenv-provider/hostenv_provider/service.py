@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.definitions import EnvironmentDefinition
 from hostenv_provider.plan.plan import Environment, Plan, Source
 from hostenv_provider.repository import projects

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.definitions import Application, Check, VirtualHost
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Plan, Source

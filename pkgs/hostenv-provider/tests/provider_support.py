@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.definitions import Application, EnvironmentDefinition
 from hostenv_provider.plan.placement import moving
 from hostenv_provider.plan.plan import Environment, Plan, Source

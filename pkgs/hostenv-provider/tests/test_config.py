@@ -5,8 +5,8 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.config import PATH_VARIABLE, Config
-from hostenv_provider.errors import HostenvError
 
 
 @pytest.fixture

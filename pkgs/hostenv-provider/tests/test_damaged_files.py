@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.definitions import parse_environments
 from hostenv_provider.plan.generated import render
 from hostenv_provider.plan.plan import Environment, Plan, Reservation, State

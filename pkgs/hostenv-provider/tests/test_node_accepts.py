@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from hostenv_core import names
+from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_node.environment import checks, entry
 from hostenv_node.render import quoting
-from hostenv_provider import names
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.json_value import Value
 from hostenv_provider.plan import definitions
 from hostenv_provider.plan.definitions import parse_environments

@@ -35,7 +35,6 @@ from hostenv_provider.service import Service
 from hostenv_provider.store.store import Store
 from hostenv_provider.work.verify import Answer
 
-PACKAGE = Path(__file__).parents[1]
 PROGRAM = "import sys; from hostenv_provider.cli import main; sys.exit(main())"
 COMMAND = [sys.executable, "-c", PROGRAM, "service"]
 
@@ -80,7 +79,7 @@ def running(config: Config) -> Iterator[subprocess.Popen[str]]:
         notify.settimeout(60)
         process = subprocess.Popen(
             COMMAND,
-            env={**os.environ, "PYTHONPATH": str(PACKAGE), "NOTIFY_SOCKET": str(address)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NOTIFY_SOCKET": str(address)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -121,7 +120,7 @@ def test_a_second_one_refuses_to_start(machine: Config) -> None:
     with running(machine):
         second = subprocess.run(
             COMMAND,
-            env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             timeout=60,

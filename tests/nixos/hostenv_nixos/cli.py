@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hostenv_lab.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_lab.lab import ending_signals
 
 from hostenv_nixos.inputs import Inputs

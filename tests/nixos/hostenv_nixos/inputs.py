@@ -5,8 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import run
-from hostenv_lab.errors import HostenvError
 
 TREE = Path(__file__).resolve().parents[3]
 _DRIVER = "nixos/lib/test-driver/src/test_driver/machine/__init__.py"

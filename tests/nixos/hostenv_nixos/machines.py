@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hostenv_core.errors import HostenvError
 from hostenv_lab import host, image, record, run
 from hostenv_lab.description import ImageDescription
 from hostenv_lab.disk import require_space
-from hostenv_lab.errors import HostenvError
 from hostenv_lab.parallel import undisturbed
 
 from hostenv_nixos.inputs import TREE, Inputs, copy_tree
@@ -117,7 +117,8 @@ class Machines:
         self._sweep(cache / "runs")
         self._work = Path(tempfile.mkdtemp(dir=cache / "runs"))
         kept = record.create(self._work)
-        words = [str(os.getpid()), str(self._work), str(TREE / "pkgs/hostenv-lab"), sys.executable]
+        path = os.pathsep.join(str(TREE / "pkgs" / name) for name in ("hostenv-lab", "hostenv-core"))
+        words = [str(os.getpid()), str(self._work), path, sys.executable]
         guard = run.start(["/bin/sh", "-ec", _GUARD, "guard", *words], output=Path(os.devnull))
         self._stack.callback(run.kill, guard)
         self._stack.callback(record.teardown, self._work)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+from hostenv_core.names import FIRST_UID, LAST_UID, is_uid, is_user_name
+
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, write_json
-from hostenv_node.names import FIRST_UID, LAST_UID, is_environment_user, is_uid
 
 _NAME = re.compile(r"(?:[0-9a-z]{32}-)?hostenv-(?P<node>.+)-(?P<commit>[0-9a-f]{40})")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -129,7 +130,7 @@ class Slice:
             raise HostenvError(f"{where}: environments must be an object")
         owners: dict[int, str] = {}
         for user, entry in environments.items():
-            if not is_environment_user(user):
+            if not is_user_name(user):
                 raise HostenvError(f"{where}: {user[:80]!r} is no name of an environment's user")
             if not isinstance(entry, dict):
                 raise HostenvError(f"{where}: the entry of {user} must be an object")

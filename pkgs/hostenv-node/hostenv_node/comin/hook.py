@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Mapping
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.comin import spool
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.run import run
 
 _SECONDS = 10.0

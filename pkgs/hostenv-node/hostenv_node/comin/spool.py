@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, remove_durably, write_json
 
 

@@ -4,7 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.files import read_json, replace_file
 
 STATE = Path("/var/lib/comin")

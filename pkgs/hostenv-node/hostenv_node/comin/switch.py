@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.comin.generation import Generation, Slice, slice_hash
 from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.files import write_durably
 from hostenv_node.lock import locked
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hostenv_core.names import is_uid, is_user_name
+
 from hostenv_node.environment.checks import Check, parse_checks
 from hostenv_node.errors import OperationFailed
-from hostenv_node.names import is_environment_user, is_uid
 
 Entry = Mapping[str, object]
 """One environment as `slice.json` and `plan.json` hold it (contract 6, `env`)."""
@@ -65,7 +66,7 @@ def parse_environment(entry: Entry) -> Environment:
     uid, user = entry.get("uid"), hostenv.get("userName")
     if not is_uid(uid):
         raise OperationFailed(f"the plan's entry has no usable uid ({uid!r}); plan the environment again")
-    if not is_environment_user(user):
+    if not is_user_name(user):
         raise OperationFailed(f"userName in the plan's entry is not acceptable: {user!r}; plan again")
     name = _text(application, "name", re.compile(r"[a-z]+"))
     if name not in APPLICATIONS:

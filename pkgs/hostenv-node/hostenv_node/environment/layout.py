@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.names import is_job
+
 from hostenv_node.errors import OperationFailed
-from hostenv_node.names import is_job
 
 RUN_DIR = Path("/run/hostenv")
 PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"

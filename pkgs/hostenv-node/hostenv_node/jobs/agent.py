@@ -9,13 +9,16 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import tail
+
 from hostenv_node.comin import spool
 from hostenv_node.comin.generation import Generation, Slice, commit_of
 from hostenv_node.comin.status import broken_commit
 from hostenv_node.comin.switch import profile_target, reapply
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
-from hostenv_node.errors import HostenvError, OperationTimedOut, one_line
+from hostenv_node.errors import OperationTimedOut
 from hostenv_node.intent import Action, parse_intent
 from hostenv_node.jobs.api import Api, Conflict, Event, NotFound, Unreachable
 from hostenv_node.jobs.decide import (
@@ -264,7 +267,7 @@ class Agent:
 
         def tell(message: str) -> None:
             nonlocal journal
-            journal = journal.told(index, one_line(message, _MESSAGE_CHARACTERS))
+            journal = journal.told(index, tail(message, _MESSAGE_CHARACTERS))
             self._journals.save(journal)
             told = journal.actions[index].message
             self._post(journal, Event("running", action.op, told, action_index=index))
@@ -284,7 +287,7 @@ class Agent:
     def _failure(self, error: Exception) -> tuple[Progress, str]:
         """How an operation that raised ended, and what the job hears of it."""
         # Whoever it comes from, no report and no line of the log may break over it.
-        message = one_line(str(error), _MESSAGE_CHARACTERS)
+        message = tail(str(error), _MESSAGE_CHARACTERS)
         if isinstance(error, OperationTimedOut | CommandTimedOut):
             return Progress.TIMED_OUT, message
         if isinstance(error, HostenvError | OSError):

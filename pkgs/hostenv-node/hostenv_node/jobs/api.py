@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.jobs.job_status import JobSnapshot
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 PROVIDER = "provider"
 VERDICTS = frozenset({"succeeded", "failed", "superseded"})

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
+from hostenv_core.names import is_job
+
 from hostenv_node.files import read_json, remove_durably, write_json
 from hostenv_node.jobs.journal import JobJournal
-from hostenv_node.names import is_job
 
 
 class JournalStore:

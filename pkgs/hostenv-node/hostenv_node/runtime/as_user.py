@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hostenv_core.lines import tail
+
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import PATH, Layout
 from hostenv_node.environment.request import Request
 from hostenv_node.environment.steps import Step
-from hostenv_node.errors import OperationFailed, OperationTimedOut, one_line
+from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandFailed, Completed, pipe, run
 from hostenv_node.runtime.leftovers import Leftovers
 
@@ -77,12 +79,12 @@ def user_apply(
         Leftovers(config.leftovers_dir).note(layout.user, _lines(answer.get("left")), time.time())
         if completed.returncode == 0:
             return {type(step): answer["results"].get(type(step).__name__) for step in steps}
-        message = one_line(str(answer["error"]), _MESSAGE_CHARACTERS)
+        message = tail(str(answer["error"]), _MESSAGE_CHARACTERS)
         timed_out = bool(answer["timedOut"])
         if answer["unitFailed"]:
             message += _journal(config, layout)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        detail = one_line(completed.stderr.decode("utf-8", "replace"), _MESSAGE_CHARACTERS)
+        detail = tail(completed.stderr.decode("utf-8", "replace"), _MESSAGE_CHARACTERS)
         raise OperationFailed(
             f"user-apply as {layout.user} gave no answer (status {completed.returncode}): {detail}"
         ) from None
@@ -146,7 +148,7 @@ def _stop(config: Config, layout: Layout) -> None:
 
 def _lines(value: object) -> str | None:
     lines = [line for line in value if isinstance(line, str)] if isinstance(value, list) else []
-    return one_line("; ".join(lines), _MESSAGE_CHARACTERS) or None
+    return tail("; ".join(lines), _MESSAGE_CHARACTERS) or None
 
 
 def _journal(config: Config, layout: Layout) -> str:
@@ -160,4 +162,4 @@ def _journal(config: Config, layout: Layout) -> str:
         f"user@{layout.uid}.service",
     ]
     lines = run(argv, timeout=60, check=False).text.rpartition("\n\n")[2].splitlines()
-    return "; its manager's last lines: " + one_line(" | ".join(lines), _MESSAGE_CHARACTERS)
+    return "; its manager's last lines: " + tail(" | ".join(lines), _MESSAGE_CHARACTERS)

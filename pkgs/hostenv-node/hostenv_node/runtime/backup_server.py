@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 
-from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_core.errors import HostenvError
+
+from hostenv_node.errors import OperationFailed
 from hostenv_node.jobs.api import Unreachable
 
 _CONNECT_SECONDS = 5.0

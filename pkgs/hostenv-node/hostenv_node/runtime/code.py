@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment import steps
 from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
-from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_node.errors import OperationFailed
 from hostenv_node.jobs.api import git_environment, git_url
 from hostenv_node.run import CommandFailed, CommandTimedOut, reading, run
 from hostenv_node.runtime.as_user import pipe_to_user, user_apply

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from hostenv_node.errors import OperationFailed, one_line
+from hostenv_core.lines import tail
+
+from hostenv_node.errors import OperationFailed
 
 _NAMED = 10
 _NAME_CHARACTERS = 130
@@ -45,4 +47,4 @@ def _texts(value: object) -> list[str]:
 
 def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(one_line(name, _NAME_CHARACTERS) for name in names[:_NAMED]) + more
+    return ", ".join(tail(name, _NAME_CHARACTERS) for name in names[:_NAMED]) + more

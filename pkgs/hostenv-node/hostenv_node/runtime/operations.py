@@ -6,13 +6,15 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment import steps
 from hostenv_node.environment.entry import Entry, Environment, parse_environment
 from hostenv_node.environment.layout import Layout, job_name
 from hostenv_node.environment.steps import Step
-from hostenv_node.errors import HostenvError, OperationFailed, OperationTimedOut
+from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.intent import Action
 from hostenv_node.jobs.api import Unreachable
 from hostenv_node.jobs.operations import Context

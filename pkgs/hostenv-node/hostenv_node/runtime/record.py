@@ -7,10 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
 
+from hostenv_core.errors import HostenvError
+from hostenv_core.names import is_job, is_uid, is_user_name
+
 from hostenv_node.environment.entry import CODEBASE, Entry
-from hostenv_node.errors import HostenvError
 from hostenv_node.files import read_json, write_json
-from hostenv_node.names import is_environment_user, is_job, is_uid
 
 _RELEASE = re.compile(r"[0-9a-f]{40,64}-[0-9a-f]{8}")
 
@@ -110,7 +111,7 @@ class Record:
         """Raises ValueError when a name in it could mean a path, an account or a unit of somebody else."""
         releases = [applied.release for applied in (self.applied, self.previous) if applied is not None]
         acceptable = {
-            "user": self.user == user and is_environment_user(user),
+            "user": self.user == user and is_user_name(user),
             "uid": is_uid(self.uid),
             "codebase": CODEBASE.fullmatch(self.codebase),
             "job": is_job(self.job),

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from hostenv_node.errors import OperationFailed, one_line
+from hostenv_core.lines import tail
+
+from hostenv_node.errors import OperationFailed
 
 MAX_BYTES = 1 << 30
 MAX_FILES = 200_000
@@ -36,7 +38,7 @@ class Entry:
         return self.mode == "100755"
 
     def __str__(self) -> str:
-        return one_line(b"/".join(self.parts).decode("utf-8", "replace"), _SHOWN_CHARACTERS)
+        return tail(b"/".join(self.parts).decode("utf-8", "replace"), _SHOWN_CHARACTERS)
 
 
 def entries(listing: IO[bytes], where: str) -> list[Entry]:

@@ -8,10 +8,12 @@ line about each thing. One process does all steps, for starting Python takes lon
 import json
 from typing import IO, assert_never
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment import steps
 from hostenv_node.environment.request import Request
-from hostenv_node.errors import HostenvError, OperationTimedOut
+from hostenv_node.errors import OperationTimedOut
 from hostenv_node.run import CommandTimedOut
 from hostenv_node.user import (
     application,

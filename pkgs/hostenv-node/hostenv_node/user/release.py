@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_node.environment.steps import OperatorCode
-from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_node.errors import OperationFailed
 from hostenv_node.user.files import make_link
 from hostenv_node.user.paths import clear, discard, make_folder
 from hostenv_node.user.process import UserProcess

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hostenv_node
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.comin import spool
 from hostenv_node.comin.hook import hand_over
 from hostenv_node.comin.spool import Deployment
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from node_support import C1, C2
 
 COMIN = {"COMIN_GIT_SHA": C1, "COMIN_STATUS": "done", "COMIN_ERROR_MSG": ""}
@@ -90,7 +89,7 @@ def test_foreign_file_in_the_spool_is_named(configure: Callable[..., Config]) ->
 def test_command_reports_what_is_missing_in_one_line(tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(hostenv_node.__path__[0]).parent),
+        "PYTHONPATH": os.pathsep.join(sys.path),
         "HOSTENV_NODE_CONFIG": str(tmp_path / "none.json"),
     }
     done = subprocess.run(
@@ -112,5 +111,5 @@ def test_command_reports_what_is_missing_in_one_line(tmp_path: Path) -> None:
 )
 def test_network_library_is_not_imported_where_it_is_not_needed(module: str) -> None:
     program = f"import sys, {module}; sys.exit('requests' in sys.modules or 'ssl' in sys.modules)"
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(hostenv_node.__path__[0]).parent)}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=True)

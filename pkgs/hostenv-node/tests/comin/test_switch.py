@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.comin import switch as taking_over
 from hostenv_node.comin import users
 from hostenv_node.comin.generation import Generation
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from hostenv_node.jobs.api import Unreachable
 from hostenv_node.lock import locked_if_free
 from node_support import C1, C2, C3, USER, reapply, switch

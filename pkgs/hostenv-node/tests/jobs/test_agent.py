@@ -6,9 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.cli import main
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError, OperationFailed, OperationTimedOut
+from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.jobs.api import Conflict
 from hostenv_node.lock import locked
 from node_support import (

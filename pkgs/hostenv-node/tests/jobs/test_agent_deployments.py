@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.comin import spool
 from hostenv_node.comin.spool import Deployment
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError
 from node_support import C1, C2, ENTRY, RELOAD, USER, Node, Provider, RecordedOperations, action, switch
 
 pytestmark = pytest.mark.usefixtures("_no_accounts")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_node.jobs.api import Unreachable
 from node_support import (
     C1,

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_node.files import write_durably, write_json
 from hostenv_node.intent import Action, parse_intent
 from hostenv_node.jobs.journal import JobJournal, Progress

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node.config import Config
-from hostenv_node.errors import HostenvError, OperationFailed
+from hostenv_node.errors import OperationFailed
 from node_support import C1, C2, C3, USER, Node, Provider, RecordedOperations, action, switch
 
 OTHER, SHOP = "shop-main-1234567", "shop-main-7654321"

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_node import run
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.request import Request
 from hostenv_node.environment.steps import LoadUnits, Tidy
-from hostenv_node.errors import HostenvError, OperationFailed, OperationTimedOut
+from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut, OutputTooLong
 from hostenv_node.runtime.as_user import layout_of, user_apply
 from hostenv_node.runtime.leftovers import Leftovers

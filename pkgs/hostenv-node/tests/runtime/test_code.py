@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import hostenv_node
 import pytest
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
@@ -73,7 +72,7 @@ def working(locked: tuple[Config, Environment], played: Systemd, tmp_path: Path)
     config, _ = locked
     helper = tmp_path / "hostenv-node"
     helper.write_text(
-        f"#!/bin/sh\ncd / && PYTHONPATH={Path(hostenv_node.__file__).parent.parent} exec {sys.executable} -c"
+        f"#!/bin/sh\ncd / && PYTHONPATH={os.pathsep.join(sys.path)} exec {sys.executable} -c"
         ' "from hostenv_node.cli import main; raise SystemExit(main())" "$@"\n'
     )
     helper.chmod(0o755)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hostenv_node.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
 from runtime_support import USER, entry
 

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.cli import (
     cancel,
     comin_tokens,
@@ -23,7 +25,6 @@ from hostenv_provider.cli import (
 )
 from hostenv_provider.cli.identity import become_service_user
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 
 COMMANDS = (
     init,

@@ -4,9 +4,10 @@ import argparse
 import sys
 import time
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider import dns
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import dns_gate, generated
 from hostenv_provider.repository.planning import publish
 from hostenv_provider.repository.repository import Repository

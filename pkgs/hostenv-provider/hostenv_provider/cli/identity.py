@@ -4,8 +4,9 @@ import grp
 import os
 import pwd
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 
 
 def become_service_user(config: Config) -> None:

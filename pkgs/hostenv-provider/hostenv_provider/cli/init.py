@@ -2,8 +2,9 @@
 
 import argparse
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.definitions import ENVIRONMENT_TYPES
 from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import Repository

@@ -2,9 +2,10 @@
 
 import argparse
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.cli.answer import add_json, start
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.web.client import Client
 
 

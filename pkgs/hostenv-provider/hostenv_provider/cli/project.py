@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from hostenv_provider import names
+from hostenv_core import names
+from hostenv_core.errors import InvalidData
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import InvalidData
 from hostenv_provider.plan import flake_template
 from hostenv_provider.plan.node_tree import FLAKE
 from hostenv_provider.plan.plan import Environment

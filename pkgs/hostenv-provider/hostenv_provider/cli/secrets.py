@@ -3,8 +3,9 @@
 import argparse
 import sys
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.environment_secrets import MAX_VALUE, EnvironmentSecrets

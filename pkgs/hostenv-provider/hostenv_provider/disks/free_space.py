@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
 from hostenv_provider.disks.backup_quota import BackupQuota
-from hostenv_provider.errors import HostenvError
 
 JOB_BYTES = 256 << 20
 """So much a job wants free on each disk that it writes."""

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hostenv_provider import names
+from hostenv_core import names
+from hostenv_core.lines import shown
+
 from hostenv_provider.json_value import Value
 
 ENVIRONMENT_TYPES = ("development", "production", "testing")
@@ -153,7 +155,7 @@ def _defined_application(value: Value) -> Application:
     found = application(value)
     if found.profile is not None and not names.is_profile(found.profile):
         raise value.error(
-            f"profile {names.shown(found.profile)}: use small letters, digits and _, beginning with a letter"
+            f"profile {shown(found.profile)}: use small letters, digits and _, beginning with a letter"
         )
     return found
 

@@ -3,8 +3,8 @@
 import re
 from importlib import resources
 
-from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.names import shown
+from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.lines import shown
 
 # Addresses that Nix and git both understand, without anything that has a meaning in a Nix string.
 _URL = re.compile(r"git\+(https|http|ssh|file)://[A-Za-z0-9._~:/@%+-]+")

@@ -5,7 +5,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
+
 from hostenv_provider.plan.flake_template import switch_to_configuration
 from hostenv_provider.plan.plan import Plan, State
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from hostenv_provider import names
+from hostenv_core import names
+
 from hostenv_provider.plan.definitions import EnvironmentDefinition
 from hostenv_provider.plan.dns_gate import Lookup, TimeLimit
 from hostenv_provider.plan.hosts import to_prove

@@ -9,7 +9,8 @@ included.
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from hostenv_provider import names
+from hostenv_core import names
+
 from hostenv_provider.plan.definitions import VirtualHost
 from hostenv_provider.plan.settings import ProviderSettings
 

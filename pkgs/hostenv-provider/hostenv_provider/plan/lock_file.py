@@ -6,7 +6,8 @@ Data in, data out. Nix would fetch over the network to write it; what is written
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from hostenv_provider import names
+from hostenv_core import names
+
 from hostenv_provider.json_value import Value
 from hostenv_provider.plan.flake_template import check_url
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from hostenv_provider.errors import InvalidData
-from hostenv_provider.names import is_node_name
+from hostenv_core.errors import InvalidData
+from hostenv_core.names import is_node_name
+
 from hostenv_provider.plan import flake_template, generated, lock_file
 from hostenv_provider.plan.lock_file import LOCK
 

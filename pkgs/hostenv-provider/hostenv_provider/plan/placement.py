@@ -3,9 +3,11 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from hostenv_provider import names
-from hostenv_provider.errors import HostenvError, InvalidData
-from hostenv_provider.names import FIRST_UID, LAST_UID
+from hostenv_core import names
+from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.lines import shown
+from hostenv_core.names import FIRST_UID, LAST_UID
+
 from hostenv_provider.plan.definitions import Check, EnvironmentDefinition, VirtualHost
 from hostenv_provider.plan.hosts import allot
 from hostenv_provider.plan.plan import Environment, Plan, Reservation, Source, State
@@ -151,10 +153,10 @@ def _checks(
         if host is None or host in given:
             checks.append(check)
         elif host in definition.virtual_hosts:
-            warnings.append(f"check {names.shown(check.name)} of {user} is not made: {host} is not served")
+            warnings.append(f"check {shown(check.name)} of {user} is not made: {host} is not served")
         else:
             raise InvalidData(
-                f"{key}: check {names.shown(check.name)} of {user} asks for {host}, which is none of its"
+                f"{key}: check {shown(check.name)} of {user} asks for {host}, which is none of its"
                 " virtual hosts: add it to virtualHosts"
             )
     return tuple(checks), warnings

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_provider import names
-from hostenv_provider.errors import HostenvError
+from hostenv_core import names
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import shown
+from hostenv_core.names import FIRST_UID, LAST_UID
+
 from hostenv_provider.json_value import Value
-from hostenv_provider.names import FIRST_UID, LAST_UID
 from hostenv_provider.plan import definitions
 from hostenv_provider.plan.definitions import Application, Check, User, VirtualHost
 from hostenv_provider.plan.settings import ProviderSettings
@@ -167,7 +169,7 @@ class Plan:
             if reference in (user, f"{environment.project_key}/{environment.name}"):
                 return environment
         known = ", ".join(sorted(self.environments)) or "none"
-        raise HostenvError(f"no environment {names.shown(reference)} in the plan; there are: {known}")
+        raise HostenvError(f"no environment {shown(reference)} in the plan; there are: {known}")
 
     def to_json(self) -> dict[str, object]:
         """The document of contract 6."""

@@ -6,7 +6,8 @@ An unknown key is an error, so that a slip of the pen is seen.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostenv_provider import names
+from hostenv_core import names
+
 from hostenv_provider.json_value import Value
 from hostenv_provider.plan.definitions import ENVIRONMENT_TYPES
 

@@ -15,12 +15,13 @@ import time
 from pathlib import Path
 from typing import IO
 
+from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.lines import one_line
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.plan.flake_template import project_expression
 from hostenv_provider.repository.mirror import Mirror
 from hostenv_provider.run import CommandTimedOut, Completed, OutputTooLong, run
-from hostenv_provider.texts import one_line
 
 _TIMEOUT = 60
 _ANSWER_TIMEOUT = 120

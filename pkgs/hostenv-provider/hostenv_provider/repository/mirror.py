@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
+from hostenv_core.lines import one_line
+
 from hostenv_provider.plan.lock_file import HEAD
 from hostenv_provider.repository import remotes
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import Repository, remove_locks
 from hostenv_provider.run import CommandTimedOut, Completed
-from hostenv_provider.texts import one_line
 
 _ANSWER_TIMEOUT = 30
 _FETCH_TIMEOUT = 180

@@ -4,7 +4,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.plan.node_tree import Entry, ProviderTree, wanted_contents
 from hostenv_provider.repository.repository import BRANCH, Repository, Stamps, reference_stamps, remove_locks
 from hostenv_provider.rules.stored import NodeCommit

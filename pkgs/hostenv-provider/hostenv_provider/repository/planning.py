@@ -4,8 +4,10 @@ import sys
 import time
 from dataclasses import replace
 
-from hostenv_provider import dns, names
-from hostenv_provider.errors import HostenvError
+from hostenv_core import names
+from hostenv_core.errors import HostenvError
+
+from hostenv_provider import dns
 from hostenv_provider.plan import host_proofs
 from hostenv_provider.plan.dns_gate import TimeLimit
 from hostenv_provider.plan.placement import make_plan

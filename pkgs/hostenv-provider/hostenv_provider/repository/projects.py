@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from hostenv_provider import names
-from hostenv_provider.errors import InvalidData
+from hostenv_core import names
+from hostenv_core.errors import InvalidData
+from hostenv_core.lines import shown
+
 from hostenv_provider.json_value import Value
 from hostenv_provider.plan import generated, lock_file
 from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
@@ -174,7 +176,7 @@ def _find(repository: Repository, key: str) -> Input:
     known = inputs(repository)
     if key not in known:
         raise InvalidData(
-            f"{LOCK}: no project {names.shown(key)}; there are: {', '.join(known) or 'none'};"
+            f"{LOCK}: no project {shown(key)}; there are: {', '.join(known) or 'none'};"
             " `hostenv-provider project add` adds one"
         )
     return known[key]

@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from hostenv_core.errors import HostenvError, InvalidData
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError, InvalidData
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

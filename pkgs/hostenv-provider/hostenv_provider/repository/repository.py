@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError, InvalidData
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.files import Stamp, exclusive, stamp
 from hostenv_provider.plan import generated, lock_file
 from hostenv_provider.plan.flake_template import provider_flake

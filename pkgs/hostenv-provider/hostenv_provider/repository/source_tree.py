@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostenv_provider.errors import InvalidData
-from hostenv_provider.names import shown
+from hostenv_core.errors import InvalidData
+from hostenv_core.lines import shown
+
 from hostenv_provider.repository.mirror import Mirror
 from hostenv_provider.run import OutputTooLong
 

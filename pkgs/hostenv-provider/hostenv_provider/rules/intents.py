@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.json_value import Value
 from hostenv_provider.plan.plan import Environment
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from hostenv_provider.names import PROVIDER_NODE
+from hostenv_core.names import PROVIDER_NODE
+
 from hostenv_provider.rules.intents import VERIFY, Action
 
 INTENT_PHASE = "intent"

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hostenv_provider.names import PROVIDER_NODE
+from hostenv_core.names import PROVIDER_NODE
+
 from hostenv_provider.rules.intents import VERIFY
 from hostenv_provider.rules.jobs import ENDED, JobSnapshot, JobState, Row, Status, unmet
 from hostenv_provider.rules.queue import Unfinished

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from hostenv_provider import names
+from hostenv_core import names
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import exclusive, read_object, write_private
 from hostenv_provider.run import run
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets

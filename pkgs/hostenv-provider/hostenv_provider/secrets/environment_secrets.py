@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from hostenv_provider import names
+from hostenv_core import names
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import shown
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import exclusive, read_strings, write_private
 
 _SALT = "hashSalt"
@@ -89,7 +91,7 @@ class EnvironmentSecrets:
         """
         if not _KEY.fullmatch(key):
             raise HostenvError(
-                f"secret key {names.shown(key)}: use letters, digits and _, not beginning with a digit"
+                f"secret key {shown(key)}: use letters, digits and _, not beginning with a digit"
             )
         if key in RESERVED:
             raise HostenvError(f"secret key {key!r} is generated and cannot be set: choose another name")
@@ -121,7 +123,7 @@ class EnvironmentSecrets:
 
     def _path(self, user: str) -> Path:
         if not names.is_user_name(user):
-            raise HostenvError(f"environment {names.shown(user)}: not a user name of the plan")
+            raise HostenvError(f"environment {shown(user)}: not a user name of the plan")
         return self._folder / f"{user}.json"
 
     def _write(self, user: str, document: dict[str, str]) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import Stamp, exclusive, read_object, read_strings, stamp, write_private
 
 

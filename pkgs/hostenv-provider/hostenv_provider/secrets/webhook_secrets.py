@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import exclusive, read_object, write_private
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
 
 DatabaseError = sqlite3.Error
 """The database does not answer, or its disk does not."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from hostenv_provider.names import PROVIDER_NODE
+from hostenv_core.names import PROVIDER_NODE
+
 from hostenv_provider.rules import jobs
 from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.store.database import Database

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 
-from hostenv_provider.names import PROVIDER_NODE
+from hostenv_core.names import PROVIDER_NODE
+
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules import jobs, waits
 from hostenv_provider.rules.intents import Action, Deployed

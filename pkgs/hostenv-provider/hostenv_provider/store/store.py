@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hostenv_provider.errors import HostenvError
-from hostenv_provider.names import PROVIDER_NODE
+from hostenv_core.errors import HostenvError
+from hostenv_core.names import PROVIDER_NODE
+
 from hostenv_provider.rules import endings, jobs, queue
 from hostenv_provider.rules.intents import VERIFY, intent_document
 from hostenv_provider.rules.jobs import (

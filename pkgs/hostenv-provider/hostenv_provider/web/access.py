@@ -4,7 +4,8 @@ import base64
 import re
 from collections.abc import Callable, Collection, Mapping
 
-from hostenv_provider.names import is_node_name
+from hostenv_core.names import is_node_name
+
 from hostenv_provider.secrets.tokens import TokenFile
 from hostenv_provider.store.node_commits import NodeCommits
 from hostenv_provider.web.messages import HttpAnswer, HttpError, HttpRequest

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
-from hostenv_provider import names
+from hostenv_core import names
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import one_line
+
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.lock_file import LOCK, Input
 from hostenv_provider.plan.plan import Plan
 from hostenv_provider.repository.repository import NotBootstrapped
@@ -22,7 +24,6 @@ from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile
 from hostenv_provider.store.store import Store
-from hostenv_provider.texts import one_line
 from hostenv_provider.web import webhook
 from hostenv_provider.web.access import PUBLIC_MARK, Access
 from hostenv_provider.web.backup_access import BackupAccess

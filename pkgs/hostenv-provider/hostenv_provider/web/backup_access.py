@@ -3,8 +3,9 @@
 import hmac
 import re
 
+from hostenv_core.names import is_node_name
+
 from hostenv_provider.disks.backup_quota import BackupQuota
-from hostenv_provider.names import is_node_name
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.store import Store

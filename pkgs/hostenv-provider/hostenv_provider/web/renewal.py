@@ -1,6 +1,7 @@
 """New secrets on an operator's word: for all backups, or for all that one node ever had."""
 
-from hostenv_provider.names import is_node_name
+from hostenv_core.names import is_node_name
+
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import RESERVED, EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile

@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.web.messages import MAX_BODY, HttpAnswer, HttpError, HttpRequest
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote_to_bytes
 
-from hostenv_provider import names
+from hostenv_core import names
+
 from hostenv_provider.plan.lock_file import HEAD, Input
 from hostenv_provider.plan.plan import Environment, Plan
 from hostenv_provider.secrets.webhook_secrets import Secret

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
+
 from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import JobState, Status

@@ -7,10 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from hostenv_provider import dns, names, stop_point
+from hostenv_core import names
+from hostenv_core.errors import HostenvError
+from hostenv_core.lines import one_line
+
+from hostenv_provider import dns, stop_point
 from hostenv_provider.disks import free_space
 from hostenv_provider.disks.free_space import NoRoom
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan import dns_gate, host_proofs
 from hostenv_provider.plan.definitions import EnvironmentDefinition
 from hostenv_provider.plan.generated import slice_hash
@@ -25,7 +28,6 @@ from hostenv_provider.rules.stored import Job, NodeCommit, Prepared, Target
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.store.store import Store
-from hostenv_provider.texts import one_line
 
 MAX_ATTEMPTS = 10
 """So often a job is planned when its commit cannot be pushed, mostly for somebody else's push."""

@@ -1,5 +1,5 @@
 import pytest
-from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_provider.plan import flake_template
 
 URL = "git+file:///srv/project"

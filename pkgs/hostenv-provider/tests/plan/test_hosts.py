@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
 from hostenv_provider.plan import host_proofs
 from hostenv_provider.plan.definitions import VirtualHost, parse_environments
 from hostenv_provider.plan.dns_gate import TimeLimit

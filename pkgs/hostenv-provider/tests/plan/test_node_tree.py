@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
 from hostenv_provider.plan import generated
 from hostenv_provider.plan.definitions import User
 from hostenv_provider.plan.flake_template import add_project, provider_flake

@@ -3,9 +3,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.names import MAX_PROJECT_NAME
 from hostenv_provider.json_value import MAX_ENTRIES
-from hostenv_provider.names import MAX_PROJECT_NAME
 from hostenv_provider.plan import generated
 from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
 from hostenv_provider.plan.placement import make_plan, moving

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
 from hostenv_provider.plan.definitions import parse_environments
 from hostenv_provider.plan.settings import ProviderSettings
 

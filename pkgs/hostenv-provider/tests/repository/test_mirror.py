@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from git_hosts import GIT, GitHost, git_host, refused, silent_host
+from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.repository import mirror
 from hostenv_provider.repository.mirror import Head, Mirror
 from hostenv_provider.repository.remotes import FetchFailed

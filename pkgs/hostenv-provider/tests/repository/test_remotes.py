@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from git_hosts import GIT, file_host, git_host, listener
+from hostenv_core.errors import InvalidData
 from hostenv_provider.config import Config
-from hostenv_provider.errors import InvalidData
 from hostenv_provider.repository import remotes
 from hostenv_provider.repository.mirror import Mirror
 from hostenv_provider.repository.remotes import FetchFailed

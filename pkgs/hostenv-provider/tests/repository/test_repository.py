@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError, InvalidData
 from hostenv_provider.plan.plan import Plan, State
 from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import NotBootstrapped, PushRejected, Repository

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from git_hosts import GIT
+from hostenv_core.errors import InvalidData
 from hostenv_provider.config import Config
-from hostenv_provider.errors import InvalidData
 from hostenv_provider.repository import source_tree
 from hostenv_provider.repository.mirror import Mirror
 from hostenv_provider.repository.repository import Repository

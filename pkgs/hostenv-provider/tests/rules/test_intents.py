@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_provider.plan.definitions import Application
 from hostenv_provider.plan.plan import Environment, Source
 from hostenv_provider.rules.intents import Action, Deployed, derive_actions, intent_document, verify_actions

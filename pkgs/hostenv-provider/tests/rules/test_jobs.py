@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hostenv_provider.names import PROVIDER_NODE
+from hostenv_core.names import PROVIDER_NODE
 from hostenv_provider.rules.endings import cancel, expire
 from hostenv_provider.rules.intents import Action
 from hostenv_provider.rules.jobs import (

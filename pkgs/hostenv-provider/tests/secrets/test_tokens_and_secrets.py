@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import write_private
 from hostenv_provider.secrets import tokens
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import JobState, Request, Status
 from hostenv_provider.store.database import Database

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
 from hostenv_provider.plan.plan import Environment
 
 MakeEnvironment = Callable[..., Environment]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.cli import cancel, jobs
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import Request, Status
 from hostenv_provider.web.api import MAX_MESSAGE

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hostenv_provider.errors import InvalidData
+from hostenv_core.errors import InvalidData
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.repository.repository import NotBootstrapped

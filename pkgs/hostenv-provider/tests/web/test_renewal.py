@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.files import write_private
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.secrets.backup_accounts import BackupAccounts

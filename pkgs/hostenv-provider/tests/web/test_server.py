@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostenv_provider.errors import HostenvError
+from hostenv_core.errors import HostenvError
 from hostenv_provider.web.server import Server
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
+from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
-from hostenv_provider.errors import HostenvError
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Plan
 from hostenv_provider.secrets import webhook_secrets

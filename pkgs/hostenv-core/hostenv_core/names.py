@@ -1,16 +1,21 @@
-"""Names and hashes made from an environment's coordinates (contract 2), and the names people may give."""
+"""Names and hashes made from an environment's coordinates (contract 2), and the names people may give.
+
+What becomes an account, a path or a unit is checked with these wherever it comes from.
+"""
 
 import hashlib
 import re
 from ipaddress import ip_address
+from typing import TypeGuard
 
-from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.lines import shown
 
 PROVIDER_NODE = "provider"
 """Stands for the service itself among the nodes of a job's actions (contract 7)."""
 
 FIRST_UID, LAST_UID = 1002, 59999
-"""The uids of environments (contract 2)."""
+"""The uids of environments; above them begin systemd's own, `nobody` and what a container may not have."""
 
 MAX_PROJECT_NAME = 48
 """Letters and digits of an organisation's or project's name: it also names a database on the node."""
@@ -21,17 +26,17 @@ _HOST_NAME_LENGTH = 253
 _USER_NAME_LENGTH = 2 * (_SLUG_LENGTH + 1) + _HASH_PREFIX
 _REFERENCE_LENGTH = 200
 
-_HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?")
-_KEY = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
-_PROFILE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_INPUT_NAME = re.compile(
-    r"(?P<organisation>[A-Za-z][A-Za-z0-9-]{0,62})__(?P<project>[A-Za-z][A-Za-z0-9-]{0,62})"
-)
-_MARIADB_OWN = re.compile(r"mysql|sys|ibdata[0-9]+|ibtmp[0-9]+|undo[0-9]{3}")
-_USER_NAME = re.compile(r"[a-z][a-z0-9-]{0,10}-[a-z0-9-]{1,11}-[0-9a-f]{7}")
-_GIT_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
+# Not compiled: a start-up that needs none of them does not pay for them.
+_HOST_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NODE_NAME = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+_ENVIRONMENT_NAME = r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?"
+_KEY = r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
+_PROFILE = r"[a-z][a-z0-9_]{0,63}"
+_INPUT_NAME = r"(?P<organisation>[A-Za-z][A-Za-z0-9-]{0,62})__(?P<project>[A-Za-z][A-Za-z0-9-]{0,62})"
+_MARIADB_OWN = r"mysql|sys|ibdata[0-9]+|ibtmp[0-9]+|undo[0-9]{3}"
+_USER_NAME = r"[a-z][a-z0-9-]{0,10}-[a-z0-9-]{1,11}-[0-9a-f]{7}"
+_JOB = r"[A-Za-z0-9][A-Za-z0-9-]{0,63}"
+_GIT_REFERENCE = r"[A-Za-z0-9_][A-Za-z0-9_./+-]*"
 
 
 def normalise(text: str) -> str:
@@ -75,7 +80,7 @@ def parse_input_name(name: str) -> tuple[str, str]:
 
     Raises HostenvError if `name` is not `<organisation>__<project>`.
     """
-    match = _INPUT_NAME.fullmatch(name)
+    match = re.fullmatch(_INPUT_NAME, name)
     if match is None:
         raise HostenvError(
             f"project name {shown(name)} is not <organisation>__<project>, each a letter and then letters,"
@@ -92,7 +97,7 @@ def parse_input_name(name: str) -> tuple[str, str]:
 
 def demand_database_name(key: str, project: str) -> None:
     """Raises InvalidData if a database named after `project` would be MariaDB's own or stand for its file."""
-    if _MARIADB_OWN.fullmatch(project):
+    if re.fullmatch(_MARIADB_OWN, project):
         raise InvalidData(
             f"{key}: its database would be called {project}, a name that MariaDB keeps for itself: give the"
             " project's input in flake.nix another name"
@@ -105,7 +110,7 @@ def is_host_name(text: str) -> bool:
     return (
         len(text) <= _HOST_NAME_LENGTH
         and len(labels) > 1
-        and all(_HOST_LABEL.fullmatch(label) for label in labels)
+        and all(re.fullmatch(_HOST_LABEL, label) for label in labels)
         and not labels[-1].isdigit()
     )
 
@@ -138,7 +143,7 @@ def is_address(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:
-        return is_host_name(text) or _HOST_LABEL.fullmatch(text) is not None
+        return is_host_name(text) or re.fullmatch(_HOST_LABEL, text) is not None
     return True
 
 
@@ -147,27 +152,37 @@ def is_node_name(text: str) -> bool:
 
     PROVIDER_NODE is none.
     """
-    return _NODE_NAME.fullmatch(text) is not None and text != PROVIDER_NODE
+    return re.fullmatch(_NODE_NAME, text) is not None and text != PROVIDER_NODE
 
 
-def is_user_name(text: str) -> bool:
-    """Whether `text` has the form of an environment's user name."""
-    return _USER_NAME.fullmatch(text) is not None
+def is_user_name(value: object) -> TypeGuard[str]:
+    """Whether `value` has the form `<project>-<environment>-<hash>`: no account of the system has it."""
+    return isinstance(value, str) and re.fullmatch(_USER_NAME, value) is not None
+
+
+def is_uid(value: object) -> TypeGuard[int]:
+    """Whether `value` is a uid that the plan may give to an environment."""
+    return isinstance(value, int) and not isinstance(value, bool) and FIRST_UID <= value <= LAST_UID
+
+
+def is_job(value: object) -> TypeGuard[str]:
+    """Whether `value` can be a job's id, which names files and folders."""
+    return isinstance(value, str) and re.fullmatch(_JOB, value) is not None
 
 
 def is_environment_name(text: str) -> bool:
     """Whether `text` can name an environment: letters, digits and `._/-`; 64 characters at most."""
-    return _ENVIRONMENT_NAME.fullmatch(text) is not None and ".." not in text and slug(text) != ""
+    return re.fullmatch(_ENVIRONMENT_NAME, text) is not None and ".." not in text and slug(text) != ""
 
 
 def is_key(text: str) -> bool:
     """Whether `text` can be part of a unit's or file's name, as that of a migration is."""
-    return _KEY.fullmatch(text) is not None
+    return re.fullmatch(_KEY, text) is not None
 
 
 def is_profile(text: str) -> bool:
     """Whether `text` can name an installation profile, which is a PHP identifier in Drupal."""
-    return _PROFILE.fullmatch(text) is not None
+    return re.fullmatch(_PROFILE, text) is not None
 
 
 def branch(ref: str) -> str:
@@ -179,13 +194,8 @@ def is_git_reference(text: str) -> bool:
     """Whether `text` is a branch name that is safe in commands and addresses (see git-check-ref-format)."""
     return (
         len(text) <= _REFERENCE_LENGTH
-        and _GIT_REFERENCE.fullmatch(text) is not None
+        and re.fullmatch(_GIT_REFERENCE, text) is not None
         and ".." not in text
         and not text.endswith((".", "/"))
         and not any(part.startswith(".") or part.endswith(".lock") or not part for part in text.split("/"))
     )
-
-
-def shown(text: str) -> str:
-    """`text` quoted on one line and cut to a readable length, for messages about names that others chose."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,6 +1,6 @@
 import pytest
-from hostenv_provider import names
-from hostenv_provider.errors import HostenvError, InvalidData
+from hostenv_core import names
+from hostenv_core.errors import HostenvError, InvalidData
 
 HOSTILE = ["", "../x", "a b", "a\nb", 'a"b', "a'b", "a;b", "a{b", "a${b}", "ä", "a" * 300, "-a", "a\x00b"]
 

@@ -1,0 +1,27 @@
+{
+  lib,
+  python3Packages,
+}:
+python3Packages.buildPythonPackage {
+  pname = "hostenv-core";
+  inherit ((lib.importTOML ./pyproject.toml).project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./pyproject.toml
+      ./hostenv_core
+    ];
+  };
+
+  build-system = [ python3Packages.setuptools ];
+
+  pythonImportsCheck = [ "hostenv_core" ];
+
+  meta = {
+    description = "What hostenv's provider, nodes, lab and demo mean by the same words";
+    license = lib.licenses.mit;
+    platforms = lib.platforms.linux;
+  };
+}
