@@ -96,7 +96,7 @@ class Driver:
         return self._subtest(name)
 
     def retry(self, fn: RetryCondition, timeout_seconds: int = DEFAULT_TIMEOUT) -> None:
-        """Call `fn(last)` about once a second until it is true.
+        """Call `fn(last)` until it is true, in the end once a second.
 
         Raises RequestedAssertionFailed at the limit.
         """

@@ -26,6 +26,7 @@ from hostenv_lab.log import Event, Log
 
 DEFAULT_TIMEOUT = 900
 _UNPACK_TIMEOUT = 600
+_FIRST_PAUSE = 0.1
 _UNIT_LINE = re.compile(r"^([^=]+)=(.*)$")
 
 
@@ -50,22 +51,25 @@ class Setting:
 
 
 class RetryCondition(Protocol):
-    """A function that `retry` calls about once a second; `last` is true at the final attempt."""
+    """A function that `retry` calls; `last` is true at the final attempt."""
 
     def __call__(self, last: bool, /) -> bool: ...
 
 
 def retry(condition: RetryCondition, timeout: float) -> None:
-    """Call a function about once a second until it returns true, at most for `timeout` seconds.
+    """Call a function until it returns true, at most for `timeout` seconds.
 
-    Raises RequestedAssertionFailed if a final attempt after the limit returns false too.
+    That is every second, and more often at the beginning, for most of what is waited for comes soon. Raises
+    RequestedAssertionFailed if a final attempt after the limit returns false too.
     """
     limit = time.monotonic() + timeout
+    pause = _FIRST_PAUSE
     while time.monotonic() < limit:
         began = time.monotonic()
         if condition(False):
             return
-        time.sleep(max(0.0, min(began + 1.0, limit) - time.monotonic()))
+        time.sleep(max(0.0, min(began + pause, limit) - time.monotonic()))
+        pause = min(2 * pause, 1.0)
     if not condition(True):
         raise RequestedAssertionFailed(f"action timed out after {timeout:.0f} seconds")
 
@@ -192,11 +196,11 @@ class BaseMachine(abc.ABC):
         return self._demand(command, False, timeout)
 
     def wait_until_succeeds(self, command: str, timeout: int = DEFAULT_TIMEOUT) -> str:
-        """Repeat a command each second until it succeeds. Raises RequestedAssertionFailed at the limit."""
+        """Repeat a command until it succeeds. Raises RequestedAssertionFailed at the limit."""
         return self._await(command, True, timeout)
 
     def wait_until_fails(self, command: str, timeout: int = DEFAULT_TIMEOUT) -> str:
-        """Repeat a command each second until it fails. Raises RequestedAssertionFailed at the limit."""
+        """Repeat a command until it fails. Raises RequestedAssertionFailed at the limit."""
         return self._await(command, False, timeout)
 
     def sleep(self, secs: int) -> None:

@@ -52,6 +52,23 @@ def test_retry_calls_once_more_after_the_limit() -> None:
     retry(lambda last: last, 0)
 
 
+def test_retry_looks_often_at_first_and_then_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def look(_last: bool) -> bool:
+        looks.append(round(now, 1))
+        return len(looks) == 7
+
+    monkeypatch.setattr("hostenv_lab.machine.time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    retry(look, 60)
+    assert looks == [0, 0.1, 0.3, 0.7, 1.5, 2.5, 3.5]
+
+
 def test_a_factor_stretches_retry() -> None:
     driver = Driver([], Log(), 0.0)
     calls: list[bool] = []

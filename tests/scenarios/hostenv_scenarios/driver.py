@@ -29,7 +29,7 @@ class Log(Protocol):
 
 
 class Retry(Protocol):
-    """Calls a function about once a second until it is true."""
+    """Calls a function until it is true, in the end about once a second."""
 
     def __call__(self, fn: Callable[[bool], bool], timeout_seconds: int, /) -> None: ...
 

@@ -42,7 +42,7 @@ with subtest("commands: bash, root, strict, standard input closed, standard erro
     t.assertEqual(alpha.execute("touch /tmp/unseen", True, False), (-2, ""))
     alpha.wait_until_succeeds("test -e /tmp/unseen", 60)
 
-with subtest("waiting: once a second, until the limit"):
+with subtest("waiting: again and again, until the limit"):
     alpha.succeed("systemd-run --on-active=2 --timer-property=AccuracySec=100ms rm /tmp/unseen 2>&1")
     alpha.wait_until_fails("test -e /tmp/unseen", 60)
     raises(Failed, alpha.wait_until_succeeds, "false", 1)
