@@ -29,6 +29,7 @@ from hostenv_provider.secrets.tokens import TokenFile
 from hostenv_provider.store.store import Store
 from hostenv_provider.web.api import Api
 from hostenv_provider.web.server import Server
+from provider_support import Machine
 
 URL = "git+https://git.example.org/demo.git"
 
@@ -336,15 +337,27 @@ def restic_program(tmp_path: Path) -> str:
     return str(program)
 
 
-@pytest.fixture
-def config(tmp_path: Path, restic_program: str) -> Config:
+def config_of(folder: Path, restic: str) -> Config:
     return Config(
-        data_dir=tmp_path / "data",
-        socket=tmp_path / "run" / "provider.sock",
+        data_dir=folder / "data",
+        socket=folder / "run" / "provider.sock",
         user="hostenv-provider",
         public_url="http://provider",
-        tools={"git": shutil.which("git") or "git", "restic": restic_program},
+        tools={"git": shutil.which("git") or "git", "restic": restic},
     )
+
+
+@pytest.fixture
+def config(tmp_path: Path, restic_program: str) -> Config:
+    return config_of(tmp_path, restic_program)
+
+
+@pytest.fixture(scope="session")
+def new_provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a new provider with two nodes, for `Machine.copy`."""
+    config = config_of(tmp_path_factory.mktemp("t"), "restic")
+    Machine.create(config).store.close()
+    return config.data_dir
 
 
 @pytest.fixture

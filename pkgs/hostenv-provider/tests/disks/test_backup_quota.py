@@ -33,8 +33,8 @@ class Time:
 
 
 @pytest.fixture
-def machine(config: Config, clock: Any) -> Machine:
-    return Machine.create(config, clock)
+def machine(new_provider: Path, config: Config, clock: Any) -> Machine:
+    return Machine.copy(new_provider, config, clock)
 
 
 @pytest.fixture

@@ -58,8 +58,8 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.fixture
-def machine(config: Config, clock: Any) -> Machine:
-    return Machine.create(config, clock)
+def machine(new_provider: Path, config: Config, clock: Any) -> Machine:
+    return Machine.copy(new_provider, config, clock)
 
 
 def obstacle(machine: Machine, job: str) -> str:

@@ -25,8 +25,8 @@ HASH_FILE = "generated/nodes/{0}/slice.sha256"
 
 
 @pytest.fixture
-def machine(config: Config) -> Machine:
-    return Machine.create(config)
+def machine(new_provider: Path, config: Config) -> Machine:
+    return Machine.copy(new_provider, config)
 
 
 def heads(machine: Machine) -> dict[str, str]:

@@ -16,8 +16,8 @@ WORDS = "git+https://git.example.org/demo.git: `git ls-remote`: fatal: unable to
 
 
 @pytest.fixture
-def machine(config: Config, clock: Any) -> Machine:
-    return Machine.create(config, clock)
+def machine(new_provider: Path, config: Config, clock: Any) -> Machine:
+    return Machine.copy(new_provider, config, clock)
 
 
 def test_pauses_grow_and_end() -> None:

@@ -36,8 +36,8 @@ MAIN, STAGING = "drupal-main-2855093", "drupal-staging-ffce32d"
 
 
 @pytest.fixture
-def machine(config: Config) -> Machine:
-    return Machine.create(config)
+def machine(new_provider: Path, config: Config) -> Machine:
+    return Machine.copy(new_provider, config)
 
 
 def test_a_request_becomes_a_commit_with_intents(
