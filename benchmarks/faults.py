@@ -23,11 +23,13 @@ from hostenv_scenarios.figures import Figure, from_log, table  # noqa: E402
 
 SCENARIOS = (
     "moves",
+    "more_moves",
     "service_killed",
     "node_crashes",
     "more_node_crashes",
     "links_cut",
     "broken_target",
+    "more_broken_targets",
     "comin_killed",
     "long_lived",
     "broken_push",

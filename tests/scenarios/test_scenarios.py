@@ -43,7 +43,9 @@ def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["service_killed", "links_cut", "more_node_crashes"])
+@pytest.mark.parametrize(
+    "name", ["service_killed", "links_cut", "more_moves", "more_node_crashes", "more_broken_targets"]
+)
 def test_nothing_is_lost_however_long_it_takes(name: str, tmp_path: Path) -> None:
     lose_nothing(name, tmp_path / "work")
 

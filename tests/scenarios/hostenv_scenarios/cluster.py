@@ -172,25 +172,45 @@ class Cluster:
         """Pages of the node are answered again."""
         self.nodes[node].succeed(f"rm {FRONT_DOOR}/scenario.conf", "systemctl reload nginx.service")
 
+    @contextmanager
+    def between_polls(self) -> Iterator[None]:
+        """What happens in the block happens between two looks of every node's comin at its repository."""
+        try:
+            for machine in self.nodes.values():
+                machine.succeed("systemctl kill --signal=STOP comin.service")
+            yield
+        finally:
+            for machine in self.nodes.values():
+                machine.succeed("systemctl kill --signal=CONT comin.service")
+
     # -- jobs -----------------------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> Job | None:
         """The job as the service's socket shows it, None while the service does not answer."""
+        return self._changed_job(job_id, "")[0]
+
+    def _changed_job(self, job_id: str, known: str) -> tuple[Job | None, str]:
+        """The job and its tag; while the tag is the `known` one, the answer is held back for some seconds."""
+        wait = f" -H 'If-None-Match: {known}'" if known else ""
         status, text = self.provider.execute(
-            f"curl -fsS --max-time 20 --unix-socket {SOCKET} http://service/api/jobs/{job_id} 2>/dev/null"
+            f"curl -fsS --max-time 20 --unix-socket {SOCKET}{wait} -w '\\n%header{{etag}}'"
+            f" http://service/api/jobs/{job_id}{'?wait=5' if known else ''} 2>/dev/null"
         )
         if status != 0:
-            return None
-        job: Job = json.loads(text)
-        return job
+            return None, ""
+        document, _, tag = text.rpartition("\n")
+        job: Job = json.loads(document)
+        return job, tag
 
     def wait_for_job(self, job_id: str, wish: str, come: Callable[[Job], bool], limit: int) -> Job:
         """The job once it is as wished; `limit` in seconds. Raises ScenarioFailed."""
         last: Job | None = None
+        tag = ""
 
         def look(_final: bool) -> bool:
-            nonlocal last
-            last = self.job(job_id) or last
+            nonlocal last, tag
+            job, tag = self._changed_job(job_id, tag)
+            last = job or last
             return last is not None and come(last)
 
         try:
