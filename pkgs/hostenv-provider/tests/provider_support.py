@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import Event, JobState, Request, Status
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
+from hostenv_provider.store import database
 from hostenv_provider.store.store import Store, utc_now
 from hostenv_provider.work.worker import Worker
 
@@ -55,6 +58,20 @@ def lock_file(locked: str) -> dict[str, object]:
         "root": {"inputs": {PROJECT: PROJECT}},
     }
     return {"nodes": nodes, "root": "root", "version": 7}
+
+
+def make_earlier(path: Path, step: str) -> None:
+    """Turn the database at `path` into what the version before `step` would have written."""
+    steps = database._STEPS[: database._STEPS.index(step)]
+    now = path.rename(path.with_suffix(".now"))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executescript("".join(steps))
+        db.execute("ATTACH ? AS now", (str(now),))
+        for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
+            db.execute(f"DELETE FROM main.{table}")
+            db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}")
+        db.execute(f"PRAGMA main.user_version = {len(steps)}")
 
 
 @dataclass

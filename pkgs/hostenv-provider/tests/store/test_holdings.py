@@ -1,8 +1,6 @@
 """Which node may have what of an environment's secrets and backups, and when that ends."""
 
-import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ from hostenv_provider.rules.jobs import Status
 from hostenv_provider.store import database
 from hostenv_provider.store.holdings import Part
 from hostenv_provider.store.store import Store
+from provider_support import make_earlier
 
 MakeEnvironment = Callable[..., Environment]
 
@@ -87,7 +86,7 @@ def test_a_replaced_account_is_good_for_what_is_under_way_only(
 
 
 def test_what_nodes_were_given_before_it_was_recorded_is_known(
-    provider: Any, environment: MakeEnvironment, tmp_path: Path
+    provider: Any, environment: MakeEnvironment
 ) -> None:
     """A database of the version before says which actions nodes began, and so what they were given."""
     here, there = environment(node="node-a"), environment(node="node-b")
@@ -95,19 +94,10 @@ def test_what_nodes_were_given_before_it_was_recorded_is_known(
     provider.post(job, "node-a", "activate", Status.RUNNING)
     provider.finish(job, [here], "node-a")
     provider.deploy(there)
-    before = tmp_path / "before.sqlite3"
-    copy = sqlite3.connect(before)
-    with sqlite3.connect(provider.path) as source:
-        source.backup(copy)
-    with copy:
-        for table in ("handed_out", "backup_accounts", "slices", "followers"):
-            copy.execute(f"DROP TABLE {table}")
-        copy.execute("ALTER TABLE intents DROP COLUMN commit_sha")
-        copy.execute("ALTER TABLE deployed DROP COLUMN uncertain")
-        copy.execute(f"PRAGMA user_version = {database._STEPS.index(database._HOLDINGS)}")
-    copy.close()
+    provider.store.close()
+    make_earlier(provider.path, database._HOLDINGS)
 
-    store = Store(before)
+    store = Store(provider.path)
 
     (holding,) = store.holdings("node-a")
     assert holding.user == here.user_name

@@ -10,6 +10,7 @@ from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import Conflict, JobState, Status
 from hostenv_provider.store import database
 from hostenv_provider.store.store import Store
+from provider_support import make_earlier
 
 MakeEnvironment = Callable[..., Environment]
 PROJECT = "demo__drupal"
@@ -145,14 +146,13 @@ def test_what_earlier_versions_said_by_enable_is_read(provider: Any, environment
     removed, whole = environment("main"), environment("staging")
     provider.finish(provider.deploy(removed, whole), [removed, whole], "node-a")
     provider.store.close()
+    make_earlier(provider.path, database._UNCERTAIN)
     with closing(sqlite3.connect(provider.path)) as before, before:
-        before.execute("ALTER TABLE deployed DROP COLUMN uncertain")
         before.execute(
             "UPDATE deployed SET environment = json_set(environment, '$.enable', json('false'))"
             " WHERE user = ?",
             (removed.user_name,),
         )
-        before.execute(f"PRAGMA user_version = {database._STEPS.index(database._UNCERTAIN)}")
 
     found = Store(provider.path).deployed(PROJECT)
 

@@ -13,11 +13,12 @@ from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.generated import slice_hash
 from hostenv_provider.rules.jobs import Event, JobState, Request, Status
 from hostenv_provider.rules.stored import NodeCommit
+from hostenv_provider.store import database
 from hostenv_provider.store.node_commits import SLICES_KEPT
 from hostenv_provider.store.store import Store
 from hostenv_provider.web.api import Api
 from hostenv_provider.work import worker
-from provider_support import GIT, PROJECT, Killed, Machine, definition, lock_file
+from provider_support import GIT, PROJECT, Killed, Machine, definition, lock_file, make_earlier
 
 MAIN = "drupal-main-2855093"
 NODES = ("node-a", "node-b")
@@ -363,11 +364,8 @@ def test_a_database_that_is_older_than_the_repositories_gets_its_slices_again(ma
 def as_earlier_version(machine: Machine) -> None:
     """Take away what that version had not."""
     shutil.rmtree(machine.config.node_git_dir)
-    with sqlite3.connect(machine.config.database) as db:
-        db.executescript(
-            "DROP TABLE slices; DROP TABLE followers; ALTER TABLE intents DROP COLUMN commit_sha;"
-            "PRAGMA user_version = 3;"
-        )
+    machine.store.close()
+    make_earlier(machine.config.database, database._NODE_REPOSITORIES)
 
 
 def test_a_provider_of_a_version_before_is_converted_when_it_starts(machine: Machine) -> None:
