@@ -33,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=1, help="how many at once (default 1)")
     arguments = parser.parse_args(argv)
     if arguments.seed is not None:
-        return _replay(arguments.seed, arguments.trace)
+        return _replay(arguments.seed, trace=arguments.trace)
     return _run_many(arguments.first, arguments.count, arguments.processes)
 
 
-def _replay(seed: int, trace: bool) -> int:
+def _replay(seed: int, *, trace: bool) -> int:
     from simulator.runs import run
 
     result = run(seed, trace=trace)

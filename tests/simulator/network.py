@@ -120,7 +120,7 @@ class SimulatedApi:
 
         self._exchange(request, late=True)
 
-    def _exchange(self, request: Callable[[], T], late: bool = False) -> T:
+    def _exchange(self, request: Callable[[], T], *, late: bool = False) -> T:
         for _ in range(_ATTEMPTS):
             self._faults.point()
             if self._machine.cut or not self._provider.up or self._faults.happens("silence"):

@@ -127,7 +127,7 @@ class WorkTree:
     def changed(self) -> bool:
         return self._tree != self._base.tree
 
-    def commit(self, message: str, allow_empty: bool = False) -> str:  # noqa: ARG002
+    def commit(self, message: str, *, allow_empty: bool = False) -> str:  # noqa: ARG002
         assert allow_empty or self.changed()
         self._base = self._history.commit(self._tree, self._base)
         if allow_empty:

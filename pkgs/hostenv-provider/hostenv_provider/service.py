@@ -5,17 +5,15 @@ import signal
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
 
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
-from hostenv_provider.plan.definitions import EnvironmentDefinition
-from hostenv_provider.plan.plan import Environment, Plan, Source
-from hostenv_provider.repository import projects
 from hostenv_provider.repository.node_repositories import NodeRepositories
+from hostenv_provider.repository.projects import Projects
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
@@ -23,37 +21,12 @@ from hostenv_provider.store.store import Store
 from hostenv_provider.web.api import Api
 from hostenv_provider.web.server import Server
 from hostenv_provider.work import verify
-from hostenv_provider.work.worker import Projects, Worker, log
+from hostenv_provider.work.worker import ProjectSources, Worker, log
 
 _IDLE = 10.0
 _RETRY = 5.0
 _EXPIRY = 10.0
 _SHUTDOWN = 5.0
-
-
-class ProjectsOfRepository:
-    """The functions of `projects`, bound to one work tree."""
-
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-
-    def update_input(self, key: str) -> None:
-        projects.update_input(self._repository, key)
-
-    def evaluate(self, key: str) -> dict[str, EnvironmentDefinition]:
-        return projects.evaluate(self._repository, key)
-
-    def sources(
-        self,
-        key: str,
-        definitions: Mapping[str, EnvironmentDefinition],
-        previous: Plan,
-        moves: Callable[[str], bool],
-    ) -> dict[str, Source]:
-        return projects.sources(self._repository, key, definitions, previous, moves)
-
-    def mirror(self, key: str, environments: Mapping[str, Environment]) -> None:
-        projects.mirror(self._repository, key, environments)
 
 
 class Service:
@@ -62,7 +35,7 @@ class Service:
     def __init__(
         self,
         config: Config,
-        projects_of: Callable[[Repository], Projects] = ProjectsOfRepository,
+        projects_of: Callable[[Repository], ProjectSources] = Projects,
         fetch: verify.Fetch = verify.fetch,
     ) -> None:
         """Opens database and socket. Raises HostenvError."""

@@ -12,7 +12,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def start(client: Client, request: dict[str, object], as_json: bool) -> int:
+def start(client: Client, request: dict[str, object], *, as_json: bool) -> int:
     """Ask for a job and say which it is; returns the exit status. Raises HostenvError."""
     job_id = client.start_job(request)
     if as_json:

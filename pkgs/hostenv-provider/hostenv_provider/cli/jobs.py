@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         return 0
     job_id = _newest(client) if arguments.job is None else client.find_job(arguments.job)
     if arguments.follow:
-        return _follow(client, job_id, arguments.json)
+        return _follow(client, job_id, as_json=arguments.json)
     job, _ = client.job(job_id)
     print(json.dumps(job, indent=2) if arguments.json else "\n".join(_text(job)))
     return 0
@@ -55,7 +55,7 @@ def _newest(client: Client) -> str:
     return str(jobs[0]["jobId"])
 
 
-def _follow(client: Client, job_id: str, as_json: bool) -> int:
+def _follow(client: Client, job_id: str, *, as_json: bool) -> int:
     job, tag = client.job(job_id)
     shown: list[str] = []
     while True:

@@ -49,4 +49,4 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         "skipMigrations": arguments.skip_migrations,
         "acceptLoss": arguments.accept_loss,
     }
-    return start(Client(config), request, arguments.json)
+    return start(Client(config), request, as_json=arguments.json)

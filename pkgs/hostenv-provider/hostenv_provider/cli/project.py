@@ -11,8 +11,8 @@ from hostenv_provider.config import Config
 from hostenv_provider.plan import flake_template
 from hostenv_provider.plan.node_tree import FLAKE
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.repository import projects
 from hostenv_provider.repository.planning import plan_project, publish
+from hostenv_provider.repository.projects import Projects
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.secrets import webhook_secrets
 
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     url = flake_template.check_url(arguments.url)
     repository = Repository(config)
     with repository.changing():
-        known = projects.inputs(repository)
+        known = Projects(repository).inputs()
         if key not in known:
             repository.set_hosts(key, arguments.hosts)
             environments = _add(repository, arguments.name, key, url)
@@ -94,7 +94,7 @@ def run_hosts(arguments: argparse.Namespace, config: Config) -> int:
     key = "__".join(names.parse_input_name(arguments.name))
     repository = Repository(config)
     with repository.changing():
-        if key not in projects.inputs(repository):
+        if key not in Projects(repository).inputs():
             raise InvalidData(f"flake.nix: there is no project {key}: hostenv-provider project add {key} URL")
         grants = repository.read_settings().grants.get(key)
         if arguments.add or arguments.remove:
@@ -124,8 +124,9 @@ def _held(repository: Repository, key: str) -> tuple[str, ...]:
 
 def _add(repository: Repository, name: str, key: str, url: str) -> Mapping[str, Environment]:
     repository.write_text(FLAKE, flake_template.add_project(repository.read_text(FLAKE), name, url))
-    with projects.trusting(repository, url):
-        projects.lock_input(repository, name)
+    projects = Projects(repository)
+    with projects.trusting(url):
+        projects.lock_input(name)
         plan, state = plan_project(repository, key, repository.read_plan(), repository.read_state())
         repository.write_generated(plan, state)
         publish(repository, f"Project {key}")

@@ -22,4 +22,4 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Raises HostenvError."""
     request: dict[str, object] = {"environment": arguments.environment, "rollback": True}
-    return start(Client(config), request, arguments.json)
+    return start(Client(config), request, as_json=arguments.json)

@@ -21,4 +21,4 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Raises HostenvError."""
-    return start(Client(config), {"environment": arguments.environment}, arguments.json)
+    return start(Client(config), {"environment": arguments.environment}, as_json=arguments.json)

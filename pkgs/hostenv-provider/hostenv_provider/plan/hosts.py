@@ -55,7 +55,7 @@ def allot(
         if host not in given[user]
     )
     for new, user, host in wanted:
-        refused = _refusal(key, settings, user, host, new, aliases.get(host, ()))
+        refused = _refusal(key, settings, user, host, aliases.get(host, ()), new=new)
         owner = owners.setdefault(host, user) if refused is None else user
         if owner != user:
             refused = f"it belongs to {owner}"
@@ -82,7 +82,7 @@ def _is_provable(grants: Collection[str], host: str) -> bool:
 
 
 def _refusal(
-    key: str, settings: ProviderSettings, user: str, host: str, new: bool, aliases: Collection[str]
+    key: str, settings: ProviderSettings, user: str, host: str, aliases: Collection[str], *, new: bool
 ) -> str | None:
     """Why the environment does not get a host, whoever has it; None if it may."""
     grants = settings.grants.get(key)

@@ -12,7 +12,7 @@ from hostenv_provider.plan import host_proofs
 from hostenv_provider.plan.dns_gate import TimeLimit
 from hostenv_provider.plan.placement import make_plan
 from hostenv_provider.plan.plan import Plan, State
-from hostenv_provider.repository import projects
+from hostenv_provider.repository.projects import Projects
 from hostenv_provider.repository.repository import PushRejected, Repository
 
 
@@ -23,7 +23,7 @@ def plan_all(repository: Repository) -> tuple[Plan, State]:
     Raises InvalidData or CommandFailed.
     """
     previous, state = repository.read_plan(), repository.read_state()
-    keys = sorted(projects.inputs(repository))
+    keys = sorted(Projects(repository).inputs())
     kept = {user: each for user, each in previous.environments.items() if each.project_key in keys}
     plan = replace(Plan.empty(repository.read_settings()), environments=kept)
     for key in keys:
@@ -33,8 +33,9 @@ def plan_all(repository: Repository) -> tuple[Plan, State]:
 
 def plan_project(repository: Repository, key: str, previous: Plan, state: State) -> tuple[Plan, State]:
     """Plan one project as it is locked; warnings go to the terminal. Raises InvalidData or CommandFailed."""
-    definitions = projects.evaluate(repository, key)
-    sources = projects.sources(repository, key, definitions, previous, lambda _: False)
+    projects = Projects(repository)
+    definitions = projects.evaluate(key)
+    sources = projects.sources(key, definitions, previous, lambda _: False)
     organisation, project = names.parse_input_name(key)
     settings = repository.read_settings()
     limit = TimeLimit(time.monotonic)

@@ -257,7 +257,7 @@ class Repository:
         """Whether the work tree differs from its commit."""
         return self.git("status", "--porcelain", "--untracked-files=all").stdout != ""
 
-    def commit(self, message: str, allow_empty: bool = False) -> str:
+    def commit(self, message: str, *, allow_empty: bool = False) -> str:
         """Commit everything. Returns the SHA."""
         self.git("add", "--all")
         self.git(

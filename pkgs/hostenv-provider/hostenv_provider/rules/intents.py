@@ -97,8 +97,8 @@ def derive_actions(
             planned.get(user),
             stale.get(user, frozenset()),
             migration_sources.get(user),
-            user in skip_migrations,
-            user in accept_loss,
+            skip_migrations=user in skip_migrations,
+            accept_loss=user in accept_loss,
         ):
             actions.setdefault(node, []).append(action)
     return {
@@ -131,6 +131,7 @@ def _user_actions(
     planned: Environment | None,
     stale: AbstractSet[str],
     migration_source: str | None,
+    *,
     skip_migrations: bool,
     accept_loss: bool,
 ) -> list[tuple[str, Action]]:

@@ -20,9 +20,9 @@ from hostenv_provider.plan.flake_template import add_project
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Source, State
 from hostenv_provider.plan.settings import ProviderSettings
-from hostenv_provider.repository import projects
 from hostenv_provider.repository.mirror import Head, Mirror
 from hostenv_provider.repository.planning import plan_project
+from hostenv_provider.repository.projects import Projects
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import Repository
 
@@ -111,12 +111,12 @@ def lock(repository: Repository, **changes: Any) -> None:
 def add(repository: Repository, project: Path) -> None:
     url = f"git+file://{project}"
     repository.write_text("flake.nix", add_project(repository.read_text("flake.nix"), KEY, url))
-    projects.lock_input(repository, KEY)
+    Projects(repository).lock_input(KEY)
 
 
 def refusal(repository: Repository) -> str:
     with pytest.raises(InvalidData) as error:
-        projects.evaluate(repository, KEY)
+        Projects(repository).evaluate(KEY)
     text = str(error.value)
     assert text.startswith(f"{KEY}, flake.nix at ")
     assert text.isprintable()
@@ -126,11 +126,11 @@ def refusal(repository: Repository) -> str:
 
 
 def test_projects_of_the_lock_file(repository: Repository) -> None:
-    assert projects.inputs(repository) == {}
+    assert Projects(repository).inputs() == {}
 
     lock(repository)
 
-    assert projects.inputs(repository) == {
+    assert Projects(repository).inputs() == {
         KEY: Input(KEY, "git+file:///srv/project", "a" * 40, "sha256-x", "HEAD", None)
     }
 
@@ -150,7 +150,7 @@ def test_a_project_that_an_operator_wrote_wrongly(
     lock(repository, **changes)
 
     with pytest.raises(Exception, match=advice) as error:
-        projects.inputs(repository)
+        Projects(repository).inputs()
     assert "\n" not in str(error.value)
 
 
@@ -189,14 +189,14 @@ def test_two_spellings_of_one_project(repository: Repository) -> None:
     repository.write_text("flake.lock", json.dumps(document))
 
     with pytest.raises(InvalidData, match="the same project"):
-        projects.inputs(repository)
+        Projects(repository).inputs()
 
 
 def test_an_unknown_project(repository: Repository) -> None:
     lock(repository)
 
     with pytest.raises(InvalidData, match=f"no project 'demo__shop'; there are: {KEY}"):
-        projects.update_input(repository, "demo__shop")
+        Projects(repository).update_input("demo__shop")
 
 
 def environment(project: Path, rev: str, branch: str = "main") -> Environment:
@@ -232,16 +232,16 @@ def test_the_mirror_shows_planned_revisions_and_nothing_else(
     first, second = commit(), commit(environments="{ }")
     planned = environment(project, first)
 
-    projects.mirror(repository, KEY, {planned.user_name: planned})
+    Projects(repository).mirror(KEY, {planned.user_name: planned})
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": first}
 
-    projects.mirror(
-        repository, KEY, {planned.user_name: replace(planned, source=environment(project, second).source)}
+    Projects(repository).mirror(
+        KEY, {planned.user_name: replace(planned, source=environment(project, second).source)}
     )
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": second}
 
     shutil.rmtree(project)
-    projects.mirror(repository, KEY, {planned.user_name: planned})
+    Projects(repository).mirror(KEY, {planned.user_name: planned})
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": first}
 
 
@@ -253,7 +253,7 @@ def test_a_mirror_gets_a_commit_that_its_branch_has_lost(
     subprocess.run([GIT, "-C", str(project), "reset", "--quiet", "--hard", "HEAD~1"], check=True)
 
     planned = environment(project, lost)
-    projects.mirror(repository, KEY, {planned.user_name: planned})
+    Projects(repository).mirror(KEY, {planned.user_name: planned})
 
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": lost}
 
@@ -281,10 +281,10 @@ def test_a_mirror_is_made_after_a_kill_at_any_moment_of_its_making(
 
         monkeypatch.setattr(repository, "git", killed)
         with pytest.raises(Killed):
-            projects.mirror(repository, KEY, {planned.user_name: planned})
+            Projects(repository).mirror(KEY, {planned.user_name: planned})
         monkeypatch.undo()
 
-    projects.mirror(repository, KEY, {planned.user_name: planned})
+    Projects(repository).mirror(KEY, {planned.user_name: planned})
 
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": planned.source.rev}
     for key, value in (("http.receivepack", "false"), ("transfer.hideRefs", "refs/hostenv")):
@@ -298,14 +298,14 @@ def test_a_mirror_of_a_revision_that_does_not_exist(
     planned = environment(project, "b" * 40)
 
     with pytest.raises(FetchFailed, match="not our ref b"):
-        projects.mirror(repository, KEY, {planned.user_name: planned})
+        Projects(repository).mirror(KEY, {planned.user_name: planned})
 
 
 def test_a_job_ends_with_one_line_if_the_project_may_not_be_fetched(repository: Repository) -> None:
     lock(repository, original={"ref": "HEAD", "type": "git", "url": "https://192.168.7.7/site"})
 
     with pytest.raises(InvalidData) as error:
-        projects.evaluate(repository, KEY)
+        Projects(repository).evaluate(KEY)
 
     assert str(error.value) == (
         "git+https://192.168.7.7/site: 192.168.7.7 is at 192.168.7.7, a private address: name its network in"
@@ -318,15 +318,15 @@ def test_trust_is_taken_back_when_the_project_is_refused(repository: Repository)
         command = ("config", "--global", "--get-all", "safe.directory")
         return repository.git(*command, cwd=repository.config.data_dir, check=False).stdout.splitlines()
 
-    with suppress(InvalidData), projects.trusting(repository, "git+file:///srv/project"):
+    with suppress(InvalidData), Projects(repository).trusting("git+file:///srv/project"):
         assert trusted() == ["/srv/project", "/srv/project/.git"]
         raise InvalidData("no")
     assert trusted() == []
 
-    with projects.trusting(repository, "git+https://example.org/project"):
+    with Projects(repository).trusting("git+https://example.org/project"):
         assert trusted() == []
     for _ in range(2):
-        with projects.trusting(repository, "git+file:///srv/project"):
+        with Projects(repository).trusting("git+file:///srv/project"):
             pass
     assert trusted() == ["/srv/project", "/srv/project/.git"]
 
@@ -341,19 +341,19 @@ def test_a_project_is_locked_evaluated_and_resolved(
     add(repository, project)
 
     second = commit(environments='{ main = { type = "testing"; application.name = "php"; }; }')
-    assert projects.evaluate(repository, KEY)["main"].type == "production"
-    projects.update_input(repository, KEY)
+    assert Projects(repository).evaluate(KEY)["main"].type == "production"
+    Projects(repository).update_input(KEY)
 
-    assert projects.inputs(repository)[KEY].rev == second != first
-    assert projects.evaluate(repository, KEY)["main"].type == "testing"
+    assert Projects(repository).inputs()[KEY].rev == second != first
+    assert Projects(repository).evaluate(KEY)["main"].type == "testing"
     mirror = Mirror(repository, KEY)
-    assert projects.resolve(repository, KEY, mirror, "next").rev == next_head
-    source = projects.resolve(repository, KEY, mirror, "main")
+    assert Projects(repository).resolve(KEY, mirror, "next").rev == next_head
+    source = Projects(repository).resolve(KEY, mirror, "main")
     assert (source.rev, source.ref, source.url) == (second, "main", f"git+file://{project}")
     assert source.nar_hash.startswith("sha256-")
-    assert source.nar_hash == projects.inputs(repository)[KEY].nar_hash
+    assert source.nar_hash == Projects(repository).inputs()[KEY].nar_hash
     with pytest.raises(InvalidData, match="no branch gone at"):
-        projects.resolve(repository, KEY, mirror, "gone")
+        Projects(repository).resolve(KEY, mirror, "gone")
 
 
 @needs_nix
@@ -374,9 +374,9 @@ def test_a_lock_goes_by_what_operators_made_of_flake_nix(
     )
     shutil.rmtree(project)
 
-    projects.update_input(repository, KEY)
+    Projects(repository).update_input(KEY)
 
-    found = projects.inputs(repository)
+    found = Projects(repository).inputs()
     assert list(found) == [KEY], "what flake.nix no longer has is gone"
     assert (found[KEY].url, found[KEY].reference) == (f"git+file://{moved}", "refs/heads/main")
     assert agrees(repository), "Nix has nothing to add or to change"
@@ -392,7 +392,7 @@ def agrees(repository: Repository) -> bool:
         "--no-write-lock-file",
         str(repository.work_tree),
     )
-    return projects._nix(repository, *command, check=False).returncode == 0
+    return Projects(repository)._nix(*command, check=False).returncode == 0
 
 
 @needs_nix
@@ -415,7 +415,7 @@ def test_nix_agrees_with_the_form_of_an_address(
     repository.write_text("flake.nix", add_project(repository.read_text("flake.nix"), KEY, url))
     assert not agrees(repository)
 
-    projects.lock_input(repository, KEY)
+    Projects(repository).lock_input(KEY)
 
     assert agrees(repository)
 
@@ -429,8 +429,8 @@ def test_uncommitted_changes_of_a_local_project_do_not_count(
 
     add(repository, project)
 
-    assert projects.inputs(repository)[KEY].rev == sha
-    assert list(projects.evaluate(repository, KEY)) == ["main"]
+    assert Projects(repository).inputs()[KEY].rev == sha
+    assert list(Projects(repository).evaluate(KEY)) == ["main"]
 
 
 @needs_nix
