@@ -1,8 +1,9 @@
 {
   lib,
-  python3Packages,
+  buildPythonPackage,
+  setuptools,
 }:
-python3Packages.buildPythonPackage {
+buildPythonPackage {
   pname = "hostenv-core";
   inherit ((lib.importTOML ./pyproject.toml).project) version;
   pyproject = true;
@@ -15,7 +16,7 @@ python3Packages.buildPythonPackage {
     ];
   };
 
-  build-system = [ python3Packages.setuptools ];
+  build-system = [ setuptools ];
 
   pythonImportsCheck = [ "hostenv_core" ];
 
