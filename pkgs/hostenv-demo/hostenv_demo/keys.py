@@ -17,7 +17,7 @@ def check() -> None:
         there = False
     if not there:
         raise HostenvError(
-            "the wizard asks before each stage, and standard input is no terminal;"
+            "the wizard asks before each stage, and standard input is not a terminal;"
             " start it in one, or run ./run-demo.sh --automated"
         )
 

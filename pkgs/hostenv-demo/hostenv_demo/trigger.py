@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _commit(text: str) -> str:
     if not _COMMIT.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no commit: 4 to 64 hexadecimal digits")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a commit: 4 to 64 hexadecimal digits")
     return text
 
 

@@ -73,7 +73,7 @@ def test_one_bad_record_does_not_keep_the_others(parent: Path, capsys: pytest.Ca
     assert teardown() == 1
     assert bad.exists()
     assert not cut.exists()
-    assert f"{bad}: is no lab's work folder" in capsys.readouterr().err
+    assert f"{bad}: is not a lab's work folder" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")

@@ -190,7 +190,7 @@ class _Table:
     def done(self) -> None:
         for key in self._values:
             if key not in self._used:
-                raise self.error(key, "is no key of a description; remove it")
+                raise self.error(key, "is not a key of a description; remove it")
 
     def _take(self, key: str, default: object) -> object:
         self._used.add(key)
@@ -245,7 +245,7 @@ def _machine(
     name: str, number: int, table: _Table, substitutes: Mapping[str, Substitute]
 ) -> MachineDescription:
     if not _NAME.fullmatch(name):
-        raise table.error("", f"{name!r} is no host name of lower-case letters, digits and dashes")
+        raise table.error("", f"{name!r} is not a host name of lower-case letters, digits and dashes")
     trees = []
     for entry in table.items("trees"):
         trees.append(Tree(entry.source("source"), entry.absolute("target")))

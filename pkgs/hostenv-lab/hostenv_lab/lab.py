@@ -198,7 +198,7 @@ class Lab:
 def ending_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does: a Lab inside closes, then KeyboardInterrupt.
 
-    The first one counts. Later ones, up to the end of the process, pass unheeded: it is what they ask for.
+    The first one counts. Later ones, up to the end of the process, are ignored: it is already ending.
     """
     ending = False
 

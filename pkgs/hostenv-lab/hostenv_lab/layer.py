@@ -200,7 +200,7 @@ class Layer:
         below = self._image_root / path.relative_to(self.root)
         if below.is_symlink() or (below.exists() and not below.is_dir()):
             raise HostenvError(
-                f"/{path.relative_to(self.root)} is no folder in the image; lay files elsewhere"
+                f"/{path.relative_to(self.root)} is not a folder in the image; lay files elsewhere"
             )
         if below.is_dir():
             status = below.stat()
@@ -246,7 +246,7 @@ def check_substitute(substitute: Substitute, given: Path, workdir: Path) -> Path
     if workdir.is_relative_to(path):
         raise HostenvError(f"{given}: holds the work folder {workdir}; choose a work folder elsewhere")
     if substitute.executable and not (path.is_file() and os.access(path, os.X_OK)):
-        raise HostenvError(f"{given}: is no executable program to use as {substitute.name}")
+        raise HostenvError(f"{given}: is not an executable program to use as {substitute.name}")
     return path
 
 

@@ -42,16 +42,16 @@ def in_parallel(function: Callable[[T], None], items: Sequence[T]) -> list[tuple
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP pass unheeded while the block runs: it is what they ask for."""
+    """Ctrl-C, SIGTERM and SIGHUP have no effect while the block runs: it already does what they ask for."""
     # Python hands signals to its main thread only, whatever threads' masks say.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def unheeded(_number: int, _frame: FrameType | None) -> None:
+    def ignored(_number: int, _frame: FrameType | None) -> None:
         pass
 
-    previous = {number: signal.signal(number, unheeded) for number in ENDING_SIGNALS}
+    previous = {number: signal.signal(number, ignored) for number in ENDING_SIGNALS}
     try:
         yield
     finally:

@@ -74,7 +74,7 @@ def read(workdir: Path) -> Record:
             raise ValueError("unknown content")
     except (OSError, ValueError, TypeError) as error:
         raise HostenvError(
-            f"{workdir}: is no lab's work folder (no usable {FILE}); nothing was removed"
+            f"{workdir}: is not a lab's work folder (no usable {FILE}); nothing was removed"
         ) from error
     return record
 

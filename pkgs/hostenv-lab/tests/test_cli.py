@@ -65,7 +65,10 @@ def test_what_cannot_be_used_is_refused(
         (["run", str(tmp_path / "absent.py"), *DESCRIPTION], "there is no such script"),
         (["run", script, "--description", str(tmp_path / "absent.toml")], "cannot be read"),
         ([*run, "--substitute", f"comin={tmp_path / 'absent'}"], "there is no such comin"),
-        ([*run, "--substitute", f"comin={tmp_path / 'plain'}"], "is no executable program to use as comin"),
+        (
+            [*run, "--substitute", f"comin={tmp_path / 'plain'}"],
+            "is not an executable program to use as comin",
+        ),
         ([*run, "--substitute", f"drupal={tmp_path}"], "holds the work folder"),
         ([*run, "--substitute", f"other={tmp_path}"], "has no substitute 'other'"),
         ([*run, "--workdir", str(tmp_path / "work")], "is another run's work folder"),

@@ -142,6 +142,6 @@ def test_teardown_refuses_what_is_no_labs_work_folder(tmp_path: Path) -> None:
     done = teardown(tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "is no lab's work folder" in done.stderr
+    assert "is not a lab's work folder" in done.stderr
     assert (tmp_path / "precious").read_text() == "kept"
     assert teardown(tmp_path / "absent").returncode == 1

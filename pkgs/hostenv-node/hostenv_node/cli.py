@@ -1,4 +1,4 @@
-"""The command `hostenv-node`. Modules are imported by the command that needs them: start-ups are dear."""
+"""The command `hostenv-node`. Each command imports only the modules it needs: starting up is slow."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -131,7 +131,7 @@ class Slice:
         owners: dict[int, str] = {}
         for user, entry in environments.items():
             if not is_user_name(user):
-                raise HostenvError(f"{where}: {user[:80]!r} is no name of an environment's user")
+                raise HostenvError(f"{where}: {user[:80]!r} is not the name of an environment's user")
             if not isinstance(entry, dict):
                 raise HostenvError(f"{where}: the entry of {user} must be an object")
             uid = entry.get("uid")

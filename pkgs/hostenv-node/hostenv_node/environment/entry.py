@@ -106,7 +106,7 @@ def _mapping(values: Mapping[str, object], key: str) -> Mapping[str, object]:
 def _list(values: Mapping[str, object], key: str) -> list[object]:
     value = values.get(key) or []
     if not isinstance(value, list | tuple):
-        raise OperationFailed(f"{key} in the plan's entry is no list; plan the environment again")
+        raise OperationFailed(f"{key} in the plan's entry is not a list; plan the environment again")
     return list(value)
 
 

@@ -24,7 +24,7 @@ def job_name(job: str) -> str:
     Raises OperationFailed otherwise.
     """
     if not is_job(job):
-        raise OperationFailed(f"{job!r} is no job id")
+        raise OperationFailed(f"{job!r} is not a job id")
     return job
 
 

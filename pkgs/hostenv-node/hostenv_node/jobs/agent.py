@@ -354,4 +354,4 @@ class Agent:
         self._journals.save(after(journal, step))
 
 
-_VERBS = {Thaw: "thaw", Keep: "keep the new release of", Withdraw: "withdraw", Revert: "switch back"}
+_VERBS = {Thaw: "thaw", Keep: "keep the new release of", Withdraw: "withdraw", Revert: "revert"}

@@ -32,7 +32,7 @@ class JournalStore:
                 journals.append(journal)
             except (HostenvError, KeyError, TypeError, ValueError) as error:
                 raise HostenvError(
-                    f"{path} is no journal of a job ({error}); see what the job did, then remove it"
+                    f"{path} is not a journal of a job ({error}); see what the job did, then remove it"
                 ) from error
         return sorted(journals, key=lambda journal: journal.order)
 

@@ -103,7 +103,7 @@ class Record:
             record._check(where.stem)
         except (KeyError, TypeError, ValueError, HostenvError) as error:
             raise HostenvError(
-                f"{where} is no environment's record ({error}); restore it from a backup"
+                f"{where} is not an environment's record ({error}); restore it from a backup"
             ) from error
         return record
 

@@ -27,7 +27,7 @@ def front_door_gid(config: Config) -> int:
         return grp.getgrnam(config.front_door_group).gr_gid
     except KeyError:
         raise OperationFailed(
-            f"there is no group {config.front_door_group}; mend frontDoorGroup in node.json"
+            f"there is no group {config.front_door_group}; correct frontDoorGroup in node.json"
         ) from None
 
 

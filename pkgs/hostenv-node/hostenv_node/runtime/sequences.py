@@ -48,7 +48,7 @@ def change(
     keep: Sequence[str] = (),
     update: bool,
 ) -> list[Step]:
-    """Visitors are served: the release changes first, lest old code fill caches that were emptied.
+    """Visitors are served: the release changes first, so that old code does not fill emptied caches.
 
     `update` says whether the code is new: it may be newer than the database, and must answer before it is
     served.

@@ -66,7 +66,9 @@ def _lay_out(process: UserProcess, name: str, docroot: str, operator: OperatorCo
     unfinished = layout.unfinished_release(name)
     source = unfinished / "source" / docroot
     if not source.is_dir():
-        raise OperationFailed(f"the project has no folder {docroot} in its source; mend application.docroot")
+        raise OperationFailed(
+            f"the project has no folder {docroot} in its source; correct application.docroot"
+        )
     public = Path("source") / docroot
     if operator is not None:
         site = unfinished / "site"

@@ -220,7 +220,7 @@ def test_cut_short_between_accounts_is_completed(
         (
             f"hostenv-node-b-{C1}",
             {"node": "node-b", "environments": {"../x": {"uid": 1002}}},
-            "no name of an environment",
+            "not the name of an environment",
         ),
         (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: {"uid": 0}}}, "uid of"),
         (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: {"uid": "1002"}}}, "uid of"),

@@ -164,7 +164,7 @@ def test_what_was_withdrawn_is_not_served_by_a_boot_while_it_stops(
     assert machine.events == ["run dirs", "write ", "nginx"]
 
 
-@pytest.mark.parametrize("operation", ["activate", "reload", "switch back", "deactivate", "boot"])
+@pytest.mark.parametrize("operation", ["activate", "reload", "revert", "deactivate", "boot"])
 def test_a_boot_never_sees_the_front_door_and_the_records_apart(
     runtime: Runtime,
     machine: Machine,
@@ -175,7 +175,7 @@ def test_a_boot_never_sees_the_front_door_and_the_records_apart(
     newer = changed("repo", "rev", to="b" * 40)
     if operation != "activate":
         active(runtime, machine)
-    if operation == "switch back":
+    if operation == "revert":
         runtime.reload(context(), action("reload"), newer)
     unguarded: list[str] = []
     note, put = machine.note, runtime.records.put
@@ -205,7 +205,7 @@ def test_a_boot_never_sees_the_front_door_and_the_records_apart(
             runtime.activate(context(), action("activate"), entry())
         case "reload":
             runtime.reload(context(), action("reload"), newer)
-        case "switch back":
+        case "revert":
             runtime.revert(context(), USER)
         case "deactivate":
             runtime.deactivate(context(), action("deactivate"))

@@ -48,5 +48,5 @@ def test_sockets_are_the_users_own_or_shared_with_the_front_door(
 
 @pytest.mark.usefixtures("given")
 def test_a_front_door_without_its_group_is_named(config: Config, layout: Layout) -> None:
-    with pytest.raises(OperationFailed, match="mend frontDoorGroup"):
+    with pytest.raises(OperationFailed, match="correct frontDoorGroup"):
         make_run_dirs(replace(config, front_door_group="nobody-knows"), layout)

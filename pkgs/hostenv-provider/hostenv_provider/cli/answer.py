@@ -19,5 +19,5 @@ def start(client: Client, request: dict[str, object], *, as_json: bool) -> int:
         print(json.dumps({"accepted": True, "jobId": job_id}))
         return 0
     print(job_id)
-    print(f"accepted; see what becomes of it: hostenv-provider jobs {job_id[:8]} --follow", file=sys.stderr)
+    print(f"accepted; follow it with: hostenv-provider jobs {job_id[:8]} --follow", file=sys.stderr)
     return 0

@@ -164,7 +164,7 @@ def _git_reference(value: Value | None, name: str, environment: Value) -> str:
     if value is not None:
         return value.named(names.is_git_reference, "a branch name")
     if not names.is_git_reference(name):
-        raise environment.error("gitRef is missing, and the environment's name is no branch name")
+        raise environment.error("gitRef is missing, and the environment's name is not a branch name")
     return name
 
 

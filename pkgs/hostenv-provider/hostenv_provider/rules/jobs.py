@@ -358,7 +358,7 @@ def on_verification(job: JobSnapshot, user: str, status: Status, message: str | 
 def on_failed_check(job: JobSnapshot, user: str, found: str, outlook: str, newer: str | None) -> Outcome:
     """What one failed try of the service's own check does, which will be repeated as `outlook` says.
 
-    Not if it lets a `newer` queued job through: a push that mends what fails should not wait for the end.
+    Not if it lets a `newer` queued job through: a push that fixes what fails should not wait for the end.
     """
     row = job.row(PROVIDER_NODE, VERIFY, user)
     if row is None or job.state is not JobState.WAITING or not row.pending:

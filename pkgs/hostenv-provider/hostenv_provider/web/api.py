@@ -345,7 +345,9 @@ class Api:
             raise HttpError(404, str(error)) from error
         for key, value in (("node", node), ("migrationSource", source)):
             if value is not None and value not in plan.nodes:
-                raise HttpError(400, f"{key} {value[:80]!r} is no node; there are: {', '.join(plan.nodes)}")
+                raise HttpError(
+                    400, f"{key} {value[:80]!r} is not a node; there are: {', '.join(plan.nodes)}"
+                )
         user, git_ref = environment.user_name, names.branch(environment.source.ref)
         if rollback:
             if node is not None or source is not None or skip_migrations or accept_loss:

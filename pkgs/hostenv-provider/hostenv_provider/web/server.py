@@ -89,7 +89,9 @@ def _remove_abandoned(path: Path) -> None:
     except OSError as error:
         raise HostenvError(f"{path}: cannot be looked at ({error.strerror})") from error
     if not stat.S_ISSOCK(mode):
-        raise HostenvError(f"{path}: exists and is no socket: remove it or correct socket in provider.json")
+        raise HostenvError(
+            f"{path}: exists and is not a socket: remove it or correct socket in provider.json"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(5)
         try:
@@ -169,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise HttpError(400, "Content-Length is given twice")
         text = lengths[0].strip()
         if not (text.isascii() and text.isdigit()):
-            raise HttpError(400, "Content-Length is no number")
+            raise HttpError(400, "Content-Length is not a number")
         if len(text) > 15:
             raise HttpError(413, "the body is too large")
         return int(text)

@@ -113,7 +113,7 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
     """What a delivery says; an empty body is a push of an unnamed branch."""
     event = (headers.get("x-github-event") or headers.get("x-gitlab-event") or "push").strip()
     if event.lower() not in _PUSH_EVENTS:
-        return Ignored(f"the event {event[:50]!r} is no push")
+        return Ignored(f"the event {event[:50]!r} is not a push")
     if not body or body.isspace():
         return Push(None)
     payload = _payload(headers.get("content-type", ""), body)
@@ -121,17 +121,17 @@ def parse(headers: Mapping[str, str], body: bytes) -> Push | Ignored:
         return Ignored("the body is no JSON object")
     kind = payload.get("object_kind") or payload.get("event_name") or "push"
     if kind != "push":
-        return Ignored(f"the event {str(kind)[:50]!r} is no push")
+        return Ignored(f"the event {str(kind)[:50]!r} is not a push")
     ref = payload.get("ref")
     if ref is None:
         return Push(None)
     if not isinstance(ref, str) or not ref:
-        return Ignored("ref is no string")
+        return Ignored("ref is not a string")
     after = payload.get("after")
     if payload.get("deleted") is True or (isinstance(after, str) and after and set(after) == _NO_COMMIT):
         return Ignored(f"{ref[:200]} was deleted")
     if ref.startswith("refs/") and names.branch(ref) == ref:
-        return Ignored(f"{ref[:200]} is no branch")
+        return Ignored(f"{ref[:200]} is not a branch")
     commit = after if isinstance(after, str) and after else None
     return Push(names.branch(ref), _default_branch(payload), commit)
 

@@ -30,7 +30,7 @@ from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.store.store import Store
 
 MAX_ATTEMPTS = 10
-"""So often a job is planned when its commit cannot be pushed, mostly for somebody else's push."""
+"""How many times a job is planned again when its push is rejected, usually because of another push."""
 
 
 _MAX_NOTE = 2000

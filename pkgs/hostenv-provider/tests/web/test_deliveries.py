@@ -18,15 +18,15 @@ FOLDER = Path(__file__).parent / "deliveries"
 PUSHES = ("github-push", "github-push-as-form", "gitlab-push", "gitlab-system-push")
 IGNORED = {
     "github-push-of-another-branch": "follows feature/main",
-    "github-push-of-a-tag": "refs/tags/main is no branch",
+    "github-push-of-a-tag": "refs/tags/main is not a branch",
     "github-deleted-branch": "refs/heads/main was deleted",
-    "github-ping": "'ping' is no push",
-    "github-ping-as-form": "'ping' is no push",
-    "github-create-of-a-branch": "'create' is no push",
+    "github-ping": "'ping' is not a push",
+    "github-ping-as-form": "'ping' is not a push",
+    "github-create-of-a-branch": "'create' is not a push",
     "gitlab-push-of-another-branch": "follows feature/main",
-    "gitlab-push-of-a-tag": "'Tag Push Hook' is no push",
+    "gitlab-push-of-a-tag": "'Tag Push Hook' is not a push",
     "gitlab-deleted-branch": "refs/heads/main was deleted",
-    "gitlab-merge-request": "'Merge Request Hook' is no push",
+    "gitlab-merge-request": "'Merge Request Hook' is not a push",
 }
 
 

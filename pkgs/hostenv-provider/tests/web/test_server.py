@@ -126,6 +126,6 @@ def test_a_socket_that_a_crash_left_is_replaced_but_no_other_file(tmp_path: Path
     server.server_close()
     assert not path.exists()
     path.write_text("precious")
-    with pytest.raises(HostenvError, match="is no socket"):
+    with pytest.raises(HostenvError, match="is not a socket"):
         Server(path, lambda _: pytest.fail("not to be asked"))
     assert path.read_text() == "precious"
