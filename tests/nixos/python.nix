@@ -1,6 +1,6 @@
 # Debian's Python as nixpkgs' interpreter: its hooks build the flake's packages and the test driver with it.
 { nixpkgs }:
-final: prev:
+final: _:
 let
   inherit (final) lib;
   stdenv = final.stdenvNoCC;
@@ -60,7 +60,7 @@ let
     in
     self;
   pythonOverrides =
-    self: super:
+    self: _:
     let
       # name -> what it propagates; the files are Debian's dist-packages
       module =
