@@ -26,18 +26,21 @@
         "x86_64-linux"
         "aarch64-linux"
       ];
-      forAllSystems =
-        function:
-        lib.genAttrs systems (
-          system: function (nixpkgs.legacyPackages.${system}.extend self.overlays.default)
-        );
-      # the same formatter, rewritten; a nixpkgs that has it can format without Haskell
-      nixfmt = pkgs: pkgs.nixfmt-rs or pkgs.nixfmt;
-      scenarios =
+      packageSets = lib.genAttrs systems (
+        system: nixpkgs.legacyPackages.${system}.extend self.overlays.default
+      );
+      forAllSystems = function: lib.mapAttrs (_: function) packageSets;
+      formatter =
         pkgs:
-        import ./tests/scenarios {
-          inherit pkgs;
-          hostenv = self.nixosModules;
+        pkgs.nixfmt-tree.override {
+          # the same formatter, rewritten; a nixpkgs that has it can format without Haskell
+          nixfmtPackage = pkgs.nixfmt-rs or pkgs.nixfmt;
+          runtimeInputs = [ pkgs.ruff ];
+          settings.formatter.ruff = {
+            command = "ruff";
+            options = [ "format" ];
+            includes = [ "*.py" ];
+          };
         };
       # nixpkgs' test driver knows containers since 26.05
       driverHasContainers =
@@ -51,15 +54,36 @@
           hostenv-demo
           ;
       };
+      tests =
+        pkgs:
+        {
+          migration = pkgs.testers.runNixOSTest {
+            imports = [ ./tests/local-provider-migration.nix ];
+            _module.args.hostenv = self.nixosModules;
+          };
+        }
+        // lib.optionalAttrs (driverHasContainers pkgs) {
+          migration-container = pkgs.testers.runNixOSTest {
+            imports = [ ./tests/migration-container.nix ];
+            _module.args.hostenv = self.nixosModules;
+          };
+        }
+        // import ./tests/scenarios {
+          inherit pkgs;
+          hostenv = self.nixosModules;
+        }
+        // import ./tests/nixos/checks.nix {
+          inherit pkgs;
+          hostenv = self.nixosModules;
+        }
+        // import ./tests/nix/checks.nix {
+          inherit pkgs;
+          formatter = formatter pkgs;
+          source = ./.;
+        };
     in
     {
-      overlays.default = final: _: {
-        hostenv-core = final.python3Packages.callPackage ./pkgs/hostenv-core { };
-        hostenv-provider = final.callPackage ./pkgs/hostenv-provider { };
-        hostenv-node = final.callPackage ./pkgs/hostenv-node { };
-        hostenv-lab = final.callPackage ./pkgs/hostenv-lab { };
-        hostenv-demo = final.callPackage ./pkgs/hostenv-demo { };
-      };
+      overlays.default = final: _: import ./pkgs final // { hostenvTests = tests final; };
 
       packages = forAllSystems (pkgs: programs pkgs // { default = pkgs.hostenv-demo; });
 
@@ -75,31 +99,7 @@
         ];
       };
 
-      checks = forAllSystems (
-        pkgs:
-        {
-          migration = pkgs.testers.runNixOSTest {
-            imports = [ ./tests/local-provider-migration.nix ];
-            _module.args.hostenv = self.nixosModules;
-          };
-        }
-        // lib.optionalAttrs (driverHasContainers pkgs) {
-          migration-container = pkgs.testers.runNixOSTest {
-            imports = [ ./tests/migration-container.nix ];
-            _module.args.hostenv = self.nixosModules;
-          };
-        }
-        // scenarios pkgs
-        // import ./tests/nixos/checks.nix {
-          inherit pkgs;
-          hostenv = self.nixosModules;
-        }
-        // import ./tests/nix/checks.nix {
-          inherit pkgs;
-          nixfmt = nixfmt pkgs;
-          source = ./.;
-        }
-      );
+      checks = forAllSystems (pkgs: pkgs.hostenvTests);
 
       apps = forAllSystems (
         pkgs:
@@ -139,7 +139,7 @@
             pkgs.mariadb
             pkgs.nginx
             pkgs.php
-            (nixfmt pkgs)
+            (formatter pkgs)
             pkgs.qemu
             pkgs.restic
             pkgs.ruff
@@ -148,20 +148,7 @@
         };
       });
 
-      formatter = forAllSystems (
-        pkgs:
-        pkgs.writeShellApplication {
-          name = "format";
-          runtimeInputs = [
-            (nixfmt pkgs)
-            pkgs.ruff
-          ];
-          text = ''
-            find "''${@:-.}" -name '*.nix' -exec nixfmt {} +
-            ruff format "''${@:-.}"
-          '';
-        }
-      );
+      formatter = forAllSystems formatter;
 
       hydraJobs =
         lib.genAttrs (lib.attrNames self.checks.x86_64-linux) (

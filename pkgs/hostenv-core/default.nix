@@ -20,9 +20,7 @@ buildPythonPackage {
 
   pythonImportsCheck = [ "hostenv_core" ];
 
-  meta = {
+  meta = import ../meta.nix { inherit lib; } // {
     description = "What hostenv's provider, nodes, lab and demo mean by the same words";
-    license = lib.licenses.mit;
-    platforms = lib.platforms.linux;
   };
 }

@@ -56,10 +56,8 @@ python3Packages.buildPythonApplication {
 
   pythonImportsCheck = [ "hostenv_demo" ];
 
-  meta = {
+  meta = import ../meta.nix { inherit lib; } // {
     description = "Watch a live website move from one machine to another by a Git push";
-    license = lib.licenses.mit;
     mainProgram = "hostenv-demo";
-    platforms = lib.platforms.linux;
   };
 }

@@ -40,10 +40,8 @@ python3Packages.buildPythonApplication {
 
   pythonImportsCheck = [ "hostenv_lab" ];
 
-  meta = {
+  meta = import ../meta.nix { inherit lib; } // {
     description = "Runs a NixOS testScript on Debian machines, without Nix";
-    license = lib.licenses.mit;
     mainProgram = "hostenv-lab";
-    platforms = lib.platforms.linux;
   };
 }

@@ -3,6 +3,8 @@
   python3Packages,
   hostenv-core ? python3Packages.callPackage ../hostenv-core { },
   systemd,
+  # the flake's checks, which its overlay adds
+  hostenvTests ? { },
 }:
 let
   paths = {
@@ -48,12 +50,13 @@ python3Packages.buildPythonApplication {
     "user.apply"
   ];
 
-  passthru.paths = paths;
+  passthru = {
+    inherit paths;
+    tests = hostenvTests;
+  };
 
-  meta = {
+  meta = import ../meta.nix { inherit lib; } // {
     description = "A hostenv node: hosts environments, and backs up, restores and activates them on request";
-    license = lib.licenses.mit;
     mainProgram = "hostenv-node";
-    platforms = lib.platforms.linux;
   };
 }

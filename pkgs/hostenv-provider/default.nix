@@ -7,6 +7,8 @@
   openssh,
   restic-rest-server,
   systemd,
+  # the flake's checks, which its overlay adds
+  hostenvTests ? { },
 }:
 let
   paths = {
@@ -53,12 +55,13 @@ python3Packages.buildPythonApplication {
   ];
   pythonImportsCheck = [ "hostenv_provider.cli" ];
 
-  passthru.paths = paths;
+  passthru = {
+    inherit paths;
+    tests = hostenvTests;
+  };
 
-  meta = {
+  meta = import ../meta.nix { inherit lib; } // {
     description = "Control plane of hostenv: plans environments, starts and follows their moves between nodes";
-    license = lib.licenses.mit;
     mainProgram = "hostenv-provider";
-    platforms = lib.platforms.linux;
   };
 }

@@ -105,6 +105,8 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
             {"default", "hostenv-core", "hostenv-demo", "hostenv-lab", "hostenv-node", "hostenv-provider"},
             f"packages.{system}",
         )
+        for package in set(PACKAGES.values()):
+            findings.equal(outputs["tests"][package], outputs["checkNames"], f"{package}.tests of {system}")
         findings.check({"demo", "trigger-webhook", "lab"} <= set(outputs["apps"]), f"apps.{system} lacks one")
         for name, app in outputs["apps"].items():
             program = Path(app["program"]).name
@@ -112,7 +114,8 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
                 program in commands(), f"apps.{system}.{name} is {program}, which nothing installs"
             )
         findings.check(
-            {"migration", "migration-container", "unit-tests", "lint", "types"} <= set(outputs["checks"]),
+            {"migration", "migration-container", "unit-tests", "lint", "format", "types"}
+            <= set(outputs["checks"]),
             "a check is missing",
         )
         findings.equal(outputs["hydraJobs"], outputs["checks"], f"Hydra's jobs of {system}")

@@ -1,7 +1,7 @@
 # The checks that need no machines, as derivations.
 {
   pkgs,
-  nixfmt,
+  formatter,
   source,
 }:
 let
@@ -30,23 +30,20 @@ in
     pkgs.git
   ] "pytest pkgs/hostenv-core pkgs/hostenv-node pkgs/hostenv-provider";
 
-  lint = check "lint" [ pkgs.ruff ] ''
-    ruff check
-    ruff format --check
-  '';
+  lint =
+    check "lint"
+      [
+        pkgs.deadnix
+        pkgs.ruff
+      ]
+      ''
+        ruff check
+        deadnix --fail .
+      '';
+
+  format = formatter.check source;
 
   types = check "types" [ python ] ''
     for package in {pkgs/*,tests/scenarios,tests/nixos}/hostenv_*; do mypy "$package"; done
   '';
-
-  nix-format =
-    check "nix-format"
-      [
-        nixfmt
-        pkgs.deadnix
-      ]
-      ''
-        find . -name '*.nix' -exec nixfmt --check {} +
-        deadnix --fail .
-      '';
 }

@@ -64,6 +64,8 @@ let
     in
     {
       packages = of hostenv.packages.${system};
+      tests = lib.mapAttrs (_: package: lib.attrNames (package.tests or { })) hostenv.packages.${system};
+      checkNames = lib.attrNames hostenv.checks.${system};
       checks = of (removeAttrs hostenv.checks.${system} bootedNames);
       devShells = of hostenv.devShells.${system};
       formatter = hostenv.formatter.${system}.drvPath;

@@ -570,7 +570,10 @@ simple
   # they look at what nixpkgs' own checks look at again
   gixy = stub "gixy" [ "gixy" ];
   deadnix = stub "deadnix" [ "deadnix" ];
-  nixfmt-rs = stub "nixfmt" [ "nixfmt" ];
+  nixfmt-tree = deb "nixfmt-tree" {
+    debs = [ ];
+    passthru.check = _: empty "treefmt-check";
+  };
   ruff = stub "ruff" [ "ruff" ];
   # mypy, which nixpkgs had before it, types the scripts; here all machines are containers, in the flake few are
   ty = deb "ty" {
