@@ -10,6 +10,13 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.hostenv-node;
   nginx = config.services.nginx;
+  json = pkgs.formats.json { };
+  # a key of the file that was an option beside it
+  renamed =
+    key:
+    lib.mkRenamedOptionModule
+      [ "services" "hostenv-node" key ]
+      [ "services" "hostenv-node" "settings" key ];
 
   revision = config.system.configurationRevision;
   # a node reads its commit from the name of what it is switched to
@@ -43,16 +50,19 @@ let
   };
 in
 {
-  imports = [ ./nginx.nix ];
+  imports = [
+    ./nginx.nix
+    (renamed "actionTimeout")
+    (renamed "applications")
+    (renamed "frontDoorPort")
+    (renamed "setAsideRetentionDays")
+  ];
 
   options.services.hostenv-node = {
     enable = lib.mkEnableOption "hosting of environments that a hostenv provider plans";
 
-    package = mkOption {
-      type = types.package;
-      default = pkgs.callPackage ../pkgs/hostenv-node { };
-      defaultText = lib.literalExpression "pkgs.callPackage ../pkgs/hostenv-node { }";
-      description = "The hostenv-node package to use.";
+    package = lib.mkPackageOption (import ../pkgs pkgs) "hostenv-node" {
+      pkgsText = "hostenv.packages.\${system}";
     };
 
     name = mkOption {
@@ -64,12 +74,11 @@ in
     };
 
     apiBaseUrl = mkOption {
-      type = types.nullOr types.str;
-      default = null;
+      type = types.strMatching "https?://[^/]+";
       example = "https://provider.example.org";
       description = ''
-        The provider's address. With `http` the node's token, secrets and backups travel in clear text: use it only in
-        a network that you trust.
+        The provider's address, without a path. With `http` the node's token, secrets and backups travel in clear text:
+        use it only in a network that you trust.
       '';
     };
 
@@ -86,56 +95,18 @@ in
     period = mkOption {
       type = types.ints.positive;
       default = 30;
-      description = "Seconds between two looks at this node's repository on the provider.";
-    };
-
-    actionTimeout = mkOption {
-      type = types.ints.positive;
-      default = 900;
-      description = "Seconds that one action on an environment may take, waits for other nodes not counted.";
-    };
-
-    setAsideRetentionDays = mkOption {
-      type = types.ints.positive;
-      default = 30;
-      description = "Days for which data that a restore replaced are kept.";
-    };
-
-    frontDoorPort = mkOption {
-      type = types.port;
-      default = 80;
-      description = "The port on which the system's nginx serves the environments.";
+      description = "comin's polling interval in seconds.";
     };
 
     openFirewall = mkOption {
       type = types.bool;
       default = true;
-      description = "Whether to open {option}`services.hostenv-node.frontDoorPort`.";
+      description = "Whether to open {option}`services.hostenv-node.settings.frontDoorPort`.";
     };
 
-    php = mkOption {
-      type = types.package;
-      default = pkgs.php;
-      defaultText = lib.literalExpression "pkgs.php";
-      example = lib.literalExpression "pkgs.php.withExtensions ({ enabled, all }: enabled ++ [ all.redis ])";
-      description = "The PHP that runs the environments, with its extensions.";
-    };
-
-    applications = mkOption {
-      type = types.attrsOf (
-        types.submodule {
-          options = {
-            root = mkOption {
-              type = types.path;
-              example = lib.literalExpression ''"''${pkgs.drupal}/share/php/drupal"'';
-              description = "The folder that holds the application's code.";
-            };
-          };
-        }
-      );
-      default.drupal.root = "${pkgs.drupal}/share/php/drupal";
-      defaultText = lib.literalExpression ''{ drupal.root = "''${pkgs.drupal}/share/php/drupal"; }'';
-      description = "Code that this node supplies, by the `application.name` of the projects that ask for it.";
+    php = lib.mkPackageOption pkgs "php" {
+      example = "pkgs.php.withExtensions ({ enabled, all }: enabled ++ [ all.redis ])";
+      extraDescription = "It runs the environments, with its extensions.";
     };
 
     slice = mkOption {
@@ -145,6 +116,50 @@ in
       description = ''
         This node's folder of the plan, when comin switches the node's whole NixOS system. Leave it out when comin
         follows the flake that `hostenv-provider init` made, which says what is hosted and leaves the system alone.
+      '';
+    };
+
+    settings = mkOption {
+      type = types.submodule {
+        freeformType = json.type;
+        options = {
+          actionTimeout = mkOption {
+            type = types.ints.positive;
+            default = 900;
+            description = "Seconds that one action on an environment may take, waits for other nodes not counted.";
+          };
+
+          applications = mkOption {
+            type = types.attrsOf (
+              types.submodule {
+                options.root = mkOption {
+                  type = types.path;
+                  example = lib.literalExpression ''"''${pkgs.drupal}/share/php/drupal"'';
+                  description = "The folder that holds the application's code.";
+                };
+              }
+            );
+            default.drupal.root = "${pkgs.drupal}/share/php/drupal";
+            defaultText = lib.literalExpression ''{ drupal.root = "''${pkgs.drupal}/share/php/drupal"; }'';
+            description = "Code that this node supplies, by the `application.name` of the projects that ask for it.";
+          };
+
+          frontDoorPort = mkOption {
+            type = types.port;
+            default = 80;
+            description = "The port on which the system's nginx serves the environments.";
+          };
+
+          setAsideRetentionDays = mkOption {
+            type = types.ints.positive;
+            default = 30;
+            description = "Days for which data that a restore replaced are kept.";
+          };
+        };
+      };
+      default = { };
+      description = ''
+        What `/etc/hostenv/node.json` says. The module fills in the keys that are not listed here.
       '';
     };
   };
@@ -159,13 +174,6 @@ in
           services.hostenv-node.name is ${builtins.toJSON cfg.name}, which is no node name: set it, or networking.hostName,
           to the name under which provider.json knows this node (up to 63 lower-case letters, digits and dashes,
           beginning with a letter, and not "provider").
-        '';
-      }
-      {
-        assertion = cfg.apiBaseUrl != null && builtins.match "https?://[^/]+" cfg.apiBaseUrl != null;
-        message = ''
-          services.hostenv-node.apiBaseUrl must be the provider's address without a path: set it to something like
-          "https://provider.example.org".
         '';
       }
       {
@@ -196,9 +204,10 @@ in
         '';
       }
       {
-        assertion = !(config.services.hostenv-provider.enable or false && cfg.frontDoorPort == 80);
+        assertion = !(config.services.hostenv-provider.enable or false && cfg.settings.frontDoorPort == 80);
         message = ''
-          The provider of this machine already answers on port 80: set services.hostenv-node.frontDoorPort to another.
+          The provider of this machine already answers on port 80: set services.hostenv-node.settings.frontDoorPort to
+          another.
         '';
       }
       {
@@ -223,35 +232,25 @@ in
       }
     ];
 
+    services.hostenv-node.settings = {
+      node = cfg.name;
+      inherit (cfg) apiBaseUrl;
+      inherit tokenFile;
+      stateDir = "/var/lib/hostenv";
+      frontDoorGroup = nginx.group;
+      shell = "/run/current-system/sw/bin/bash";
+      mimeTypes = "/etc/hostenv/mime.types";
+      tools = lib.mapAttrs (name: _: "/etc/hostenv/tools/${name}") tools;
+      cominProfile = lib.mkIf (cfg.slice != null) "/etc/hostenv/generation";
+    };
+
     environment.systemPackages = [ cfg.package ];
 
     # the daemon obeys whoever may ask it, and environments' users have no business there
     nix.settings.allowed-users = [ "root" ];
 
     environment.etc = lib.mkMerge [
-      {
-        "hostenv/node.json".text = builtins.toJSON (
-          {
-            node = cfg.name;
-            inherit tokenFile;
-            inherit (cfg)
-              apiBaseUrl
-              actionTimeout
-              setAsideRetentionDays
-              frontDoorPort
-              applications
-              ;
-            stateDir = "/var/lib/hostenv";
-            frontDoorGroup = nginx.group;
-            shell = "/run/current-system/sw/bin/bash";
-            mimeTypes = "/etc/hostenv/mime.types";
-            tools = lib.mapAttrs (name: _: "/etc/hostenv/tools/${name}") tools;
-          }
-          // lib.optionalAttrs (cfg.slice != null) {
-            cominProfile = "/etc/hostenv/generation";
-          }
-        );
-      }
+      { "hostenv/node.json".source = json.generate "node.json" cfg.settings; }
       # Environments' units name these paths and outlive the system that rendered them: a store path would one day be
       # collected as garbage.
       (lib.mapAttrs' (
@@ -291,7 +290,7 @@ in
       remotes = [
         {
           name = "provider";
-          url = "${toString cfg.apiBaseUrl}/git/nodes/${cfg.name}.git";
+          url = "${cfg.apiBaseUrl}/git/nodes/${cfg.name}.git";
           auth = {
             username = cfg.name;
             access_token_path = tokenFile;
@@ -310,7 +309,7 @@ in
         HOSTENV_COMIN_NODE_NAME = cfg.name;
         HOSTENV_COMIN_API_BASE_URL = cfg.apiBaseUrl;
         HOSTENV_COMIN_TOKEN_FILE = tokenFile;
-        HOSTENV_COMIN_ACTION_TIMEOUT = toString cfg.actionTimeout;
+        HOSTENV_COMIN_ACTION_TIMEOUT = toString cfg.settings.actionTimeout;
       };
     };
 
@@ -333,6 +332,6 @@ in
       appendHttpConfig = "include ${cfg.package}/share/hostenv-node/nginx/front-door.conf;";
     };
 
-    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ cfg.frontDoorPort ];
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ cfg.settings.frontDoorPort ];
   };
 }

@@ -9,6 +9,14 @@
 let
   inherit (lib) mkOption types;
   cfg = config.services.hostenv-provider;
+  json = pkgs.formats.json { };
+  # a key of the file that was an option beside it
+  renamed =
+    key:
+    lib.mkRenamedOptionModule
+      [ "services" "hostenv-provider" key ]
+      [ "services" "hostenv-provider" "settings" key ];
+  hostName = types.strMatching "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?";
   inherit (config.services) nginx;
   encrypted = cfg.sslCertificate != null;
   snippets = "${cfg.package}/share/hostenv-provider/nginx";
@@ -29,21 +37,24 @@ let
   '';
 in
 {
-  imports = [ ./nginx.nix ];
+  imports = [
+    ./nginx.nix
+    (renamed "backupQuota")
+    (renamed "jobTimeout")
+    (renamed "sourceFolders")
+    (renamed "sourceNetworks")
+    (renamed "verifyTimeout")
+  ];
 
   options.services.hostenv-provider = {
     enable = lib.mkEnableOption "the hostenv provider, which plans environments and moves them between nodes";
 
-    package = mkOption {
-      type = types.package;
-      default = pkgs.callPackage ../pkgs/hostenv-provider { };
-      defaultText = lib.literalExpression "pkgs.callPackage ../pkgs/hostenv-provider { }";
-      description = "The hostenv-provider package to use.";
+    package = lib.mkPackageOption (import ../pkgs pkgs) "hostenv-provider" {
+      pkgsText = "hostenv.packages.\${system}";
     };
 
     domain = mkOption {
-      type = types.nullOr types.str;
-      default = null;
+      type = hostName;
       example = "provider.example.org";
       description = "The name under which nodes and Git hosts reach this machine.";
     };
@@ -66,81 +77,42 @@ in
     };
 
     hostenvHostname = mkOption {
-      type = types.nullOr types.str;
-      default = null;
+      type = hostName;
       example = "sites.example.org";
-      description = "The domain below which each environment gets a host name; used with `nodes`.";
+      description = ''
+        The domain below which each environment gets a host name. It belongs to
+        {option}`services.hostenv-provider.nodes`; without nodes it is not needed.
+      '';
     };
 
     nodes = mkOption {
-      type = types.listOf (
+      type = types.attrsOf (
         types.submodule {
-          options = {
-            name = mkOption {
-              type = types.str;
-              example = "node-a";
-              description = "The node's name.";
-            };
-            address = mkOption {
-              type = types.str;
-              example = "192.0.2.1";
-              description = "The address at which the provider reaches the node's front door.";
-            };
+          options.address = mkOption {
+            type = types.str;
+            example = "192.0.2.1";
+            description = "The address at which the provider reaches the node's front door.";
           };
         }
       );
-      default = [ ];
+      default = { };
+      example = {
+        node-a.address = "192.0.2.1";
+        node-b.address = "192.0.2.2";
+      };
       description = ''
-        The nodes with which the provider repository starts, the first of them the default. They are used once, when
-        there is no repository yet; from then on its `provider.json` says what the nodes are. Leave it empty to run
+        The nodes with which the provider repository starts, by their names. They are used once, when there is no
+        repository yet; from then on its `provider.json` says what the nodes are. Leave it empty to run
         `hostenv-provider init` yourself.
       '';
     };
 
-    jobTimeout = mkOption {
-      type = types.ints.positive;
-      default = 7200;
-      description = "Seconds without progress after which a waiting job fails.";
-    };
-
-    verifyTimeout = mkOption {
-      type = types.ints.positive;
-      default = 300;
+    defaultNode = mkOption {
+      type = types.str;
+      example = "node-a";
       description = ''
-        Seconds for which the provider's own check waits for an environment that is silent (no connection, a time-out, 502
-        to 504). Wrong answers are given up after a few of them in a row.
-      '';
-    };
-
-    backupQuota = mkOption {
-      type = types.ints.between 16777216 1125899906842624;
-      default = 107374182400;
-      description = ''
-        Bytes that the backups of one environment may hold on this machine; 100 GiB by default. What is over it is refused,
-        and the job says so.
-      '';
-    };
-
-    sourceFolders = mkOption {
-      type = types.listOf types.path;
-      default = [ ];
-      example = [ "/srv/projects" ];
-      description = ''
-        Folders of this machine in which projects' repositories may be (`git+file://`). They are read with the service's
-        rights: name only folders in which nobody writes whom you would not trust with the provider's data.
-      '';
-    };
-
-    sourceNetworks = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      example = [
-        "10.1.0.0/16"
-        "fd00:1::/64"
-      ];
-      description = ''
-        Networks in which projects' Git hosts may be although they are not public: private, loopback and link-local
-        addresses and this machine's own are refused otherwise. From these networks alone projects may come by `git+http://`.
+        Which of {option}`services.hostenv-provider.nodes` hosts the environments for which nothing else is said.
+        Without nodes it is not needed.
       '';
     };
 
@@ -149,18 +121,69 @@ in
       default = true;
       description = "Whether to open the ports of HTTP and, with a certificate, HTTPS.";
     };
+
+    settings = mkOption {
+      type = types.submodule {
+        freeformType = json.type;
+        options = {
+          backupQuota = mkOption {
+            type = types.ints.between 16777216 1125899906842624;
+            default = 107374182400;
+            description = ''
+              Bytes that the backups of one environment may hold on this machine; 100 GiB by default. What is over it is
+              refused, and the job says so.
+            '';
+          };
+
+          jobTimeout = mkOption {
+            type = types.ints.positive;
+            default = 7200;
+            description = "Seconds without progress after which a waiting job fails.";
+          };
+
+          sourceFolders = mkOption {
+            type = types.listOf types.path;
+            default = [ ];
+            example = [ "/srv/projects" ];
+            description = ''
+              Folders of this machine in which projects' repositories may be (`git+file://`). They are read with the
+              service's rights: name only folders in which nobody writes whom you would not trust with the provider's data.
+            '';
+          };
+
+          sourceNetworks = mkOption {
+            type = types.listOf types.str;
+            default = [ ];
+            example = [
+              "10.1.0.0/16"
+              "fd00:1::/64"
+            ];
+            description = ''
+              Networks in which projects' Git hosts may be although they are not public: private, loopback and link-local
+              addresses and this machine's own are refused otherwise. From these networks alone projects may come by
+              `git+http://`.
+            '';
+          };
+
+          verifyTimeout = mkOption {
+            type = types.ints.positive;
+            default = 300;
+            description = ''
+              Seconds for which the provider's own check waits for an environment that is silent (no connection, a
+              time-out, 502 to 504). Wrong answers are given up after a few of them in a row.
+            '';
+          };
+        };
+      };
+      default = { };
+      description = ''
+        What `/etc/hostenv/provider.json` says. The module fills in the keys that are not listed here.
+      '';
+    };
   };
 
   config = lib.mkIf cfg.enable {
     assertions = [
-      {
-        assertion =
-          cfg.domain != null && builtins.match "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?" cfg.domain != null;
-        message = ''
-          services.hostenv-provider.domain must be the host name under which nodes and Git hosts reach this machine,
-          without a scheme or a path: set it to something like "provider.example.org".
-        '';
-      }
       {
         assertion = encrypted == (cfg.sslCertificateKey != null);
         message = ''
@@ -175,24 +198,17 @@ in
         '';
       }
       {
-        assertion = cfg.verifyTimeout < cfg.jobTimeout;
+        assertion = cfg.settings.verifyTimeout < cfg.settings.jobTimeout;
         message = ''
-          services.hostenv-provider.verifyTimeout must be shorter than jobTimeout (${toString cfg.jobTimeout} s), or no
-          job can outlive its own check: lower it.
+          services.hostenv-provider.settings.verifyTimeout must be shorter than jobTimeout
+          (${toString cfg.settings.jobTimeout} s), or no job can outlive its own check: lower it.
         '';
       }
       {
-        assertion = lib.allUnique (map (node: node.name) cfg.nodes);
+        assertion = cfg.nodes == { } || cfg.nodes ? ${cfg.defaultNode};
         message = ''
-          services.hostenv-provider.nodes has two nodes of one name, but a node's token and its part of the plan go by
-          its name: rename one.
-        '';
-      }
-      {
-        assertion = cfg.nodes == [ ] || cfg.hostenvHostname != null;
-        message = ''
-          services.hostenv-provider.nodes starts a repository, which needs the domain of the environments' host names:
-          set services.hostenv-provider.hostenvHostname to something like "sites.example.org".
+          services.hostenv-provider.defaultNode is none of services.hostenv-provider.nodes: set it to one of
+          ${toString (lib.attrNames cfg.nodes)}.
         '';
       }
       {
@@ -202,6 +218,18 @@ in
         '';
       }
     ];
+
+    services.hostenv-provider.settings = {
+      dataDir = "/var/lib/hostenv-provider";
+      socket = "/run/hostenv-provider/hostenv-provider.sock";
+      user = "hostenv-provider";
+      publicUrl = "${if encrypted then "https" else "http"}://${cfg.domain}";
+      tools = {
+        git = lib.getExe pkgs.git;
+        nix = lib.getExe' config.nix.package "nix";
+        restic = lib.getExe pkgs.restic;
+      };
+    };
 
     environment.systemPackages = [ cfg.package ];
 
@@ -224,24 +252,7 @@ in
       config.environment.etc."hostenv/provider-tls.conf".text
     ];
 
-    environment.etc."hostenv/provider.json".text = builtins.toJSON {
-      dataDir = "/var/lib/hostenv-provider";
-      socket = "/run/hostenv-provider/hostenv-provider.sock";
-      user = "hostenv-provider";
-      publicUrl = "${if encrypted then "https" else "http"}://${toString cfg.domain}";
-      inherit (cfg)
-        jobTimeout
-        verifyTimeout
-        backupQuota
-        sourceFolders
-        sourceNetworks
-        ;
-      tools = {
-        git = lib.getExe pkgs.git;
-        nix = lib.getExe' config.nix.package "nix";
-        restic = lib.getExe pkgs.restic;
-      };
-    };
+    environment.etc."hostenv/provider.json".source = json.generate "provider.json" cfg.settings;
 
     users.users.hostenv-provider = {
       isSystemUser = true;
@@ -264,7 +275,7 @@ in
     systemd.sockets.hostenv-evaluate.wantedBy = [ "sockets.target" ];
     systemd.sockets.hostenv-git.wantedBy = [ "sockets.target" ];
 
-    systemd.services.hostenv-provider-init = lib.mkIf (cfg.nodes != [ ]) {
+    systemd.services.hostenv-provider-init = lib.mkIf (cfg.nodes != { }) {
       description = "Make the provider repository";
       wantedBy = [ "multi-user.target" ];
       before = [ "hostenv-provider.service" ];
@@ -275,13 +286,10 @@ in
           [
             (lib.getExe cfg.package)
             "init"
-            "--hostname"
-            cfg.hostenvHostname
+            "--hostname=${cfg.hostenvHostname}"
+            "--node-for=default=${cfg.defaultNode}"
           ]
-          ++ lib.concatMap (node: [
-            "--node"
-            "${node.name}=${node.address}"
-          ]) cfg.nodes
+          ++ lib.mapAttrsToList (name: node: "--node=${name}=${node.address}") cfg.nodes
         );
       };
     };

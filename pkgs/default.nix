@@ -1,4 +1,4 @@
-# The programs, built with a package set, which the overlay adds them to.
+# The programs, built with a package set; the overlay adds them to it, the modules take theirs from here.
 pkgs: {
   hostenv-core = pkgs.python3Packages.callPackage ./hostenv-core { };
   hostenv-provider = pkgs.callPackage ./hostenv-provider { };

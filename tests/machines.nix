@@ -16,7 +16,7 @@ hostenv: {
       services.hostenv-provider = {
         enable = true;
         domain = "provider";
-        sourceFolders = [ "/srv" ];
+        settings.sourceFolders = [ "/srv" ];
       };
       environment.systemPackages = [ pkgs.git ];
       environment.etc."hostenv-demo/project".source = ./project;

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ def check_paths(package: str, paths: Mapping[str, str], findings: Findings) -> N
 def check_tools(name: str, machine: Mapping[str, Any], findings: Findings) -> None:
     """The configuration names each program that the code may ask for."""
     kind = PACKAGES[name].removeprefix("hostenv-")
-    configuration = json.loads(machine["etc"][f"hostenv/{kind}.json"])
+    configuration = json.loads(machine["configuration"])
     for tool in tools_used(TREE / f"pkgs/hostenv-{kind}/hostenv_{kind}"):
         findings.check(tool in configuration["tools"], f"{name}: {kind}.json has no {tool}")
 
@@ -195,7 +195,7 @@ def check_store_paths(data: Mapping[str, Any], nixpkgs: Path, findings: Findings
     named: set[tuple[str, str]] = set()
     for machine in data["machines"].values():
         ours = {key: text for key, text in machine["etcSources"].items() if key.startswith("hostenv/tools/")}
-        for text in (*machine["etc"].values(), *ours.values()):
+        for text in (machine["configuration"], *ours.values()):
             named.update((match["path"], match["file"]) for match in STORE_FILE.finditer(text))
     for replacements in data["paths"].values():
         for text in replacements.values():
@@ -222,6 +222,21 @@ def check_refusals(data: Mapping[str, Any], findings: Findings) -> None:
     for case in data["wrong"]:
         ours = [message for message in case["messages"] if case["option"] in message and "hostenv" in message]
         findings.check(bool(ours), f"{case['what']} is not refused: {case['messages']}")
+
+
+def check_types(mistyped: Mapping[str, Sequence[bool]], findings: Findings) -> None:
+    findings.check(bool(mistyped), "no type was asked")
+    for option, taken in mistyped.items():
+        findings.check(not any(taken), f"{option} takes a wrong value: {taken}")
+
+
+def check_renamed(renamed: Mapping[str, Any], findings: Findings) -> None:
+    """Old names of options do what they did, and say what they are called now."""
+    for service, settings in renamed["moved"].items():
+        findings.equal(renamed["settings"][service], settings, f"what old options make of {service}.json")
+        for key in settings:
+            name = f"services.hostenv-{service}.settings.{key}"
+            findings.check(any(name in text for text in renamed["warnings"]), f"no warning names {name}")
 
 
 def check_template(systems: Mapping[str, Any], findings: Findings) -> None:
@@ -317,6 +332,8 @@ def main() -> int:
             check_paths(package, paths, findings)
         check_store_paths(data, arguments.nixpkgs, findings)
         check_refusals(data, findings)
+        check_types(data["mistyped"], findings)
+        check_renamed(data["renamed"], findings)
         check_template(data["template"], findings)
     print(f"check_systems: {findings.checked} statements, {findings.count} do not hold")
     return 1 if findings.count else 0

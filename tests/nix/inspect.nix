@@ -14,11 +14,7 @@ let
   machine = config: {
     inherit (config) warnings;
     assertions = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
-    etc = lib.mapAttrs (_: file: file.text) (
-      lib.filterAttrs (
-        name: file: lib.hasPrefix "hostenv/" name && file.text != null
-      ) config.environment.etc
-    );
+    configuration = builtins.toJSON (settings config);
     etcSources = lib.mapAttrs (_: file: "${file.source}") (
       lib.filterAttrs (name: _: lib.hasPrefix "hostenv" name) config.environment.etc
     );
@@ -40,6 +36,14 @@ let
       else
         null;
   };
+
+  # what a machine's program is told
+  settings =
+    { services, ... }:
+    if services.hostenv-node.enable or false then
+      services.hostenv-node.settings
+    else
+      services.hostenv-provider.settings;
 
   scenarioNames = map (lib.removeSuffix ".py") (
     lib.filter (file: lib.hasSuffix ".py" file && !lib.hasPrefix "test_" file) (
@@ -77,39 +81,53 @@ let
       );
     };
 
-  refusals =
+  system =
     modules:
-    let
-      inherit
-        (lib.nixosSystem {
-          system = "x86_64-linux";
-          modules = modules ++ [
-            hostenv.nixosModules.default
-            {
-              boot.isContainer = true;
-              system.stateVersion = lib.trivial.release;
-              networking.hostName = lib.mkDefault "node-a";
-            }
-          ];
-        })
-        config
-        ;
-    in
-    map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+    lib.nixosSystem {
+      system = "x86_64-linux";
+      modules = modules ++ [
+        hostenv.nixosModules.default
+        {
+          boot.isContainer = true;
+          system.stateVersion = lib.trivial.release;
+          networking.hostName = lib.mkDefault "node-a";
+        }
+      ];
+    };
 
-  provider = settings: {
+  refusals =
+    modules: map (a: a.message) (lib.filter (a: !a.assertion) (system modules).config.assertions);
+
+  provider = options: {
     services.hostenv-provider = {
       enable = true;
       domain = "provider.example.org";
     }
-    // settings;
+    // options;
   };
-  node = settings: {
+  node = options: {
     services.hostenv-node = {
       enable = true;
       apiBaseUrl = "https://provider.example.org";
     }
-    // settings;
+    // options;
+  };
+
+  # what was an option of its own before it was a key of `settings`
+  moved = {
+    provider = {
+      backupQuota = 1073741824;
+      jobTimeout = 3600;
+      sourceFolders = [ "/srv/projects" ];
+      sourceNetworks = [ "10.1.0.0/16" ];
+      verifyTimeout = 60;
+    };
+    node = {
+      actionTimeout = 60;
+      applications.shop.root = "/srv/shop";
+      frontDoorPort = 8080;
+      setAsideRetentionDays = 3;
+    };
   };
 in
 {
@@ -190,12 +208,75 @@ in
       switch = system.config.systemd.units."hostenv-switch.service".text;
       wantedBy = system.config.systemd.services.hostenv-switch.wantedBy;
       generation = "${system.config.environment.etc."hostenv/generation".source}";
-      configuration = system.config.environment.etc."hostenv/node.json".text;
+      configuration = builtins.toJSON (settings system.config);
     }) operator.nixosConfigurations;
 
+  renamed =
+    let
+      inherit
+        (system [
+          (provider moved.provider)
+          (node moved.node)
+        ])
+        config
+        ;
+      of = service: keys: builtins.intersectAttrs keys config.services."hostenv-${service}".settings;
+    in
+    {
+      inherit moved;
+      settings = lib.mapAttrs of moved;
+      inherit (config) warnings;
+    };
+
+  # option → whether its type takes values of each of which something is wrong
+  mistyped =
+    let
+      inherit ((system [ ]).options.services) hostenv-provider hostenv-node;
+    in
+    lib.mapAttrs (_: case: map case.option.type.check case.values) {
+      "services.hostenv-provider.domain" = {
+        option = hostenv-provider.domain;
+        values = [
+          null
+          ""
+          "https://provider.example.org"
+        ];
+      };
+      "services.hostenv-provider.hostenvHostname" = {
+        option = hostenv-provider.hostenvHostname;
+        values = [
+          null
+          ".example.org"
+        ];
+      };
+      "services.hostenv-provider.nodes" = {
+        option = hostenv-provider.nodes;
+        values = [
+          [
+            {
+              name = "node-a";
+              address = "192.0.2.1";
+            }
+          ]
+        ];
+      };
+      "services.hostenv-node.apiBaseUrl" = {
+        option = hostenv-node.apiBaseUrl;
+        values = [
+          null
+          "provider.example.org"
+          "https://provider.example.org/"
+        ];
+      };
+    };
+
   right = refusals [
-    (provider { })
-    (node { frontDoorPort = 8080; })
+    (provider {
+      hostenvHostname = "sites.example.org";
+      nodes.node-a.address = "192.0.2.1";
+      defaultNode = "node-a";
+    })
+    (node { settings.frontDoorPort = 8080; })
   ];
 
   # Each is wrong in one way; `option` is what the one message that refuses it must name.
@@ -207,14 +288,6 @@ in
         messages = refusals case.modules;
       })
       {
-        "a provider without a domain" = {
-          option = "services.hostenv-provider.domain";
-          modules = [ (provider { domain = null; }) ];
-        };
-        "a provider whose domain is an address" = {
-          option = "services.hostenv-provider.domain";
-          modules = [ (provider { domain = "https://provider.example.org"; }) ];
-        };
         "a certificate without its key" = {
           option = "sslCertificateKey";
           modules = [ (provider { sslCertificate = "/run/keys/provider.pem"; }) ];
@@ -229,8 +302,8 @@ in
           ];
         };
         "a check that outlives its job" = {
-          option = "services.hostenv-provider.verifyTimeout";
-          modules = [ (provider { verifyTimeout = 7200; }) ];
+          option = "services.hostenv-provider.settings.verifyTimeout";
+          modules = [ (provider { settings.verifyTimeout = 7200; }) ];
         };
         "a provider without nginx" = {
           option = "services.nginx.enable";
@@ -239,20 +312,13 @@ in
             { services.nginx.enable = lib.mkForce false; }
           ];
         };
-        "two nodes of one name" = {
-          option = "services.hostenv-provider.nodes";
+        "a default node that is none" = {
+          option = "services.hostenv-provider.defaultNode";
           modules = [
             (provider {
-              nodes = [
-                {
-                  name = "node-a";
-                  address = "192.0.2.1";
-                }
-                {
-                  name = "node-a";
-                  address = "192.0.2.2";
-                }
-              ];
+              hostenvHostname = "sites.example.org";
+              nodes.node-a.address = "192.0.2.1";
+              defaultNode = "node-b";
             })
           ];
         };
@@ -267,10 +333,6 @@ in
         "a node with the provider's name" = {
           option = "services.hostenv-node.name";
           modules = [ (node { name = "provider"; }) ];
-        };
-        "a node without a provider" = {
-          option = "services.hostenv-node.apiBaseUrl";
-          modules = [ (node { apiBaseUrl = null; }) ];
         };
         "a node without a token file" = {
           option = "services.hostenv-node.tokenFile";
@@ -298,7 +360,7 @@ in
           ];
         };
         "provider and node on one port" = {
-          option = "services.hostenv-node.frontDoorPort";
+          option = "services.hostenv-node.settings.frontDoorPort";
           modules = [
             (provider { })
             (node { })

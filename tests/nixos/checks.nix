@@ -39,16 +39,11 @@ in
     nodes.provider = {
       services.hostenv-provider = {
         hostenvHostname = "demo.hostenv.test";
-        nodes = [
-          {
-            name = "node-a";
-            address = "192.168.1.1";
-          }
-          {
-            name = "node-b";
-            address = "192.168.1.2";
-          }
-        ];
+        nodes = {
+          node-a.address = "192.168.1.1";
+          node-b.address = "192.168.1.2";
+        };
+        defaultNode = "node-b";
         sslCertificate = "/etc/tls/cert.pem";
         sslCertificateKey = "/etc/tls/key.pem";
       };
@@ -70,7 +65,7 @@ in
       {
         services.hostenv-node = {
           tokenFile = "/run/secrets/hostenv-node-token";
-          frontDoorPort = 8081;
+          settings.frontDoorPort = 8081;
           apiBaseUrl = lib.mkForce "https://provider";
         };
       };

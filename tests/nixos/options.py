@@ -1,6 +1,8 @@
 # The options that the migration leaves alone, on booted machines: a provider that makes its repository itself
 # and has a certificate, a node with another port and a token from elsewhere, a node beside a site of its own.
 
+import json
+
 TOKEN = "/run/secrets/hostenv-node-token"
 
 
@@ -17,7 +19,9 @@ with subtest("The provider has made its repository, and serves it encrypted"):
     provider.wait_for_unit("hostenv-provider.service", None, 60)
     repository = "/var/lib/hostenv-provider/git/provider.git"
     settings = f"git -c safe.directory='*' --git-dir {repository} show main:provider.json"
-    t.assertIn("192.168.1.2", provider.succeed(settings))
+    written = json.loads(provider.succeed(settings))
+    t.assertEqual(written["nodeFor"], {"default": "node-b"})
+    t.assertEqual(written["nodes"]["node-a"]["address"], "192.168.1.1")
     ask = "curl -s -o /dev/null -w '%{http_code}'"
     t.assertEqual(node_a.succeed(f"{ask} https://provider/webhook/none"), "405")
     provider.succeed("hostenv-provider comin-tokens")
