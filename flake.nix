@@ -54,6 +54,7 @@
           hostenv-demo
           ;
       };
+      optionsDoc = pkgs: pkgs.callPackage ./modules/options-doc.nix { };
       tests =
         pkgs:
         {
@@ -79,13 +80,21 @@
         // import ./tests/nix/checks.nix {
           inherit pkgs;
           formatter = formatter pkgs;
+          optionsDoc = optionsDoc pkgs;
           source = ./.;
         };
     in
     {
       overlays.default = final: _: import ./pkgs final // { hostenvTests = tests final; };
 
-      packages = forAllSystems (pkgs: programs pkgs // { default = pkgs.hostenv-demo; });
+      packages = forAllSystems (
+        pkgs:
+        programs pkgs
+        // {
+          default = pkgs.hostenv-demo;
+          options-doc = optionsDoc pkgs;
+        }
+      );
 
       nixosModules = {
         provider = ./modules/provider.nix;

@@ -102,7 +102,15 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
                 findings.check(derivation.endswith(".drv"), f"{kind}.{system}.{name} is no derivation")
         findings.equal(
             set(outputs["packages"]),
-            {"default", "hostenv-core", "hostenv-demo", "hostenv-lab", "hostenv-node", "hostenv-provider"},
+            {
+                "default",
+                "hostenv-core",
+                "hostenv-demo",
+                "hostenv-lab",
+                "hostenv-node",
+                "hostenv-provider",
+                "options-doc",
+            },
             f"packages.{system}",
         )
         for package in set(PACKAGES.values()):
@@ -114,7 +122,7 @@ def check_outputs(systems: Mapping[str, Any], findings: Findings) -> None:
                 program in commands(), f"apps.{system}.{name} is {program}, which nothing installs"
             )
         findings.check(
-            {"migration", "migration-container", "unit-tests", "lint", "format", "types"}
+            {"migration", "migration-container", "unit-tests", "lint", "format", "types", "options-doc"}
             <= set(outputs["checks"]),
             "a check is missing",
         )
@@ -209,9 +217,9 @@ def check_store_paths(data: Mapping[str, Any], nixpkgs: Path, findings: Findings
         if file == f"bin/{package['mainProgram']}":
             findings.checked += 1
             continue
-        source, words = PROGRAMS.get((package["pname"], file), ("", ""))
+        source, text = PROGRAMS.get((package["pname"], file), ("", ""))
         findings.check(
-            bool(source) and words in (nixpkgs / source).read_text(encoding="utf-8"),
+            bool(source) and text in (nixpkgs / source).read_text(encoding="utf-8"),
             f"{path}/{file}: nothing says that {package['pname']} has it",
         )
 
@@ -237,6 +245,31 @@ def check_renamed(renamed: Mapping[str, Any], findings: Findings) -> None:
         for key in settings:
             name = f"services.hostenv-{service}.settings.{key}"
             findings.check(any(name in text for text in renamed["warnings"]), f"no warning names {name}")
+
+
+def check_options(options: Mapping[str, Any], page: str, findings: Findings) -> None:
+    """The page of the options says what the modules say; the check `options-doc` builds it to the letter."""
+    again = "build it again: nix build .#options-doc"
+    sections = {
+        words(heading): words(text)
+        for heading, _, text in (part.partition("\n") for part in page.split("\n## ")[1:])
+    }
+    findings.equal(set(sections), set(options), f"what docs/options.md describes ({again})")
+    for name in sections.keys() & options.keys():
+        option = options[name]
+        said = [option["description"], option["type"]]
+        said += [option[key]["text"] for key in ("default", "example") if key in option]
+        for text in said:
+            findings.check(
+                f" {words(text)} " in f" {sections[name]} ",
+                f"docs/options.md, {name}: does not say {text!r} ({again})",
+            )
+
+
+def words(text: str) -> str:
+    """What is left of a text whatever Markdown makes of it."""
+    plain = re.sub(r"\{option\}|\\", "", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return " ".join(plain.replace("`", " ").split())
 
 
 def check_template(systems: Mapping[str, Any], findings: Findings) -> None:
@@ -334,6 +367,7 @@ def main() -> int:
         check_refusals(data, findings)
         check_types(data["mistyped"], findings)
         check_renamed(data["renamed"], findings)
+        check_options(data["options"], (TREE / "docs/options.md").read_text(encoding="utf-8"), findings)
         check_template(data["template"], findings)
     print(f"check_systems: {findings.checked} statements, {findings.count} do not hold")
     return 1 if findings.count else 0

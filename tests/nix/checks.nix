@@ -2,6 +2,7 @@
 {
   pkgs,
   formatter,
+  optionsDoc,
   source,
 }:
 let
@@ -45,5 +46,12 @@ in
 
   types = check "types" [ python ] ''
     for package in {pkgs/*,tests/scenarios,tests/nixos}/hostenv_*; do mypy "$package"; done
+  '';
+
+  options-doc = check "options-doc" [ ] ''
+    if ! diff --unified docs/options.md ${optionsDoc}; then
+      echo "docs/options.md is not what the modules say: cp \$(nix build --print-out-paths .#options-doc) docs/options.md" >&2
+      exit 1
+    fi
   '';
 }

@@ -211,6 +211,9 @@ in
       configuration = builtins.toJSON (settings system.config);
     }) operator.nixosConfigurations;
 
+  # docs/options.md is made of it
+  options = hostenv.packages.x86_64-linux.options-doc.optionsNix;
+
   renamed =
     let
       inherit

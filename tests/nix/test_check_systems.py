@@ -77,3 +77,20 @@ def test_a_wrong_configuration_that_is_let_through_is_found(
     case = {"what": "a node without a provider", "option": "services.hostenv-node.apiBaseUrl", "messages": []}
     checks.check_refusals({"right": [], "wrong": [case]}, checks.Findings())
     assert "a node without a provider is not refused" in capsys.readouterr().out
+
+
+def test_a_page_of_the_options_that_is_not_current_is_found(
+    checks: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def option(default: str) -> dict[str, object]:
+        return {"description": "Seconds of `x-y`.", "type": "string", "default": {"text": default}}
+
+    page = (
+        "# Options\n\n## a\\.x\n\nSeconds of `x-y`\\.\n\n*Type:*\nstring\n\n*Default:*\n\n```nix\n900\n```\n"
+    )
+    checks.check_options({"a.x": option("900")}, page, checks.Findings())
+    assert capsys.readouterr().out == ""
+    checks.check_options({"a.x": option("90"), "a.y": option("1")}, page, checks.Findings())
+    said = capsys.readouterr().out
+    assert "a.x: does not say '90'" in said
+    assert "{'a.x'}, not {" in said

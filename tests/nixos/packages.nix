@@ -162,6 +162,7 @@ let
         acl = [ "acl" ];
         attr = [ "attr" ];
         bash-completion = [ "bash-completion" ];
+        brotli = [ "brotli" ];
         bzip2 = [ "bzip2" ];
         cpio = [ "cpio" ];
         curl = [ "curl" ];

@@ -155,6 +155,9 @@ let
       idna = module "idna" { };
       certifi = module "certifi" { };
       charset-normalizer = module "charset_normalizer" { };
+      markdown-it-py = module "markdown_it" { needs = [ self.mdurl ]; };
+      mdit-py-plugins = module "mdit_py_plugins" { };
+      mdurl = module "mdurl" { };
       # the driver runs where Debian's modules can be seen
       colorama = seen "colorama";
       greenlet = seen "greenlet";
