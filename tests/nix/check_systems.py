@@ -298,7 +298,7 @@ def commands() -> set[str]:
     return {
         name
         for file in (TREE / "pkgs").glob("*/pyproject.toml")
-        for name in tomllib.loads(file.read_text(encoding="utf-8"))["project"]["scripts"]
+        for name in tomllib.loads(file.read_text(encoding="utf-8"))["project"].get("scripts", ())
     }
 
 
