@@ -1,6 +1,7 @@
 """The long-running service: HTTP API, worker, verification and time-outs in one process."""
 
 import os
+import queue
 import signal
 import socket
 import threading
@@ -113,14 +114,15 @@ class Service:
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises HostenvError if the service cannot start."""
-    ended = threading.Event()
+    # Not an Event, whose lock a handler would wait for that comes while this thread is about to wait.
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda number, _frame: ended.put(number))
     service = Service(config)
     service.start()
     print(f"hostenv-provider: listening on {config.socket}", flush=True)
     _notify("READY=1")
-    ended.wait()
+    ended.get()
     _notify("STOPPING=1")
     service.stop()
 
