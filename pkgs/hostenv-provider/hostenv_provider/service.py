@@ -1,7 +1,6 @@
 """The long-running service: HTTP API, worker, verification and time-outs in one process."""
 
 import os
-import queue
 import signal
 import socket
 import threading
@@ -114,15 +113,17 @@ class Service:
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises HostenvError if the service cannot start."""
-    # Not an Event, whose lock a handler would wait for that comes while this thread is about to wait.
-    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    # The interpreter's own handler writes here. An Event would be missed by a thread that is about to wait.
+    ended, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: ended.put(number))
+        signal.signal(number, lambda *_: None)
     service = Service(config)
     service.start()
     print(f"hostenv-provider: listening on {config.socket}", flush=True)
     _notify("READY=1")
-    ended.get()
+    ended.recv(1)
     _notify("STOPPING=1")
     service.stop()
 
