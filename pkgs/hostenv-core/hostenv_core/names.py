@@ -17,6 +17,9 @@ PROVIDER_NODE = "provider"
 FIRST_UID, LAST_UID = 1002, 59999
 """The uids of environments; above them begin systemd's own, `nobody` and what a container may not have."""
 
+APPLICATIONS = ("drupal", "php")
+"""What code an environment can run."""
+
 MAX_PROJECT_NAME = 48
 """Letters and digits of an organisation's or project's name: it also names a database on the node."""
 
@@ -25,6 +28,7 @@ _HASH_PREFIX = 7
 _HOST_NAME_LENGTH = 253
 _USER_NAME_LENGTH = 2 * (_SLUG_LENGTH + 1) + _HASH_PREFIX
 _REFERENCE_LENGTH = 200
+_FILE_NAME_LENGTH = 255
 
 # Not compiled: a start-up that needs none of them does not pay for them.
 _HOST_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -36,6 +40,10 @@ _INPUT_NAME = r"(?P<organisation>[A-Za-z][A-Za-z0-9-]{0,62})__(?P<project>[A-Za-
 _MARIADB_OWN = r"mysql|sys|ibdata[0-9]+|ibtmp[0-9]+|undo[0-9]{3}"
 _USER_NAME = r"[a-z][a-z0-9-]{0,10}-[a-z0-9-]{1,11}-[0-9a-f]{7}"
 _JOB = r"[A-Za-z0-9][A-Za-z0-9-]{0,63}"
+_DOCROOT = r"[A-Za-z0-9._][A-Za-z0-9._/-]*"
+_PUBLIC_KEY = r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [ -~]*)?"
+_REVISION = r"[0-9a-f]{40}([0-9a-f]{24})?"
+_NAR_HASH = r"sha256-[A-Za-z0-9+/]{43}="
 _GIT_REFERENCE = r"[A-Za-z0-9_][A-Za-z0-9_./+-]*"
 
 
@@ -128,6 +136,11 @@ def is_host_grant(text: str) -> bool:
     return pattern == "*" or is_host_name(pattern.removeprefix("*."))
 
 
+def is_project(text: str) -> bool:
+    """Whether `text` can be an organisation or a project in its normal form."""
+    return re.fullmatch(rf"[a-z0-9]{{1,{MAX_PROJECT_NAME}}}", text) is not None
+
+
 def is_project_key(text: str) -> bool:
     """Whether `text` has the form of a project's key."""
     return re.fullmatch(r"[a-z0-9]+__[a-z0-9]+", text) is not None
@@ -183,6 +196,31 @@ def is_key(text: str) -> bool:
 def is_profile(text: str) -> bool:
     """Whether `text` can name an installation profile, which is a PHP identifier in Drupal."""
     return re.fullmatch(_PROFILE, text) is not None
+
+
+def is_docroot(text: str) -> bool:
+    """Whether `text` is a folder at or below a project's root, safe in configuration files."""
+    parts = text.split("/")
+    return (
+        re.fullmatch(_DOCROOT, text) is not None
+        and ".." not in parts
+        and all(len(part) <= _FILE_NAME_LENGTH for part in parts)
+    )
+
+
+def is_public_key(text: str) -> bool:
+    """Whether `text` is a line of OpenSSH's `authorized_keys` without options."""
+    return re.fullmatch(_PUBLIC_KEY, text) is not None
+
+
+def is_revision(text: str) -> bool:
+    """Whether `text` is a whole commit id of Git, in lower-case hexadecimal."""
+    return re.fullmatch(_REVISION, text) is not None
+
+
+def is_nar_hash(text: str) -> bool:
+    """Whether `text` is Nix's SHA-256 of a tree, in SRI form."""
+    return re.fullmatch(_NAR_HASH, text) is not None
 
 
 def branch(ref: str) -> str:

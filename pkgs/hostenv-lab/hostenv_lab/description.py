@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.json_value import Value
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _MAX_MACHINES = 250
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -115,183 +116,120 @@ def load(path: Path) -> Description:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise HostenvError(f"{path}: {error}; correct it") from error
-    return _description(_Table(path, "", document))
+    return _Reader(path.parent).description(Value(document, path, most=None))
 
 
-class _Table:
-    """One table of the document; says in each error which key of which file is wrong."""
+@dataclass(frozen=True)
+class _Reader:
+    """Reads tables of the document, whose paths are relative to `folder`."""
 
-    def __init__(self, path: Path, where: str, values: Mapping[str, object]) -> None:
-        self._path = path
-        self._where = where
-        self._values = values
-        self._used: set[str] = set()
+    folder: Path
 
-    def error(self, key: str, message: str) -> HostenvError:
-        return HostenvError(f"{self._path}: {self._where}{key}: {message}")
+    def description(self, table: Value) -> Description:
+        table.members(["image", "machine"], ["python_path", "substitute", "forward", "socket"])
+        substitutes = {
+            name: self._substitute(name, entry)
+            for name, entry in table.member("substitute", {}).object().items()
+        }
+        entries = table.member("machine").entries(_is_name, "a machine's host name")
+        if not 1 <= len(entries) <= _MAX_MACHINES:
+            raise table.member("machine").error(f"describe 1 to {_MAX_MACHINES} machines")
+        return Description(
+            image=_image(table.member("image")),
+            machines=tuple(
+                self._machine(name, number, entry, substitutes)
+                for number, (name, entry) in enumerate(entries.items(), 1)
+            ),
+            substitutes=substitutes,
+            ports=tuple(_port(entry, entries) for entry in table.member("forward", []).items()),
+            sockets=tuple(_socket(entry, entries) for entry in table.member("socket", []).items()),
+            python_path=tuple(self._source(each) for each in table.member("python_path", []).items()),
+        )
 
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._take(key, default)
-        if not isinstance(value, str) or (not value and default is None):
-            raise self.error(key, "must be a non-empty text")
-        return value
+    def _substitute(self, name: str, table: Value) -> Substitute:
+        members = table.members(["stand_in", "target"], ["executable"])
+        return Substitute(
+            name=name,
+            stand_in=self._source(members["stand_in"]),
+            target=_absolute(members["target"]),
+            executable=table.flag("executable"),
+        )
 
-    def absolute(self, key: str) -> str:
-        value = self.text(key)
-        if not value.startswith("/") or ".." in value.split("/"):
-            raise self.error(key, f"must be an absolute path without '..', not {value!r}")
-        return value
+    def _machine(
+        self, name: str, number: int, table: Value, substitutes: Mapping[str, Substitute]
+    ) -> MachineDescription:
+        table.members([], ["memory", "products", "trees", "enable", "substitutes"])
+        wanted = table.member("substitutes", []).items()
+        return MachineDescription(
+            name=name,
+            number=number,
+            memory=table.member("memory", 1024).integer(1, 1024 * 1024),
+            products=tuple(self._source(each) for each in table.member("products", []).items()),
+            trees=tuple(self._tree(each) for each in table.member("trees", []).items()),
+            enable=_strings(table, "enable"),
+            substitutes=tuple(each.named(substitutes.__contains__, "a [substitute]") for each in wanted),
+        )
 
-    def number(self, key: str, default: int | None, maximum: int) -> int:
-        value = self._take(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= maximum:
-            raise self.error(key, f"must be a whole number from 1 to {maximum}")
-        return value
+    def _tree(self, table: Value) -> Tree:
+        members = table.members(["source", "target"])
+        return Tree(self._source(members["source"]), _absolute(members["target"]))
 
-    def flag(self, key: str) -> bool:
-        value = self._take(key, False)
-        if not isinstance(value, bool):
-            raise self.error(key, "must be true or false")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._take(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-            raise self.error(key, "must be a list of texts")
-        return tuple(value)
-
-    def source(self, key: str) -> Path:
-        return self.resolve(key, self.text(key))
-
-    def sources(self, key: str) -> tuple[Path, ...]:
-        return tuple(self.resolve(key, text) for text in self.texts(key))
-
-    def resolve(self, key: str, text: str) -> Path:
-        path = (self._path.parent / text).resolve()
+    def _source(self, value: Value) -> Path:
+        path = (self.folder / value.string()).resolve()
         if not path.exists():
-            raise self.error(key, f"there is no {path}")
+            raise value.error(f"there is no {path}")
         return path
 
-    def table(self, key: str) -> "_Table":
-        return self._sub(key, self._take(key, {}))
 
-    def tables(self, key: str) -> dict[str, "_Table"]:
-        value = self._take(key, {})
-        if not isinstance(value, dict):
-            raise self.error(key, "must be a table")
-        return {name: self._sub(f"{key}.{name}", entry) for name, entry in value.items()}
-
-    def items(self, key: str) -> list["_Table"]:
-        value = self._take(key, [])
-        if not isinstance(value, list):
-            raise self.error(key, "must be a list of tables")
-        return [self._sub(f"{key}[{index}]", entry) for index, entry in enumerate(value)]
-
-    def done(self) -> None:
-        for key in self._values:
-            if key not in self._used:
-                raise self.error(key, "is not a key of a description; remove it")
-
-    def _take(self, key: str, default: object) -> object:
-        self._used.add(key)
-        return self._values.get(key, default)
-
-    def _sub(self, where: str, value: object) -> "_Table":
-        if not isinstance(value, dict):
-            raise self.error(where, "must be a table")
-        return _Table(self._path, f"{self._where}{where}.", value)
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[a-z][a-z0-9-]{0,62}", text) is not None
 
 
-def _description(table: _Table) -> Description:
-    image = _image(table.table("image"))
-    substitutes = {name: _substitute(name, entry) for name, entry in table.tables("substitute").items()}
-    entries = table.tables("machine")
-    if not 1 <= len(entries) <= _MAX_MACHINES:
-        raise table.error("machine", f"describe 1 to {_MAX_MACHINES} machines")
-    machines = tuple(
-        _machine(name, number, entries[name], substitutes) for number, name in enumerate(sorted(entries), 1)
+def _absolute(value: Value) -> str:
+    return value.named(
+        lambda text: text.startswith("/") and ".." not in text.split("/"), "an absolute path without '..'"
     )
-    ports = tuple(_port(entry, entries) for entry in table.items("forward"))
-    sockets = tuple(_socket(entry, entries) for entry in table.items("socket"))
-    python_path = table.sources("python_path")
-    table.done()
-    return Description(image, machines, substitutes, ports, sockets, python_path)
 
 
-def _image(table: _Table) -> ImageDescription:
-    image = ImageDescription(
-        suite=table.text("suite"),
-        packages=table.texts("packages"),
-        mask=table.texts("mask"),
-        disable=table.texts("disable"),
-        remove=table.texts("remove"),
+def _strings(table: Value, key: str) -> tuple[str, ...]:
+    return tuple(each.string() for each in table.member(key, []).items())
+
+
+def _image(table: Value) -> ImageDescription:
+    members = table.members(["suite"], ["packages", "mask", "disable", "remove"])
+    return ImageDescription(
+        suite=members["suite"].string(),
+        packages=_strings(table, "packages"),
+        mask=_strings(table, "mask"),
+        disable=_strings(table, "disable"),
+        remove=_strings(table, "remove"),
     )
-    table.done()
-    return image
 
 
-def _substitute(name: str, table: _Table) -> Substitute:
-    substitute = Substitute(
-        name=name,
-        stand_in=table.source("stand_in"),
-        target=table.absolute("target"),
-        executable=table.flag("executable"),
-    )
-    table.done()
-    return substitute
-
-
-def _machine(
-    name: str, number: int, table: _Table, substitutes: Mapping[str, Substitute]
-) -> MachineDescription:
-    if not _NAME.fullmatch(name):
-        raise table.error("", f"{name!r} is not a host name of lower-case letters, digits and dashes")
-    trees = []
-    for entry in table.items("trees"):
-        trees.append(Tree(entry.source("source"), entry.absolute("target")))
-        entry.done()
-    machine = MachineDescription(
-        name=name,
-        number=number,
-        memory=table.number("memory", 1024, 1024 * 1024),
-        products=table.sources("products"),
-        trees=tuple(trees),
-        enable=table.texts("enable"),
-        substitutes=table.texts("substitutes"),
-    )
-    for wanted in machine.substitutes:
-        if wanted not in substitutes:
-            raise table.error("substitutes", f"there is no [substitute.{wanted}]")
-    table.done()
-    return machine
-
-
-def _port(table: _Table, machines: Mapping[str, object]) -> PortForward:
-    machine = _known(table, machines)
-    forward = PortForward(
-        name=table.text("name", machine),
-        scheme=table.text("scheme", "http"),
+def _port(table: Value, machines: Mapping[str, object]) -> PortForward:
+    members = table.members(["machine", "guest_port", "address", "port"], ["name", "scheme"])
+    machine = _known(members["machine"], machines)
+    return PortForward(
+        name=table.member("name", machine).string(),
+        scheme=table.member("scheme", "http").string(),
         machine=machine,
-        guest_port=table.number("guest_port", None, 65535),
-        address=table.text("address"),
-        port=table.number("port", None, 65535),
+        guest_port=members["guest_port"].integer(1, _MAX_PORT),
+        address=members["address"].string(),
+        port=members["port"].integer(1, _MAX_PORT),
     )
-    table.done()
-    return forward
 
 
-def _socket(table: _Table, machines: Mapping[str, object]) -> SocketForward:
-    forward = SocketForward(
-        machine=_known(table, machines), guest_path=table.absolute("guest_path"), path=table.text("path")
+def _socket(table: Value, machines: Mapping[str, object]) -> SocketForward:
+    members = table.members(["machine", "guest_path", "path"])
+    return SocketForward(
+        machine=_known(members["machine"], machines),
+        guest_path=_absolute(members["guest_path"]),
+        path=members["path"].named(
+            lambda text: not text.startswith("/") and ".." not in text.split("/"),
+            "a path below the work folder",
+        ),
     )
-    if forward.path.startswith("/") or ".." in forward.path.split("/"):
-        raise table.error("path", "must stay below the work folder")
-    table.done()
-    return forward
 
 
-def _known(table: _Table, machines: Mapping[str, object]) -> str:
-    name = table.text("machine")
-    if name not in machines:
-        raise table.error("machine", f"there is no [machine.{name}]")
-    return name
+def _known(value: Value, machines: Mapping[str, object]) -> str:
+    return value.named(machines.__contains__, "a [machine]")

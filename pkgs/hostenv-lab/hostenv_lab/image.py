@@ -1,18 +1,18 @@
 """The Debian image that all machines start from, made by mmdebstrap and kept in a cache."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.locks import locked
 
 from hostenv_lab import run
 from hostenv_lab.description import ImageDescription
@@ -236,17 +236,11 @@ def _proxies() -> list[str]:
     return _PROXY.findall(dumped.stdout.decode("utf-8", "replace"))
 
 
-@contextlib.contextmanager
-def _locked(progress: Callable[[str], None]) -> Iterator[None]:
+def _locked(progress: Callable[[str], None]) -> AbstractContextManager[None]:
     cache = cache_folder()
+    # Not by `locked`, for the owner alone: apt works in it as a user of its own.
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another run that is making an image")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return locked(cache / "lock", lambda: progress("waiting for another run that is making an image"))
 
 
 def _remove(folder: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import replace_file
 
 from hostenv_lab.cgroup import ControlGroup
 
@@ -87,12 +88,7 @@ def driven(workdir: Path) -> bool:
 
 def settle(workdir: Path) -> None:
     """Note that a run has ended in order and that its folder stays. Raises HostenvError as `read` does."""
-    path, new = workdir / FILE, workdir / f"{FILE}.new"
-    with new.open("w", encoding="utf-8") as stream:
-        json.dump(asdict(replace(read(workdir), ended=True)), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.rename(path)
+    replace_file(workdir / FILE, json.dumps(asdict(replace(read(workdir), ended=True))).encode(), 0o644)
 
 
 def remove_folder(workdir: Path) -> None:

@@ -48,28 +48,35 @@ def test_the_repositorys_own_description_is_valid() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", r"image\.suite: must be a non-empty text"),
-        (IMAGE, "machine: describe 1 to 250 machines"),
+        ("", "image is missing"),
+        (IMAGE, "machine is missing"),
+        (IMAGE + "[machine]", "machine: describe 1 to 250 machines"),
         (IMAGE + "[machine.one", "machines.toml: "),
-        (IMAGE + "[machine.One]", "'One' is not a host name"),
-        (IMAGE + "[machine.one]\nmemroy = 1", r"machine\.one\.memroy: is not a key of a description"),
+        (IMAGE + "[machine.One]", "machine: 'One' is not valid as a machine's host name"),
+        (
+            IMAGE + "[machine.one]\nmemroy = 1",
+            r"machine\.one: unknown key 'memroy', known are enable",
+        ),
         (IMAGE + "[machine.one]\nmemory = 0", r"machine\.one\.memory: must be a whole number from 1"),
         (IMAGE + "[machine.one]\nmemory = true", r"machine\.one\.memory: must be a whole number"),
-        (IMAGE + "[machine.one]\nenable = [1]", r"machine\.one\.enable: must be a list of texts"),
-        (IMAGE + '[machine.one]\nproducts = ["no"]', r"machine\.one\.products: there is no .*/no"),
-        (IMAGE + '[machine.one]\nsubstitutes = ["x"]', r"substitutes: there is no \[substitute\.x\]"),
-        (IMAGE + "[machine]\none = 1", r"machine\.one: must be a table"),
+        (IMAGE + "[machine.one]\nenable = [1]", r"machine\.one\.enable\[0\]: must be a string"),
+        (IMAGE + '[machine.one]\nproducts = ["no"]', r"machine\.one\.products\[0\]: there is no .*/no"),
+        (
+            IMAGE + '[machine.one]\nsubstitutes = ["x"]',
+            r"substitutes\[0\]: 'x' is not valid as a",
+        ),
+        (IMAGE + "[machine]\none = 1", r"machine\.one: must be an object"),
         (
             IMAGE + '[machine.one]\ntrees = [{ source = ".", target = "srv" }]',
-            r"machine\.one\.trees\[0\]\.target: must be an absolute path",
+            r"machine\.one\.trees\[0\]\.target: 'srv' is not valid as an absolute path",
         ),
         (
-            IMAGE + '[machine.one]\n[[forward]]\nmachine = "two"\nguest_port = 80',
-            r"forward\[0\]\.machine: there is no \[machine\.two\]",
+            IMAGE + '[machine.one]\n[[forward]]\nmachine = "two"\nguest_port = 80\naddress = "a"\nport = 1',
+            r"forward\[0\]\.machine: 'two' is not valid as a \[machine\]",
         ),
         (
             IMAGE + '[machine.one]\n[[socket]]\nmachine = "one"\nguest_path = "/run/s"\npath = "../s"',
-            r"socket\[0\]\.path: must stay below the work folder",
+            r"socket\[0\]\.path: '../s' is not valid as a path below the work folder",
         ),
     ],
 )

@@ -23,9 +23,10 @@ def switch(arguments: Sequence[str]) -> int:
 
 def activate(_arguments: Sequence[str]) -> int:
     """`hostenv-node activate`: one run, unless another one is under way."""
+    from hostenv_core.locks import locked_if_free
+
     from hostenv_node.jobs.agent import Agent
     from hostenv_node.jobs.api import Api
-    from hostenv_node.lock import locked_if_free
     from hostenv_node.runtime.operations import Runtime
 
     config = Config.load()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
-
-from hostenv_node.files import read_json
+from hostenv_core.files import read_json
+from hostenv_core.json_value import Value
 
 DEFAULT_PATH = "/etc/hostenv/node.json"
 
@@ -18,6 +18,7 @@ OVERRIDES = {
     "HOSTENV_COMIN_TOKEN_FILE": "tokenFile",
     "HOSTENV_COMIN_ACTION_TIMEOUT": "actionTimeout",
 }
+_NUMBERS = ("actionTimeout",)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Config:
         values = dict(read)
         for variable, key in OVERRIDES.items():
             if environ.get(variable):
-                values[key] = environ[variable]
-        return _Reader(path, values).config()
+                text = environ[variable]
+                values[key] = int(text) if key in _NUMBERS and text.isdecimal() else text
+        return _config(Value(values, path, most=None, remedy="correct it"))
 
     def tool(self, name: str) -> str:
         """The absolute path of an external program.
@@ -145,53 +147,23 @@ class Config:
         return self.state_dir / "switch.lock"
 
 
-class _Reader:
-    def __init__(self, path: Path, values: Mapping[str, object]) -> None:
-        self.path = path
-        self.values = values
-
-    def config(self) -> Config:
-        return Config(
-            node=self.text("node"),
-            api_base_url=self.text("apiBaseUrl").rstrip("/"),
-            token_file=Path(self.text("tokenFile", "/etc/hostenv/node-token")),
-            state_dir=Path(self.text("stateDir", "/var/lib/hostenv")),
-            front_door_group=self.text("frontDoorGroup"),
-            front_door_port=self.number("frontDoorPort", 80),
-            shell=self.text("shell", "/bin/sh"),
-            comin_profile=Path(self.text("cominProfile", "/nix/var/nix/profiles/system-profiles/comin")),
-            mime_types=Path(self.text("mimeTypes", "/etc/nginx/mime.types")),
-            set_aside_retention_days=self.number("setAsideRetentionDays", 30),
-            action_timeout=self.number("actionTimeout", 900),
-            applications={
-                name: Application.at(Path(_Reader(self.path, _mapping(self.path, value)).text("root")))
-                for name, value in self.mapping("applications").items()
-            },
-            tools={name: _text(self.path, name, value) for name, value in self.mapping("tools").items()},
-        )
-
-    def text(self, key: str, default: str | None = None) -> str:
-        return _text(self.path, key, self.values.get(key, default))
-
-    def number(self, key: str, default: int) -> int:
-        value = self.values.get(key, default)
-        if isinstance(value, str) and value.isdecimal():
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise HostenvError(f"{self.path}: {key} must be a positive whole number, not {value!r}")
-        return value
-
-    def mapping(self, key: str) -> Mapping[str, object]:
-        return _mapping(self.path, self.values.get(key, {}))
-
-
-def _text(path: Path, key: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise HostenvError(f"{path}: {key} must be a non-empty text, not {value!r}")
-    return value
-
-
-def _mapping(path: Path, value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise HostenvError(f"{path}: expected an object, not {value!r}")
-    return value
+def _config(values: Value) -> Config:
+    member = values.member
+    return Config(
+        node=member("node").string(),
+        api_base_url=member("apiBaseUrl").string().rstrip("/"),
+        token_file=Path(member("tokenFile", "/etc/hostenv/node-token").string()),
+        state_dir=Path(member("stateDir", "/var/lib/hostenv").string()),
+        front_door_group=member("frontDoorGroup").string(),
+        front_door_port=member("frontDoorPort", 80).integer(1),
+        shell=member("shell", "/bin/sh").string(),
+        comin_profile=Path(member("cominProfile", "/nix/var/nix/profiles/system-profiles/comin").string()),
+        mime_types=Path(member("mimeTypes", "/etc/nginx/mime.types").string()),
+        set_aside_retention_days=member("setAsideRetentionDays", 30).integer(1),
+        action_timeout=member("actionTimeout", 900).integer(1),
+        applications={
+            name: Application.at(Path(value.member("root").string()))
+            for name, value in member("applications", {}).object().items()
+        },
+        tools={name: value.string() for name, value in member("tools", {}).object().items()},
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostenv_core.errors import HostenvError
-from hostenv_core.names import is_user_name
+from hostenv_core.names import is_key, is_user_name
 
 OPS = ("backup", "restore", "activate", "reload", "deactivate")
 
@@ -37,8 +37,10 @@ class Action:
             raise HostenvError(f"an action without an environment's user in an intent: {str(value)[:200]}")
         if not all(node is None or isinstance(node, str) for node in (from_node, to_node)):
             raise HostenvError(f"fromNode and toNode must be names or null in an intent: {value!r}")
-        if not isinstance(migrations, list) or not all(isinstance(key, str) for key in migrations):
-            raise HostenvError(f"migrations must be a list of names in an intent: {value!r}")
+        if not isinstance(migrations, list) or not all(
+            isinstance(key, str) and is_key(key) for key in migrations
+        ):
+            raise HostenvError(f"migrations must be a list of keys in an intent: {value!r}")
         return cls(op, user, from_node, to_node, tuple(migrations), value.get("acceptLoss") is True)
 
     def to_json(self) -> dict[str, object]:

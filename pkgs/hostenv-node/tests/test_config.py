@@ -33,13 +33,13 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
 
 def test_variables_of_the_hook_win(tmp_path: Path) -> None:
     environ = {
-        "HOSTENV_COMIN_NODE_NAME": "node-b",
+        "HOSTENV_COMIN_NODE_NAME": "11",
         "HOSTENV_COMIN_API_BASE_URL": "http://other",
         "HOSTENV_COMIN_TOKEN_FILE": "/run/token",
         "HOSTENV_COMIN_ACTION_TIMEOUT": "60",
     }
     config = load(tmp_path / "node.json", FILE, environ)
-    assert (config.node, config.api_base_url) == ("node-b", "http://other")
+    assert (config.node, config.api_base_url) == ("11", "http://other")
     assert (config.token_file, config.action_timeout) == (Path("/run/token"), 60)
 
 

@@ -1,6 +1,5 @@
 """The provider machine's `/etc/hostenv/provider.json`, made by the module or the image (contract 1)."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_json
+from hostenv_core.json_value import Value
 
 DEFAULT_PATH = Path("/etc/hostenv/provider.json")
 PATH_VARIABLE = "HOSTENV_PROVIDER_CONFIG"
@@ -130,91 +131,39 @@ class Config:
         Raises HostenvError if the file is absent, is not JSON or has a value of a wrong kind.
         """
         source = path or Path(os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
-        try:
-            document = json.loads(source.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise HostenvError(
-                f"{source}: cannot be read ({error.strerror}): write the provider's configuration there"
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise HostenvError(f"{source}: not JSON ({error}): correct it") from error
-        if not isinstance(document, dict):
-            raise HostenvError(f"{source}: must hold a JSON object")
-        return _Reader(source, document).config()
+        document = read_json(source)
+        if document is None:
+            raise HostenvError(f"{source}: is missing: write the provider's configuration there")
+        return _config(Value(document, source, most=None, remedy="correct it"))
 
 
-class _Reader:
-    """Takes values out of the document and says in each error which key of which file is wrong."""
+def _config(values: Value) -> Config:
+    values.members([], _KEYS)
+    member = values.member
+    return Config(
+        data_dir=_path(member("dataDir", "/var/lib/hostenv-provider")),
+        socket=_path(member("socket", "/run/hostenv-provider/hostenv-provider.sock")),
+        user=member("user", "hostenv-provider").string(),
+        public_url=member("publicUrl").named(_is_url, "an http:// or https:// address").rstrip("/"),
+        job_timeout=member("jobTimeout", 7200).integer(1, _MAX_TIMEOUT),
+        verify_timeout=member("verifyTimeout", 300).integer(1, _MAX_TIMEOUT),
+        source_folders=tuple(_path(each) for each in member("sourceFolders", []).items()),
+        source_networks=tuple(_network(each) for each in member("sourceNetworks", []).items()),
+        backup_quota=member("backupQuota", 100 << 30).integer(_MIN_QUOTA, _MAX_QUOTA),
+        tools={name: str(_path(each)) for name, each in member("tools", {}).object().items()},
+    )
 
-    def __init__(self, source: Path, document: Mapping[str, object]) -> None:
-        self._source = source
-        self._document = document
 
-    def config(self) -> Config:
-        for key in self._document:
-            if key not in _KEYS:
-                raise HostenvError(f"{self._source}: unknown key {key!r}: remove it")
-        return Config(
-            data_dir=self._path("dataDir", "/var/lib/hostenv-provider"),
-            socket=self._path("socket", "/run/hostenv-provider/hostenv-provider.sock"),
-            user=self._text("user", "hostenv-provider"),
-            public_url=self._url("publicUrl"),
-            job_timeout=self._number("jobTimeout", 7200, "seconds", 1, _MAX_TIMEOUT),
-            verify_timeout=self._number("verifyTimeout", 300, "seconds", 1, _MAX_TIMEOUT),
-            source_folders=tuple(self._folder(each) for each in self._texts("sourceFolders")),
-            source_networks=tuple(self._network(each) for each in self._texts("sourceNetworks")),
-            backup_quota=self._number("backupQuota", 100 << 30, "bytes", _MIN_QUOTA, _MAX_QUOTA),
-            tools=self._tools(),
-        )
+def _path(value: Value) -> Path:
+    return Path(value.named(lambda text: text.startswith("/"), "an absolute path"))
 
-    def _text(self, key: str, default: str | None = None) -> str:
-        value = self._document.get(key, default)
-        if not isinstance(value, str) or not value.strip() or any(ord(c) < 32 for c in value):
-            raise HostenvError(f"{self._source}: {key} must be a string of one line")
-        return value
 
-    def _path(self, key: str, default: str) -> Path:
-        path = Path(self._text(key, default))
-        if not path.is_absolute():
-            raise HostenvError(f"{self._source}: {key} must be an absolute path, not {str(path)!r}")
-        return path
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
 
-    def _texts(self, key: str) -> list[str]:
-        values = self._document.get(key, [])
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise HostenvError(f"{self._source}: {key} must be a list of strings")
-        return values
 
-    def _folder(self, text: str) -> Path:
-        if not text.startswith("/"):
-            raise HostenvError(f"{self._source}: sourceFolders: {text!r} must be an absolute path")
-        return Path(text)
-
-    def _network(self, text: str) -> IPv4Network | IPv6Network:
-        try:
-            return ip_network(text)
-        except ValueError as error:
-            raise HostenvError(
-                f"{self._source}: sourceNetworks: {error}: write a network such as 10.1.0.0/16"
-            ) from error
-
-    def _url(self, key: str) -> str:
-        url = self._text(key)
-        if not url.startswith(("http://", "https://")):
-            raise HostenvError(f"{self._source}: {key} must be an http:// or https:// address, not {url!r}")
-        return url.rstrip("/")
-
-    def _number(self, key: str, default: int, unit: str, least: int, most: int) -> int:
-        value = self._document.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise HostenvError(f"{self._source}: {key} must be a number of {unit} from {least} to {most}")
-        return value
-
-    def _tools(self) -> dict[str, str]:
-        tools = self._document.get("tools", {})
-        if not isinstance(tools, dict):
-            raise HostenvError(f"{self._source}: tools must be an object of absolute paths")
-        for name, path in tools.items():
-            if not isinstance(path, str) or not path.startswith("/"):
-                raise HostenvError(f"{self._source}: tools.{name} must be an absolute path")
-        return dict(tools)
+def _network(value: Value) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value.string())
+    except ValueError as error:
+        raise value.error(f"{error}: write a network such as 10.1.0.0/16") from error

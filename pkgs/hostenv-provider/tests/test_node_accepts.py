@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from hostenv_core import names
 from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.json_value import Value
 from hostenv_node.environment import checks, entry
 from hostenv_node.render import quoting
 from hostenv_provider.config import Config
-from hostenv_provider.json_value import Value
 from hostenv_provider.plan import definitions
 from hostenv_provider.plan.definitions import parse_environments
 from hostenv_provider.plan.placement import make_plan
@@ -101,7 +101,7 @@ def test_a_node_judges_an_answer_as_the_provider_does(status: int, rule: str, bo
     written = {"checks": [{"name": "page", "request": {"path": "/a?b"}, "constraints": constraints}]}
     (own,) = definitions.checks(Value(written, "flake", "$"))
     planned = {"name": "page", "request": {"virtualHost": None, "path": "/a?b"}, "constraints": constraints}
-    (theirs,) = checks.parse_checks({"checks": [planned]}, "site.example")
+    (theirs,) = checks.parse_checks(Value({"checks": [planned]}, "plan"), "site.example")
     answer = verify.Answer(status, body.encode())
     assert checks.violation(theirs, status, answer.body) == verify.violation(own, answer)
     assert (theirs.host, theirs.path) == ("site.example", own.path)

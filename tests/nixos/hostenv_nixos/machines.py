@@ -1,7 +1,6 @@
 """One run: the Debian root, the store beside it, and the namespaces in which Nix and the driver work."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.locks import locked
 from hostenv_lab import host, image, record, run
 from hostenv_lab.description import ImageDescription
 from hostenv_lab.disk import require_space
@@ -129,12 +129,8 @@ class Machines:
         self._root = image.ensure(description, self._progress, self._tools).root
         self._store = cache / f"store-{image.image_key(description)}"
         self._store.mkdir(exist_ok=True)
-        lock = self._stack.enter_context((self._store / "lock").open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._progress("waiting for another run that uses the store")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        busy = "waiting for another run that uses the store"
+        self._stack.enter_context(locked(self._store / "lock", lambda: self._progress(busy)))
         for folder in ("groups", "nix", "empty", "tmp"):
             (self._work / folder).mkdir()
         copy_tree(self._work / "source")

@@ -1,17 +1,17 @@
 """The generation that this node was switched to, and the part of the plan to which it points."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
-from hostenv_core.names import FIRST_UID, LAST_UID, is_uid, is_user_name
+from hostenv_core.files import read_json, write_json
+from hostenv_core.json_value import Value, parse_object
+from hostenv_core.names import FIRST_UID, LAST_UID, is_user_name
 
 from hostenv_node.config import Config
-from hostenv_node.files import read_json, write_json
 
 _NAME = re.compile(r"(?:[0-9a-z]{32}-)?hostenv-(?P<node>.+)-(?P<commit>[0-9a-f]{40})")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -117,32 +117,16 @@ class Slice:
     @classmethod
     def parse(cls, text: str, where: object, node: str) -> "Slice":
         """Raises HostenvError naming where it is from and what is wrong in it."""
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise HostenvError(f"{where} is not JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise HostenvError(f"{where} must hold a JSON object")
-        if content.get("node") != node:
-            raise HostenvError(f"{where} is for node {content.get('node')!r}, but this is {node}")
-        environments = content.get("environments")
-        if not isinstance(environments, dict):
-            raise HostenvError(f"{where}: environments must be an object")
+        content = Value(parse_object(text, where, "plan again"), where, most=None, remedy="plan again")
+        content.member("node").named(lambda name: name == node, f"the name of this node, {node}")
+        environments = content.member("environments").entries(is_user_name, "an environment's user")
         owners: dict[int, str] = {}
         for user, entry in environments.items():
-            if not is_user_name(user):
-                raise HostenvError(f"{where}: {user[:80]!r} is not the name of an environment's user")
-            if not isinstance(entry, dict):
-                raise HostenvError(f"{where}: the entry of {user} must be an object")
-            uid = entry.get("uid")
-            if not is_uid(uid):
-                raise HostenvError(
-                    f"{where}: uid of {user} must be a number from {FIRST_UID} to {LAST_UID}, not {uid!r}"
-                )
-            if uid in owners:
-                raise HostenvError(f"{where}: {owners[uid]} and {user} have the same uid {uid}")
-            owners[uid] = user
-        return cls(text, environments)
+            uid = entry.member("uid")
+            owner = owners.setdefault(uid.integer(FIRST_UID, LAST_UID), user)
+            if owner != user:
+                raise uid.error(f"is that of {owner} too")
+        return cls(text, {user: entry.mapping() for user, entry in environments.items()})
 
     def users(self) -> dict[str, int]:
         """The accounts that the slice needs: name → uid."""

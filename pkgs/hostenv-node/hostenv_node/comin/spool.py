@@ -2,14 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_json, remove_durably, write_json
+from hostenv_core.json_value import Value
 
 from hostenv_node.config import Config
-from hostenv_node.files import read_json, remove_durably, write_json
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,7 @@ def entries(config: Config) -> list[SpooledDeployment]:
     for path in sorted(config.spool_dir.glob("[!.]*.json")):
         content = read_json(path)
         if content is not None:
-            found.append(SpooledDeployment(path, _deployment(path, content)))
+            said = Value(content, path, remedy="remove it, it is not of hostenv-comin-activate")
+            values = (said.member(key).text() for key in ("commit", "status", "error"))
+            found.append(SpooledDeployment(path, Deployment(*values)))
     return found
-
-
-def _deployment(path: Path, content: Mapping[str, object]) -> Deployment:
-    values = [content.get(key) for key in ("commit", "status", "error")]
-    texts = [value for value in values if isinstance(value, str)]
-    if len(texts) != 3:
-        raise HostenvError(f"{path} was not left by hostenv-comin-activate; remove it")
-    return Deployment(*texts)

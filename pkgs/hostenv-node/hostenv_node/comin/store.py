@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
-
-from hostenv_node.files import read_json, replace_file
+from hostenv_core.files import read_json, replace_file
 
 STATE = Path("/var/lib/comin")
 """Where comin keeps its clone and what it deployed."""

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import write_durably
+from hostenv_core.locks import locked
 
 from hostenv_node.comin.generation import Generation, Slice, slice_hash
 from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
-from hostenv_node.files import write_durably
-from hostenv_node.lock import locked
 
 Fetch = Callable[[str], str]
 """Gets the text of the slice of a hash from the provider (`jobs.api.Api.slice`)."""

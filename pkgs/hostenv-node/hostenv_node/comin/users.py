@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_json, write_json
 
 from hostenv_node.config import Config
-from hostenv_node.files import read_json, write_json
 from hostenv_node.run import run
 
 _SECONDS = 60.0

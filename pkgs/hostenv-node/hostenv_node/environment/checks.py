@@ -4,10 +4,9 @@ The provider's own check judges by the same rules.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_node.errors import OperationFailed
+from hostenv_core.json_value import Value
 
 _PATH = re.compile(r"/[!-~]*")
 # A server's own words for an application that is not up.
@@ -24,40 +23,30 @@ class Check:
     constraints: tuple[tuple[str, int | str], ...]
 
 
-def parse_checks(document: object, hostname: str) -> tuple[Check, ...]:
+def parse_checks(document: Value | None, hostname: str) -> tuple[Check, ...]:
     """The checks of a `deploymentVerification`; without any, the front page must answer with 200 to 399.
 
-    Raises OperationFailed when it is no such object.
+    Raises InvalidData when it is no such object.
     """
-    found = document.get("checks") if isinstance(document, Mapping) else None
-    if document is not None and not isinstance(found, list):
-        raise _unacceptable()
+    found = () if document is None else document.member("checks", []).items()
     front_page = Check("front page", hostname, "/", (("minHttpStatus", 200), ("maxHttpStatus", 399)))
-    return tuple(_check(each, hostname) for each in found or ()) or (front_page,)
+    return tuple(_check(each, hostname) for each in found) or (front_page,)
 
 
-def _check(value: object, hostname: str) -> Check:
-    match value:
-        case {
-            "name": str(name),
-            "request": {"virtualHost": str() | None as host, "path": str(path)},
-            "constraints": list(constraints),
-        } if _PATH.fullmatch(path):
-            return Check(name, host or hostname, path, tuple(map(_constraint, constraints)))
-    raise _unacceptable()
+def _check(value: Value, hostname: str) -> Check:
+    request = value.member("request")
+    return Check(
+        name=value.member("name").string(),
+        host=request.member("virtualHost", hostname).string(),
+        path=request.member("path").named(lambda text: _PATH.fullmatch(text) is not None, "a path"),
+        constraints=tuple(_constraint(each) for each in value.member("constraints").items()),
+    )
 
 
-def _constraint(value: object) -> tuple[str, int | str]:
-    match value:
-        case {"rule": "bodyContains", "value": str(text)}:
-            return "bodyContains", text
-        case {"rule": "minHttpStatus" | "maxHttpStatus" as rule, "value": int(number)}:
-            return rule, number
-    raise _unacceptable()
-
-
-def _unacceptable() -> OperationFailed:
-    return OperationFailed("deploymentVerification in the plan's entry is not acceptable; plan again")
+def _constraint(value: Value) -> tuple[str, int | str]:
+    rule = value.member("rule").choice(("bodyContains", "minHttpStatus", "maxHttpStatus"))
+    wanted = value.member("value")
+    return rule, wanted.string() if rule == "bodyContains" else wanted.integer(100, 599)
 
 
 def violation(check: Check, status: int, body: bytes) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.json_value import Value
 
 from hostenv_node.config import Config
 from hostenv_node.jobs.job_status import JobSnapshot
@@ -82,10 +83,8 @@ class Api:
     def pending(self, commit_sha: str) -> list[PendingIntent]:
         """All intents that wait for this node at or before a commit, oldest first."""
         answer = self._get("deploy-intents/pending", {"sha": commit_sha})
-        intents = answer.get("intents")
-        if not isinstance(intents, list):
-            raise ApiError("the provider's list of pending intents is malformed")
-        return [_pending_intent(value) for value in intents]
+        intents = Value(answer, "the provider's pending intents", most=None).member("intents")
+        return [_pending_intent(value) for value in intents.items()]
 
     def job(self, job_id: str, wait: int = 0) -> JobSnapshot:
         """The job's state and all its rows.
@@ -117,20 +116,16 @@ class Api:
     def slice(self, sha256: str) -> str:
         """This node's part of the plan, as the text that has this hash."""
         answer = self._get(f"nodes/{quote(self._config.node, safe='')}/slice", {"sha256": sha256})
-        text = answer.get("slice")
-        if not isinstance(text, str):
-            raise ApiError("the provider's slice is malformed")
-        return text
+        return Value(answer, "the provider's slice").member("slice").text()
 
     def secrets(self, user: str) -> Mapping[str, str]:
         """An environment's secrets.
 
         Raises Forbidden unless this node hosts it or has an open action for it.
         """
-        secrets = self._get(f"environments/{quote(user, safe='')}/secrets", {}).get("secrets")
-        if not isinstance(secrets, dict):
-            raise ApiError(f"the provider's secrets of {user} are malformed")
-        return {str(key): str(value) for key, value in secrets.items()}
+        answer = self._get(f"environments/{quote(user, safe='')}/secrets", {})
+        secrets = Value(answer, f"the provider's secrets of {user}").member("secrets")
+        return {key: each.text() for key, each in secrets.object().items()}
 
     def await_answer(self) -> None:
         """Return once the provider answers anything, be it a refusal. Raises Unreachable."""
@@ -268,9 +263,7 @@ def _accepted(response: "requests.Response", request: str) -> Mapping[str, objec
     raise ApiError(f"unexpected answer {response.status_code} to {reason}")
 
 
-def _pending_intent(value: object) -> PendingIntent:
-    fields = value if isinstance(value, dict) else {}
-    job_id, commit_sha, intent = fields.get("jobId"), fields.get("commitSha"), fields.get("intent")
-    if not isinstance(job_id, str) or not isinstance(commit_sha, str) or not isinstance(intent, dict):
-        raise ApiError(f"the provider sent a malformed intent: {str(value)[:200]}")
-    return PendingIntent(job_id, commit_sha, intent)
+def _pending_intent(value: Value) -> PendingIntent:
+    return PendingIntent(
+        value.member("jobId").text(), value.member("commitSha").text(), value.member("intent").mapping()
+    )

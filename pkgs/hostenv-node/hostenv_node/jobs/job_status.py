@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_core.errors import HostenvError
+from hostenv_core.json_value import Value
 
 PROVIDER = "provider"
 VERDICTS = frozenset({"succeeded", "failed", "superseded"})
+_ROW = ("node", "op", "user", "status")
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,9 @@ class JobSnapshot:
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> "JobSnapshot":
         """Raises HostenvError when `value` is not what contract 4 promises."""
-        job_id, state, actions = value.get("jobId"), value.get("state"), value.get("actions")
-        if not isinstance(job_id, str) or not isinstance(state, str) or not isinstance(actions, list):
-            raise HostenvError(f"the provider's list of actions is malformed: {str(value)[:200]}")
-        return cls(job_id, state, tuple(_row(action) for action in actions))
+        answer = Value(value, "the provider's list of actions", most=None)
+        rows = (Row(*(each.member(key).text() for key in _ROW)) for each in answer.member("actions").items())
+        return cls(answer.member("jobId").text(), answer.member("state").text(), tuple(rows))
 
     def status(self, node: str | None, op: str, user: str) -> str | None:
         """The status of one row, None when the job has no such row."""
@@ -45,11 +45,3 @@ class JobSnapshot:
     def verified(self, user: str) -> bool:
         """Whether the environment has passed the job's commit point (contract 7)."""
         return self.state == "succeeded" or self.status(PROVIDER, "verify", user) == "success"
-
-
-def _row(value: object) -> Row:
-    fields = [value.get(key) for key in ("node", "op", "user", "status")] if isinstance(value, dict) else []
-    texts = [field for field in fields if isinstance(field, str)]
-    if len(texts) != 4:
-        raise HostenvError(f"the provider sent a malformed action: {str(value)[:200]}")
-    return Row(*texts)

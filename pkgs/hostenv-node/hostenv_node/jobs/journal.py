@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar, overload
+from typing import TypeVar
+
+from hostenv_core.json_value import Value
 
 from hostenv_node.intent import Action
 
@@ -145,30 +147,17 @@ class JobJournal:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, object]) -> "JobJournal":
-        """Raises HostenvError, KeyError, TypeError or ValueError when `value` is no journal."""
-        actions = _instance(value["actions"], list)
+    def from_json(cls, value: Value) -> "JobJournal":
+        """Raises HostenvError when `value` is no journal."""
+        shown = value.optional("shown")
         return cls(
-            job_id=_instance(value["jobId"], str),
-            commit_sha=_instance(value["commitSha"], str),
-            node=_instance(value["node"], str),
-            order=_instance(value["order"], int),
-            finished=value["finished"] is True,
-            # What an earlier version wrote says nothing of it.
-            shown=_instance(value.get("shown"), str, optional=True),
-            actions=tuple(
-                ActionRecord(
-                    action=Action.from_json(record),
-                    progress=Progress(record["progress"]),
-                    message=_instance(record["message"], str, optional=True),
-                    payload=_instance(record["payload"], dict, optional=True),
-                    announced=record["announced"] is True,
-                    reported=record["reported"] is True,
-                    settled=record["settled"] is True,
-                    trouble=_instance(record.get("trouble"), str, optional=True),
-                )
-                for record in actions
-            ),
+            job_id=value.member("jobId").text(),
+            commit_sha=value.member("commitSha").text(),
+            node=value.member("node").text(),
+            order=value.member("order").integer(0),
+            finished=value.flag("finished"),
+            shown=None if shown is None else shown.text(),
+            actions=tuple(_record(each) for each in value.member("actions").items()),
         )
 
     def _with(self, index: int, change: Callable[[ActionRecord], ActionRecord]) -> "JobJournal":
@@ -186,13 +175,15 @@ class JobJournal:
         )
 
 
-@overload
-def _instance(value: object, kind: type[T]) -> T: ...
-@overload
-def _instance(value: object, kind: type[T], *, optional: bool) -> T | None: ...
-def _instance(value: object, kind: type[T], *, optional: bool = False) -> T | None:
-    if optional and value is None:
-        return None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{str(value)[:80]!r} is not {kind.__name__}")
-    return value
+def _record(value: Value) -> ActionRecord:
+    message, payload, trouble = (value.optional(key) for key in ("message", "payload", "trouble"))
+    return ActionRecord(
+        action=Action.from_json(value.raw),
+        progress=Progress(value.member("progress").choice(tuple(Progress))),
+        message=None if message is None else message.text(),
+        payload=None if payload is None else payload.mapping(),
+        announced=value.flag("announced"),
+        reported=value.flag("reported"),
+        settled=value.flag("settled"),
+        trouble=None if trouble is None else trouble.text(),
+    )

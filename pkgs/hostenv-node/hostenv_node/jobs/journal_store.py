@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_json, remove_durably, write_json
+from hostenv_core.json_value import Value
 from hostenv_core.names import is_job
 
-from hostenv_node.files import read_json, remove_durably, write_json
 from hostenv_node.jobs.journal import JobJournal
 
 
@@ -25,15 +26,11 @@ class JournalStore:
             content = read_json(path)
             if content is None:
                 continue
-            try:
-                journal = JobJournal.from_json(content)
-                if journal.job_id != path.stem:
-                    raise ValueError(f"it names job {journal.job_id[:80]!r}")
-                journals.append(journal)
-            except (HostenvError, KeyError, TypeError, ValueError) as error:
-                raise HostenvError(
-                    f"{path} is not a journal of a job ({error}); see what the job did, then remove it"
-                ) from error
+            value = Value(content, path, most=None, remedy="see what the job did, then remove it")
+            journal = JobJournal.from_json(value)
+            if journal.job_id != path.stem:
+                raise value.error(f"it names job {journal.job_id[:80]!r}")
+            journals.append(journal)
         return sorted(journals, key=lambda journal: journal.order)
 
     def save(self, journal: JobJournal) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hostenv_node.environment.entry import Entry, Environment, parse_environment, parse_migrations
+from hostenv_node.environment.entry import Entry, Environment, parse_environment
 from hostenv_node.errors import OperationFailed
 from hostenv_node.intent import Action
 
@@ -17,7 +17,7 @@ def environment_of(action: Action, entry: Entry) -> Environment:
     if environment.user != action.user:
         raise OperationFailed(f"the entry is of {environment.user}, the action of {action.user}")
     # The action may name a key that the entry it is carried out with does not have yet.
-    keys = {*environment.migrations, *parse_migrations(action.migrations)}
+    keys = {*environment.migrations, *action.migrations}
     return replace(environment, migrations=tuple(sorted(keys)))
 
 

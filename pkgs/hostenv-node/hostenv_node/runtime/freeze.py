@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hostenv_node.files import remove_durably, write_durably
+from hostenv_core.files import remove_durably, write_durably
 
 
 class Freezes:

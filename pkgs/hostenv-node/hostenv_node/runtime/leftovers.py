@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostenv_node.files import read_json, remove_durably, write_json
+from hostenv_core.files import read_json, remove_durably, write_json
 
 _REST_SECONDS = 600.0
 

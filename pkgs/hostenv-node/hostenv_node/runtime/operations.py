@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.locks import locked
 
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
@@ -18,7 +19,6 @@ from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.intent import Action
 from hostenv_node.jobs.api import Unreachable
 from hostenv_node.jobs.operations import Context
-from hostenv_node.lock import locked
 from hostenv_node.render.files import Rendered, release_name, render, render_secrets
 from hostenv_node.render.nginx import front_door
 from hostenv_node.run import CommandTimedOut

@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
-from hostenv_core.errors import HostenvError
-from hostenv_core.names import is_job, is_uid, is_user_name
+from hostenv_core.files import read_json, write_json
+from hostenv_core.json_value import Value
+from hostenv_core.names import FIRST_UID, LAST_UID, is_job, is_project, is_user_name
 
-from hostenv_node.environment.entry import CODEBASE, Entry
-from hostenv_node.files import read_json, write_json
+from hostenv_node.environment.entry import Entry
 
 _RELEASE = re.compile(r"[0-9a-f]{40,64}-[0-9a-f]{8}")
-
-T = TypeVar("T")
 
 
 class Phase(StrEnum):
@@ -40,14 +38,13 @@ class Applied:
         return {"entry": self.entry, "release": self.release}
 
     @classmethod
-    def from_json(cls, value: object) -> "Applied":
-        """Raises HostenvError when the value is none."""
-        if not isinstance(value, Mapping):
-            raise HostenvError("no applied entry")
-        entry, release = value.get("entry"), value.get("release")
-        if not isinstance(entry, Mapping) or not (release is None or isinstance(release, str)):
-            raise HostenvError("no applied entry")
-        return cls(entry, release)
+    def from_json(cls, value: Value) -> "Applied":
+        """Raises InvalidData when the value is none."""
+        release = value.optional("release")
+        return cls(
+            entry=value.member("entry").mapping(),
+            release=None if release is None else release.named(_is_release, "a release's name"),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,43 +81,26 @@ class Record:
 
     @classmethod
     def from_json(cls, values: Mapping[str, object], where: Path) -> Self:
-        """Raises HostenvError naming `where` when the values are no record."""
-        try:
-            previous = values["previous"]
-            record = cls(
-                user=_instance(values["user"], str),
-                uid=_instance(values["uid"], int),
-                codebase=_instance(values["codebase"], str),
-                phase=Phase(_instance(values["phase"], str)),
-                job=_instance(values["job"], str),
-                applied=Applied.from_json(values["applied"]),
-                previous=None if previous is None else Applied.from_json(previous),
-                snapshots={
-                    key: _instance(value, str) for key, value in _instance(values["snapshots"], dict).items()
-                },
-                set_aside={job: float(at) for job, at in _instance(values["setAside"], dict).items()},
-            )
-            record._check(where.stem)
-        except (KeyError, TypeError, ValueError, HostenvError) as error:
-            raise HostenvError(
-                f"{where} is not an environment's record ({error}); restore it from a backup"
-            ) from error
-        return record
+        """Raises HostenvError naming `where` when the values are no record.
 
-    def _check(self, user: str) -> None:
-        """Raises ValueError when a name in it could mean a path, an account or a unit of somebody else."""
-        releases = [applied.release for applied in (self.applied, self.previous) if applied is not None]
-        acceptable = {
-            "user": self.user == user and is_user_name(user),
-            "uid": is_uid(self.uid),
-            "codebase": CODEBASE.fullmatch(self.codebase),
-            "job": is_job(self.job),
-            "setAside": all(map(is_job, self.set_aside)),
-            "release": all(name is None or _RELEASE.fullmatch(name) for name in releases),
-        }
-        for key, accepted in acceptable.items():
-            if not accepted:
-                raise ValueError(f"{key} is not acceptable")
+        No name in it can mean a path, an account or a unit of somebody else.
+        """
+        record = Value(values, where, most=None, remedy="restore the environment's record from a backup")
+        previous = record.optional("previous")
+        aside = record.member("setAside").entries(is_job, "a job")
+        return cls(
+            user=record.member("user").named(
+                lambda user: user == where.stem and is_user_name(user), "its user"
+            ),
+            uid=record.member("uid").integer(FIRST_UID, LAST_UID),
+            codebase=record.member("codebase").named(is_project, "a project"),
+            phase=Phase(record.member("phase").choice(tuple(Phase))),
+            job=record.member("job").named(is_job, "a job"),
+            applied=Applied.from_json(record.member("applied")),
+            previous=None if previous is None else Applied.from_json(previous),
+            snapshots={key: each.text() for key, each in record.member("snapshots").object().items()},
+            set_aside={job: each.number() for job, each in aside.items()},
+        )
 
 
 class Records:
@@ -148,7 +128,5 @@ class Records:
         return self.directory / f"{user}.json"
 
 
-def _instance(value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind):
-        raise TypeError(f"{value!r} is not {kind.__name__}")
-    return value
+def _is_release(text: str) -> bool:
+    return _RELEASE.fullmatch(text) is not None

@@ -5,8 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hostenv_core.files import replace_file
+
 from hostenv_node.environment.steps import File
-from hostenv_node.files import replace_file
 from hostenv_node.user.paths import clear, discard, make_folder, move, read_file
 from hostenv_node.user.process import UserProcess
 

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.files import sync_directory
+
 from hostenv_node.environment.layout import SYSTEM_UNIT_DIRS, Layout
 from hostenv_node.errors import OperationFailed
-from hostenv_node.files import sync_directory
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, read_file
 from hostenv_node.user.process import UserProcess

@@ -4,9 +4,10 @@ import os
 import stat
 from pathlib import Path
 
+from hostenv_core.files import sync_directory
+
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
-from hostenv_node.files import sync_directory
 from hostenv_node.user import database, units
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, demand_no_mount, discard, make_folder, move, read_file, tidy

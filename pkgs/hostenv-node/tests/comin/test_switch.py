@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.locks import locked_if_free
 from hostenv_node.comin import switch as taking_over
 from hostenv_node.comin import users
 from hostenv_node.comin.generation import Generation
 from hostenv_node.config import Config
 from hostenv_node.jobs.api import Unreachable
-from hostenv_node.lock import locked_if_free
 from node_support import C1, C2, C3, USER, reapply, switch
 
 OTHER = "shop-main-1234567"
@@ -215,15 +215,27 @@ def test_cut_short_between_accounts_is_completed(
         ("nixos-system-node-b-24.11", {"node": "node-b", "environments": {}}, "is not named"),
         (f"hostenv-node-b-{C1[:7]}", {"node": "node-b", "environments": {}}, "is not named"),
         (f"hostenv-node-b-{C1}", None, "missing"),
-        (f"hostenv-node-b-{C1}", {"node": "node-a", "environments": {}}, "is for node 'node-a'"),
+        (
+            f"hostenv-node-b-{C1}",
+            {"node": "node-a", "environments": {}},
+            "'node-a' is not valid as the name of this node",
+        ),
         (f"hostenv-node-b-{C1}", {"node": "node-b"}, "environments"),
         (
             f"hostenv-node-b-{C1}",
             {"node": "node-b", "environments": {"../x": {"uid": 1002}}},
-            "not the name of an environment",
+            "'../x' is not valid as an environment's user",
         ),
-        (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: {"uid": 0}}}, "uid of"),
-        (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: {"uid": "1002"}}}, "uid of"),
+        (
+            f"hostenv-node-b-{C1}",
+            {"node": "node-b", "environments": {USER: {"uid": 0}}},
+            "uid: must be a whole number",
+        ),
+        (
+            f"hostenv-node-b-{C1}",
+            {"node": "node-b", "environments": {USER: {"uid": "1002"}}},
+            "uid: must be a whole number",
+        ),
         (f"hostenv-node-b-{C1}", {"node": "node-b", "environments": {USER: 1002}}, "must be an object"),
     ],
 )

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.locks import locked
 from hostenv_node.cli import main
 from hostenv_node.config import Config
 from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.jobs.api import Conflict
-from hostenv_node.lock import locked
 from node_support import (
     C1,
     C2,

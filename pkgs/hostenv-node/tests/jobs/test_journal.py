@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hostenv_core.errors import HostenvError
-from hostenv_node.files import write_durably, write_json
+from hostenv_core.files import write_json
 from hostenv_node.intent import Action, parse_intent
 from hostenv_node.jobs.journal import JobJournal, Progress
 from hostenv_node.jobs.journal_store import JournalStore
@@ -92,27 +92,6 @@ def test_crash_while_writing_leaves_the_old_content(tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         store.save(opened().done())
     assert store.load() == [opened()]
-
-
-def test_content_and_name_are_on_disk_before_the_write_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def note_fsync(descriptor: int) -> None:
-        steps.append("sync " + Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
-        fsync(descriptor)
-
-    def note_replace(source: Path, target: Path) -> None:
-        steps.append("rename")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(os, "replace", note_replace)
-    write_durably(tmp_path / "record", b"content", 0o600)
-    assert steps == ["sync .record.new", "rename", f"sync {tmp_path.name}"]
-    assert (tmp_path / "record").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,13 @@ An unknown key is an error, so that a slip of the pen is seen.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from hostenv_core import names
+from hostenv_core.json_value import Value
 from hostenv_core.lines import shown
 
-from hostenv_provider.json_value import Value
-
 ENVIRONMENT_TYPES = ("development", "production", "testing")
-APPLICATIONS = ("drupal", "php")
 CONSTRAINT_RULES = ("bodyContains", "maxHttpStatus", "minHttpStatus")
-_MAX_FILE_NAME = 255
-_PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [ -~]*)?")
-_DOCROOT = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._/-]*")
 _REQUEST_PATH = re.compile(r"/[!-~]*")
 
 
@@ -95,8 +89,8 @@ def application(value: Value) -> Application:
     """Raises InvalidData."""
     members = value.members(["name"], ["docroot", "profile"])
     return Application(
-        name=members["name"].choice(APPLICATIONS),
-        docroot=members["docroot"].named(_is_docroot, "a folder below the project's root")
+        name=members["name"].choice(names.APPLICATIONS),
+        docroot=members["docroot"].named(names.is_docroot, "a folder below the project's root")
         if "docroot" in members
         else ".",
         profile=members["profile"].named(names.is_key, "an installation profile")
@@ -168,15 +162,6 @@ def _git_reference(value: Value | None, name: str, environment: Value) -> str:
     return name
 
 
-def _is_docroot(text: str) -> bool:
-    path = PurePosixPath(text)
-    return (
-        _DOCROOT.fullmatch(text) is not None
-        and not path.is_absolute()
-        and all(part != ".." and len(part) <= _MAX_FILE_NAME for part in path.parts)
-    )
-
-
 def _virtual_host(value: Value) -> VirtualHost:
     members = value.members([], ["enableACME", "forceSSL"])
     return VirtualHost(
@@ -190,10 +175,7 @@ def _user(value: Value) -> User:
     keys = members["publicKeys"].items() if "publicKeys" in members else ()
     return User(
         email=members["email"].string() if "email" in members else None,
-        public_keys=tuple(
-            key.named(lambda text: _PUBLIC_KEY.fullmatch(text) is not None, "an SSH public key")
-            for key in keys
-        ),
+        public_keys=tuple(key.named(names.is_public_key, "an SSH public key") for key in keys),
     )
 
 

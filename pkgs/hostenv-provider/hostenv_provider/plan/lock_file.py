@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from hostenv_core import names
+from hostenv_core.json_value import Value
 
-from hostenv_provider.json_value import Value
 from hostenv_provider.plan.flake_template import check_url
 
 LOCK = "flake.lock"

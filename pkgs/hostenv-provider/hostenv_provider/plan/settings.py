@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hostenv_core import names
+from hostenv_core.json_value import Value
 
-from hostenv_provider.json_value import Value
 from hostenv_provider.plan.definitions import ENVIRONMENT_TYPES
 
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from hostenv_core import names
 from hostenv_core.errors import InvalidData
+from hostenv_core.json_value import Value
 from hostenv_core.lines import shown
 
-from hostenv_provider.json_value import Value
 from hostenv_provider.plan import generated, lock_file
 from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
 from hostenv_provider.plan.flake_template import check_url, inputs_expression

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.files import Stamp, stamp
+from hostenv_core.locks import locked
 
 from hostenv_provider.config import Config
-from hostenv_provider.files import Stamp, exclusive, stamp
 from hostenv_provider.plan import generated, lock_file
 from hostenv_provider.plan.flake_template import provider_flake
 from hostenv_provider.plan.lock_file import EMPTY, LOCK, Input
@@ -68,7 +69,7 @@ class Repository:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock that worker and commands share; waits for it. Raises HostenvError."""
-        with exclusive(self.config.lock):
+        with locked(self.config.lock):
             yield
 
     @contextmanager

@@ -5,8 +5,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.json_value import Value
 
-from hostenv_provider.json_value import Value
 from hostenv_provider.plan.plan import Environment
 
 SCHEMA_VERSION = 1

@@ -5,7 +5,6 @@ key of its own in each, by which it adds the others.
 """
 
 import hmac
-import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -16,9 +15,11 @@ from tempfile import NamedTemporaryFile
 
 from hostenv_core import names
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_json, write_json
+from hostenv_core.json_value import Value
+from hostenv_core.locks import locked
 
 from hostenv_provider.config import Config
-from hostenv_provider.files import exclusive, read_object, write_private
 from hostenv_provider.run import run
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.store import Store
@@ -206,44 +207,28 @@ class BackupAccounts:
         return self._folder / f"{user}.json"
 
     def _locked(self, user: str) -> AbstractContextManager[None]:
-        return exclusive(self._folder / f".{user}.lock")
+        return locked(self._folder / f".{user}.lock")
 
     def _read(self, user: str) -> _Accounts:
         path = self._path(user)
-        document = read_object(path)
-        try:
-            own, nodes = document.get("own"), _object(document.get("nodes", {}))
-            return _Accounts(
-                None if own is None else _key(own),
-                {node: _account(_object(each)) for node, each in nodes.items()},
-            )
-        except (KeyError, TypeError) as error:
-            raise HostenvError(f"{path}: holds no accounts ({error}): restore it") from error
+        document = Value(read_json(path) or {}, path, most=None, remedy="restore it")
+        own, nodes = document.optional("own"), document.member("nodes", {}).object()
+        return _Accounts(
+            own=None if own is None else _key(own),
+            nodes={node: _account(each) for node, each in nodes.items()},
+        )
 
     def _write(self, user: str, accounts: _Accounts) -> None:
-        write_private(self._path(user), json.dumps(asdict(accounts), indent=2, sort_keys=True) + "\n")
+        write_json(self._path(user), asdict(accounts))
 
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
 
 
-def _account(document: Mapping[str, object]) -> Account:
-    return Account(_string(document["password"]), _key(document["key"]))
+def _account(document: Value) -> Account:
+    return Account(document.member("password").secret(), _key(document.member("key")))
 
 
-def _key(value: object) -> Key:
-    document = _object(value)
-    return Key(_string(document["file"]), _string(document["password"]))
-
-
-def _object(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{type(value).__name__} instead of an object")
-    return value
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("no string")
-    return value
+def _key(document: Value) -> Key:
+    return Key(document.member("file").secret(), document.member("password").secret())

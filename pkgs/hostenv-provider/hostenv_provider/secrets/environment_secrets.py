@@ -1,6 +1,5 @@
 """Secrets of environments (contract 8), but for those of their backups (`secrets.backup_accounts`)."""
 
-import json
 import re
 import secrets
 from collections.abc import Iterable
@@ -8,10 +7,11 @@ from pathlib import Path
 
 from hostenv_core import names
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_strings, write_json
 from hostenv_core.lines import shown
+from hostenv_core.locks import locked
 
 from hostenv_provider.config import Config
-from hostenv_provider.files import exclusive, read_strings, write_private
 
 _SALT = "hashSalt"
 _SHARED = frozenset({"backupUrl", "backupUser", "backupPassword", "resticPassword"})
@@ -34,7 +34,7 @@ class EnvironmentSecrets:
 
         Raises HostenvError if one of their files cannot be read or written.
         """
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             for user in users:
                 self._ensure(user)
 
@@ -69,7 +69,7 @@ class EnvironmentSecrets:
 
     def forget_shared_account(self, user: str) -> None:
         """The environment's nodes share no account any more. Raises HostenvError."""
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             document = self._read(user)
             if _SHARED & document.keys():
                 self._write(user, {key: each for key, each in document.items() if key not in _SHARED})
@@ -79,7 +79,7 @@ class EnvironmentSecrets:
 
         Raises HostenvError.
         """
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             document = self._read(user)
             if document:
                 self._write(user, {**document, _SALT: secrets.token_hex(32)})
@@ -99,7 +99,7 @@ class EnvironmentSecrets:
             raise HostenvError(
                 f"secret {key}: give 1 to {MAX_VALUE} bytes of text on one line, without control characters"
             )
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             present = self._read(user)
             for other in present:
                 # Nodes give applications each secret as a variable, whose name is in capitals.
@@ -127,4 +127,4 @@ class EnvironmentSecrets:
         return self._folder / f"{user}.json"
 
     def _write(self, user: str, document: dict[str, str]) -> None:
-        write_private(self._path(user), json.dumps(document, indent=2, sort_keys=True) + "\n")
+        write_json(self._path(user), document)

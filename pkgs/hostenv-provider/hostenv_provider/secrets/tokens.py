@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import json
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Mapping
@@ -11,9 +10,11 @@ from itertools import chain
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import Stamp, read_json, read_strings, stamp, write_json
+from hostenv_core.json_value import Value
+from hostenv_core.locks import locked
 
 from hostenv_provider.config import Config
-from hostenv_provider.files import Stamp, exclusive, read_object, read_strings, stamp, write_private
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class TokenFile:
 
     def create(self, nodes: Iterable[str]) -> None:
         """Give every one of these nodes that has no token a new one; the others keep theirs."""
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             current = dict(read_strings(self._path))
             for node in nodes:
                 current.setdefault(node, secrets.token_hex(32))
@@ -95,7 +96,7 @@ class TokenFile:
 
     def revoke(self, nodes: Collection[str]) -> None:
         """Take all tokens of these nodes."""
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             current, previous = read_strings(self._path), _read_previous(self._previous_path)
             self._write(self._path, {node: each for node, each in current.items() if node not in nodes})
             self._write(
@@ -107,7 +108,7 @@ class TokenFile:
 
         Raises HostenvError, with nothing changed, if one of them has none.
         """
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             current, previous = dict(read_strings(self._path)), _read_previous(self._previous_path)
             replaced = {}
             for node in nodes:
@@ -121,7 +122,7 @@ class TokenFile:
 
     def replace(self, node: str) -> bool:
         """Replace a node's token, which ends at once, as all before it; whether it had one."""
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             current, previous = dict(read_strings(self._path)), _read_previous(self._previous_path)
             known = node in current
             if known:
@@ -131,7 +132,7 @@ class TokenFile:
         return known
 
     def _forget_previous(self, node: str, used: str) -> None:
-        with exclusive(self._lock_path):
+        with locked(self._lock_path):
             newest = read_strings(self._path).get(node, "")
             if not hmac.compare_digest(used.encode(), newest.encode()):
                 # Replaced since it was compared: it is a previous one itself, and the newest was never used.
@@ -153,7 +154,7 @@ class TokenFile:
 
     @staticmethod
     def _write(path: Path, document: Mapping[str, object]) -> None:
-        write_private(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+        write_json(path, document)
 
 
 def _digest(token: str) -> bytes:
@@ -161,9 +162,5 @@ def _digest(token: str) -> bytes:
 
 
 def _read_previous(path: Path) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for node, tokens in read_object(path).items():
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise HostenvError(f"{path}: {node!r} must be a list of strings: restore it")
-        found[node] = tuple(tokens)
-    return found
+    document = Value(read_json(path) or {}, path, most=None, remedy="restore it")
+    return {node: tuple(each.text() for each in tokens.items()) for node, tokens in document.object().items()}

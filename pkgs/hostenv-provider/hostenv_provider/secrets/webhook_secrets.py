@@ -1,15 +1,16 @@
 """The projects' webhook secrets: made by `project add`, read by the service at every delivery."""
 
-import json
 import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import read_json, write_json
+from hostenv_core.json_value import Value
+from hostenv_core.locks import locked
 
 from hostenv_provider.config import Config
-from hostenv_provider.files import exclusive, read_object, write_private
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,19 @@ def read(config: Config, project: str) -> Secret | None:
     Raises HostenvError if the file is damaged.
     """
     path = config.webhook_secrets_dir / f"{project}.json"
-    document = read_object(path)
-    if not document:
+    found = read_json(path)
+    if not found:
         return None
-    if document.get("open") is True:
+    document = Value(found, path, most=None, remedy="run hostenv-provider project add again")
+    if document.flag("open"):
         return Secret(None)
-    value, previous = document.get("secret"), document.get("previous", [])
-    values = [value, *previous] if isinstance(previous, list) else [None]
-    texts = [each for each in values if isinstance(each, str) and each]
-    if len(texts) != len(values):
-        raise HostenvError(f"{path}: holds no secret: run hostenv-provider project add again")
-    return Secret(texts[0], tuple(texts[1:]))
+    previous = document.member("previous", []).items()
+    return Secret(document.member("secret").secret(), tuple(each.secret() for each in previous))
 
 
 def _locked(config: Config) -> AbstractContextManager[None]:
-    return exclusive(config.webhook_secrets_dir / ".lock")
+    return locked(config.webhook_secrets_dir / ".lock")
 
 
 def _write(config: Config, project: str, document: Mapping[str, object]) -> None:
-    write_private(config.webhook_secrets_dir / f"{project}.json", json.dumps(document) + "\n")
+    write_json(config.webhook_secrets_dir / f"{project}.json", document)

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from hostenv_core.names import is_revision
+
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body, where a route does not say otherwise."""
 
 MAX_WAIT = 30.0
-
-_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HttpRequest:
     def sha(self) -> str:
         """The query parameter `sha`, a whole commit id. Raises HttpError 400."""
         sha = self.parameter("sha").lower()
-        if not _SHA.fullmatch(sha):
+        if not is_revision(sha):
             raise HttpError(400, "query parameter sha must be a whole commit id in hexadecimal")
         return sha
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.json_value import MAX_ENTRIES
 from hostenv_core.names import MAX_PROJECT_NAME
-from hostenv_provider.json_value import MAX_ENTRIES
 from hostenv_provider.plan import generated
 from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
 from hostenv_provider.plan.placement import make_plan, moving

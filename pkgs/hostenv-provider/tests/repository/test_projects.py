@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from boxes import boxes
 from hostenv_core.errors import InvalidData
+from hostenv_core.json_value import Value
 from hostenv_provider.config import Config
-from hostenv_provider.json_value import Value
 from hostenv_provider.plan import lock_file
 from hostenv_provider.plan.definitions import Application
 from hostenv_provider.plan.flake_template import add_project

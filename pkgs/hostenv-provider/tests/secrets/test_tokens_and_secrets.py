@@ -2,13 +2,11 @@
 
 import hmac
 import json
-import os
 from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
-from hostenv_provider.files import write_private
 from hostenv_provider.secrets import tokens
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile, Tokens, matches
@@ -204,33 +202,3 @@ def test_a_bad_secret_leaves_no_trace(config: Config, user: str, key: str, value
 def test_secrets_of_strange_names_do_not_exist(config: Config) -> None:
     assert EnvironmentSecrets(config).read("../tokens") is None
     assert EnvironmentSecrets(config).read(USER) is None
-
-
-def test_a_write_that_fails_keeps_the_old_file(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = config.data_dir / "file"
-    write_private(path, "old")
-
-    def no_space(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("hostenv_provider.files.os.fsync", no_space)
-    with pytest.raises(HostenvError, match="No space left"):
-        write_private(path, "new")
-    monkeypatch.undo()
-    assert path.read_text() == "old"
-    assert os.listdir(config.data_dir) == ["file"]
-
-
-def test_a_written_file_and_its_name_are_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    synchronised: list[str] = []
-    fsync = os.fsync
-
-    def note(descriptor: int) -> None:
-        synchronised.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
-    write_private(config.data_dir / "file", "text")
-    content, folder = synchronised
-    assert content.startswith(".file.")
-    assert folder == config.data_dir.name

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.files import write_json
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE
-from hostenv_provider.files import write_private
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
@@ -106,7 +106,7 @@ def test_what_all_nodes_shared_ends_too_but_not_under_way(
     shared = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword"), "1" * 64)
 
     def share() -> None:
-        write_private(path, json.dumps({**shared, "hashSalt": "2" * 64}))
+        write_json(path, {**shared, "hashSalt": "2" * 64})
 
     share()
     operator.run("secrets", "rotate", "backups")
@@ -157,7 +157,7 @@ def test_a_repository_whose_account_all_nodes_shared_is_not_lost(operator: Opera
     """The node's holdings are of an earlier version, and nobody has an account of his own yet."""
     config, user = operator.api.config, operator.user
     shared = dict.fromkeys(("backupUrl", "backupUser", "backupPassword", "resticPassword"), "1" * 64)
-    write_private(config.secrets_dir / f"{user}.json", json.dumps({**shared, "hashSalt": "2" * 64}))
+    write_json(config.secrets_dir / f"{user}.json", {**shared, "hashSalt": "2" * 64})
 
     def restic(password: str, *arguments: str) -> int:
         environment = {**os.environ, "RESTIC_PASSWORD": password}
@@ -182,9 +182,9 @@ def test_a_damaged_file_of_one_environment_keeps_no_other_account(
     other = environment("staging", node="node-a")
     operator.given("node-a")
     operator.api.store.renew_account("node-b", other.user_name)
-    write_private(operator.api.config.backup_accounts_dir / f"{other.user_name}.json", '{"nodes": []}')
+    write_json(operator.api.config.backup_accounts_dir / f"{other.user_name}.json", {"nodes": []})
     operator.api.store.replace_accounts()
-    with pytest.raises(HostenvError, match=f"{other.user_name}.json: holds no accounts"):
+    with pytest.raises(HostenvError, match=f"{other.user_name}.json: nodes: must be an object: restore it"):
         operator.accounts.end_former()
     assert operator.keys() == 1
     assert operator.given("node-a")
