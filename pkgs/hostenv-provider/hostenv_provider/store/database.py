@@ -1,5 +1,6 @@
 """The SQLite file: its tables and its durable transactions (contract 5)."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -144,8 +145,29 @@ ALTER TABLE deployed ADD COLUMN uncertain INTEGER NOT NULL DEFAULT 0;
 UPDATE deployed SET uncertain = 1, environment = json_set(environment, '$.enable', json('true'))
     WHERE NOT json_extract(environment, '$.enable');
 """
-_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES, _UNCERTAIN)
+# When a delivery came, and ways to what ended long ago and to what names it.
+_RETENTION = """
+ALTER TABLE deliveries ADD COLUMN created_at TEXT NOT NULL DEFAULT '';
+UPDATE deliveries SET created_at = COALESCE((SELECT created_at FROM jobs WHERE id = job), '');
+CREATE INDEX deliveries_created ON deliveries (created_at);
+CREATE INDEX deliveries_job ON deliveries (job);
+CREATE INDEX deployed_job ON deployed (job);
+CREATE INDEX jobs_finished ON jobs (finished_at, number) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_project ON jobs (project, number);
+CREATE INDEX jobs_successor ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
+"""
+_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES, _UNCERTAIN, _RETENTION)
 """What makes each version of the file out of the one before, the first out of an empty one."""
+
+
+_INCREMENTAL = 2
+# The log beside the file is cut back to so much: a long transaction makes it grow.
+_LOG_BYTES = 8 << 20
+_PAGES_AT_ONCE = 128
+_PAGES_KEPT = 1024
+# A file with so much in it is written anew, by way of a temporary file and the log, in the time of a start.
+_REWRITTEN_BYTES = 256 << 20
+_ROOM = 3
 
 
 class Database:
@@ -165,7 +187,10 @@ class Database:
                 ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
             )
             self._connection.row_factory = sqlite3.Row
+            # Of a new file only, and only before anything else: see `_make_shrinkable`.
+            self._connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
             self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             self._connection.execute("PRAGMA synchronous = FULL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
@@ -179,6 +204,39 @@ class Database:
                 for statement in filter(str.strip, step.split(";")):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
+        self._make_shrinkable(path)
+
+    def shrink(self) -> bool:
+        """Give some free pages of the file back to the disk; False if there are none to give.
+
+        Some stay, which the next rows fill.
+        """
+        with self.transaction() as connection:
+            free = _number(connection, "freelist_count")
+            wanted = min(_PAGES_AT_ONCE, free - _PAGES_KEPT)
+            if wanted > 0:
+                connection.execute(f"PRAGMA incremental_vacuum({wanted})").fetchall()
+            # What cannot shrink yet stays as it is.
+            return _number(connection, "freelist_count") < free
+
+    def _make_shrinkable(self, path: Path | None) -> None:
+        """Write a file of an earlier version anew, once, if that takes no longer than a start may.
+
+        Until then its free pages are used again, but the file does not become smaller.
+        """
+        connection = self._connection
+        page = _number(connection, "page_size")
+        used = page * (_number(connection, "page_count") - _number(connection, "freelist_count"))
+        if path is None or _number(connection, "auto_vacuum") == _INCREMENTAL or used > _REWRITTEN_BYTES:
+            return
+        try:
+            if shutil.disk_usage(path.parent).free < _ROOM * used:
+                return
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (OSError, sqlite3.Error):
+            # It is as it was, and the next start tries again: no reason not to serve.
+            return
 
     def close(self) -> None:
         with self._lock:
@@ -202,3 +260,7 @@ class Database:
         """A consistent look at the data."""
         with self._lock:
             yield self._connection
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])

@@ -6,7 +6,7 @@ The rules are in `rules.jobs`; a method loads what one needs and writes what it 
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,10 +33,12 @@ from hostenv_provider.rules.jobs import (
     Status,
     Uncertain,
 )
+from hostenv_provider.rules.retention import Retention
 from hostenv_provider.rules.stored import Delivery, Enqueued, Job, Prepared
 from hostenv_provider.store.database import Database
 from hostenv_provider.store.holdings import Holdings
 from hostenv_provider.store.node_commits import NodeCommits, insert_slice
+from hostenv_provider.store.pruning import Batch, Place, Pruning
 from hostenv_provider.store.queries import (
     load_delivered,
     load_intent,
@@ -65,7 +67,7 @@ class JobEnded(HostenvError):
     """Somebody has ended the job that the worker is busy with."""
 
 
-class Store(Holdings, NodeCommits):
+class Store(Holdings, NodeCommits, Pruning):
     """The service's memory; `path` None is in memory. Simulations and tests give `clock` and `new_id`."""
 
     def __init__(
@@ -80,6 +82,7 @@ class Store(Holdings, NodeCommits):
         self._changed = threading.Condition()
         self._serial = 0
         self._versions: dict[str, int] = {}
+        self._heard = {}
 
     def close(self) -> None:
         """Close the database; nothing may use the store afterwards."""
@@ -98,6 +101,13 @@ class Store(Holdings, NodeCommits):
             self._changed.wait_for(
                 lambda: (self._serial if job_id is None else self._versions.get(job_id, 0)) != seen, timeout
             )
+
+    def remove_jobs(self, retention: Retention, nodes: Collection[str], place: Place) -> Batch:
+        batch = super().remove_jobs(retention, nodes, place)
+        with self._changed:
+            for job_id in batch.removed:
+                self._versions.pop(job_id, None)
+        return batch
 
     def wake(self) -> None:
         """Let all that wait look again, as at the end of the program."""
@@ -130,8 +140,8 @@ class Store(Holdings, NodeCommits):
             )
             if delivery is not None:
                 db.execute(
-                    "INSERT OR REPLACE INTO deliveries (hash, delivery, job) VALUES (?, ?, ?)",
-                    (delivery.project_hash, delivery.delivery_id, job_id),
+                    "INSERT OR REPLACE INTO deliveries (hash, delivery, job, created_at) VALUES (?, ?, ?, ?)",
+                    (delivery.project_hash, delivery.delivery_id, job_id, now),
                 )
             superseded = self._coalesce(db, request.project)
         self._notify([job_id, *superseded])
