@@ -1,6 +1,6 @@
 """The provider's API as nodes reach it: messages are lost before or after they count, or come late."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from hostenv_node.jobs.api import ApiError, Conflict, Event, NotFound, PendingIntent, Unreachable
@@ -54,10 +54,12 @@ class SimulatedApi:
         self._faults = network.faults
         self._provider = network.provider
 
-    def pending(self, commit_sha: str) -> list[PendingIntent]:
+    def pending(self, commit_sha: str, opened: Collection[str] | None = None) -> list[PendingIntent]:
         def request() -> list[PendingIntent]:
             history = self._machine.history
             commit = history.find(commit_sha)
+            if opened is not None:
+                self._provider.store.hear_open_jobs(self._machine.name, opened)
             return [
                 PendingIntent(each.job_id, each.commit_sha, each.intent)
                 for each in self._provider.store.waiting_intents(self._machine.name)

@@ -23,9 +23,11 @@ _KEYS = (
     "sourceFolders",
     "sourceNetworks",
     "backupQuota",
+    "retention",
     "tools",
 )
 _MAX_TIMEOUT = 7 * 24 * 3600
+_MAX_DAYS = 36_500
 _MIN_QUOTA, _MAX_QUOTA = 16 << 20, 1 << 50
 
 
@@ -37,7 +39,8 @@ class Config:
     how many seconds the service's own check waits for an environment that is silent (contract 7).
     `public_url` is how nodes reach this machine's nginx, without a trailing slash. `source_folders` are those
     of this machine, `source_networks` those beside the public Internet, from which projects may be fetched.
-    `backup_quota` is how many bytes one environment's backups may hold (contract 4).
+    `backup_quota` is how many bytes one environment's backups may hold (contract 4), `job_retention` and
+    `delivery_retention` for how many days ended jobs and webhook deliveries are kept (contract 5).
     """
 
     data_dir: Path
@@ -49,6 +52,8 @@ class Config:
     source_folders: tuple[Path, ...] = ()
     source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     backup_quota: int = 100 << 30
+    job_retention: int = 90
+    delivery_retention: int = 30
     tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -140,6 +145,8 @@ class Config:
 def _config(values: Value) -> Config:
     values.members([], _KEYS)
     member = values.member
+    retention = member("retention", {})
+    retention.members([], ["jobs", "deliveries"])
     return Config(
         data_dir=_path(member("dataDir", "/var/lib/hostenv-provider")),
         socket=_path(member("socket", "/run/hostenv-provider/hostenv-provider.sock")),
@@ -150,6 +157,8 @@ def _config(values: Value) -> Config:
         source_folders=tuple(_path(each) for each in member("sourceFolders", []).items()),
         source_networks=tuple(_network(each) for each in member("sourceNetworks", []).items()),
         backup_quota=member("backupQuota", 100 << 30).integer(_MIN_QUOTA, _MAX_QUOTA),
+        job_retention=retention.member("jobs", 90).integer(1, _MAX_DAYS),
+        delivery_retention=retention.member("deliveries", 30).integer(1, _MAX_DAYS),
         tools={name: str(_path(each)) for name, each in member("tools", {}).object().items()},
     )
 

@@ -43,6 +43,13 @@ def test_projects_come_from_the_internet_unless_more_is_named(path: Path) -> Non
     assert Config.load().source_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::1"))
 
 
+def test_what_ended_is_kept_for_three_months_unless_told_otherwise(path: Path) -> None:
+    path.write_text('{"publicUrl": "http://p"}')
+    assert (Config.load().job_retention, Config.load().delivery_retention) == (90, 30)
+    path.write_text('{"publicUrl": "http://p", "retention": {"jobs": 7}}')
+    assert (Config.load().job_retention, Config.load().delivery_retention) == (7, 30)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -62,6 +69,12 @@ def test_projects_come_from_the_internet_unless_more_is_named(path: Path) -> Non
             "backupQuota: must be a whole number from 16777216",
         ),
         ('{"publicUrl": "http://p", "verifyTimeout": "300"}', "verifyTimeout: must be a whole number"),
+        ('{"publicUrl": "http://p", "retention": 90}', "retention: must be an object"),
+        ('{"publicUrl": "http://p", "retention": {"job": 90}}', "retention: unknown key 'job'"),
+        (
+            '{"publicUrl": "http://p", "retention": {"deliveries": 0}}',
+            "retention.deliveries: must be a whole number from 1 to 36500",
+        ),
         ('{"publicUrl": "http://p", "tools": ["git"]}', "tools: must be an object"),
         (
             '{"publicUrl": "http://p", "tools": {"git": "git"}}',

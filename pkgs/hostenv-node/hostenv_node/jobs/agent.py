@@ -142,7 +142,7 @@ class Agent:
         journals = self._journals.load()
         known = {journal.job_id for journal in journals}
         order = max((journal.order for journal in journals), default=0)
-        for pending in self._api.pending(generation.commit):
+        for pending in self._api.pending(generation.commit, known):
             if pending.job_id in known:
                 continue
             try:

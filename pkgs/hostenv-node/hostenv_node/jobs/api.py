@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
 _MESSAGE_CHARACTERS = 4000
+_MAX_OPENED = 100
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -80,9 +81,16 @@ class Api:
         self._session: requests.Session | None = None
         self._tags: dict[str, str] = {}
 
-    def pending(self, commit_sha: str) -> list[PendingIntent]:
-        """All intents that wait for this node at or before a commit, oldest first."""
-        answer = self._get("deploy-intents/pending", {"sha": commit_sha})
+    def pending(self, commit_sha: str, opened: Collection[str] | None = None) -> list[PendingIntent]:
+        """All intents that wait for this node at or before a commit, oldest first.
+
+        `opened` are all jobs that this node has not closed: the provider keeps their verdicts for it.
+        """
+        parameters = {"sha": commit_sha}
+        # With more than an address takes it says nothing, and the provider keeps what it has.
+        if opened is not None and len(opened) <= _MAX_OPENED:
+            parameters["open"] = ",".join(sorted(opened))
+        answer = self._get("deploy-intents/pending", parameters)
         intents = Value(answer, "the provider's pending intents", most=None).member("intents")
         return [_pending_intent(value) for value in intents.items()]
 

@@ -342,4 +342,4 @@ def test_one_activation_runs_at_a_time(
     assert "another activation is under way" in capsys.readouterr().out
     assert provider.requests == []
     assert main(["activate"]) == 0
-    assert provider.requests == [f"GET /api/deploy-intents/pending?node=node-b&sha={C1}"]
+    assert provider.requests == [f"GET /api/deploy-intents/pending?node=node-b&sha={C1}&open="]

@@ -39,6 +39,9 @@ def test_power_loss_in_the_middle_resumes_at_the_first_unfinished_action(
     before = ["restore", "activate", "thaw"][: ["restore", "activate", "thaw"].index(where) + 1]
     assert operations.names() == before
     node.activate()
+    assert "&open=job" in next(each for each in provider.requests[::-1] if "/pending?" in each), (
+        "the provider keeps the verdict of what is open"
+    )
     assert operations.names() == [*before, *["restore", "activate", "thaw"][len(before) - 1 :]]
     assert node.told()[-1] == "success/intent"
 

@@ -38,6 +38,15 @@ def test_pending_intents_come_oldest_first_up_to_the_commit(api: Api, provider: 
     assert [intent.job_id for intent in api.pending(C1)] == ["early"]
 
 
+def test_the_provider_hears_which_jobs_are_open_unless_they_are_too_many(
+    api: Api, provider: Provider
+) -> None:
+    for opened in ({"two", "one"}, set(), {str(number) for number in range(101)}):
+        api.pending(C1, opened)
+    told = [request.partition("&open=")[1:] for request in provider.requests]
+    assert told == [("&open=", "one%2Ctwo"), ("&open=", ""), ("", "")]
+
+
 def test_server_errors_are_tried_again_with_growing_pauses(
     api: Api, provider: Provider, pauses: list[float]
 ) -> None:

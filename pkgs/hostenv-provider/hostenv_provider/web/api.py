@@ -49,6 +49,7 @@ MAX_EVENT = 64 * 1024
 _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
 _MAX_NAME = 80
+_MAX_OPENED = 200
 
 
 class PublishedRepository(Protocol):
@@ -206,6 +207,10 @@ class Api:
     def _pending_intents(self, request: HttpRequest) -> HttpAnswer:
         sha, node = request.sha(), request.parameter("node")
         self._access.require_node(request, node)
+        opened = request.query.get("open")
+        # What goes unheard keeps jobs longer, nothing more.
+        if opened is not None and opened.count(",") < _MAX_OPENED:
+            self._store.hear_open_jobs(node, opened.split(","))
         all_waiting = self._store.waiting_intents(node)
         # A commit is in its own history: otherwise the node still follows the provider's repository.
         follows_own = bool(all_waiting) and self._nodes.is_ancestor(node, sha, sha)
@@ -395,7 +400,7 @@ class Api:
     def _existing_job(self, job_id: str) -> Job:
         job = self._store.job(job_id)
         if job is None:
-            raise HttpError(404, "no such job")
+            raise HttpError(404, f"no such job, or it ended over {self._config.job_retention} days ago")
         return job
 
     def _node_of_job(self, request: HttpRequest, job_id: str) -> tuple[str, Job]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import JobState, Status
+from hostenv_provider.rules.jobs import JobState, Request, Status
+from hostenv_provider.rules.retention import JOBS_KEPT, Retention
+from hostenv_provider.store.pruning import START
 
 MakeEnvironment = Callable[..., Environment]
 
@@ -53,6 +55,29 @@ def test_pending_are_all_intents_at_or_before_a_commit(
     assert pending(after) == [job, later]
     api.store.fail(job, "end")
     assert pending(after) == [later]
+
+
+def test_a_job_stays_while_a_node_says_that_it_has_it_open(api: Any, job: str) -> None:
+    store, retention = api.store, Retention(jobs=1, deliveries=1)
+    store.fail(job, "end")
+    for _ in range(JOBS_KEPT + 1):
+        store.enqueue(Request("demo__drupal"))
+    api.provider.clock.move(2 * 24 * 3600)
+
+    def removed(*opened: str | None) -> bool:
+        for node, said in zip(("node-a", "node-b"), opened, strict=True):
+            said = "" if said is None else f"&open={said}"
+            assert api.get(f"/api/deploy-intents/pending?sha={sha(0)}&node={node}{said}", node).status == 200
+        return job in store.remove_jobs(retention, {"node-a", "node-b"}, START).removed
+
+    assert not removed(None, None)
+    assert not removed("", f"other,{job}")
+    assert not removed("", ",".join(str(number) for number in range(1000)))
+    assert removed("", "other")
+    answer = api.get(f"/api/deploy-jobs/{job}/actions?node=node-a")
+    assert answer.status == 404
+    answer = api.get(f"/api/jobs/{job}", None)
+    assert (answer.status, answer.json["error"]) == (404, "no such job, or it ended over 90 days ago")
 
 
 @pytest.mark.parametrize("route", ["by-sha", "pending"])
