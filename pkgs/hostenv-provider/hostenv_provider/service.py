@@ -15,17 +15,20 @@ from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.repository.node_repositories import NodeRepositories
 from hostenv_provider.repository.projects import Projects
 from hostenv_provider.repository.repository import Repository
+from hostenv_provider.rules.retention import Retention
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.store import Store
 from hostenv_provider.web.api import Api
 from hostenv_provider.web.server import Server
 from hostenv_provider.work import verify
+from hostenv_provider.work.housekeeping import Housekeeper
 from hostenv_provider.work.worker import ProjectSources, Worker, log
 
 _IDLE = 10.0
 _RETRY = 5.0
 _EXPIRY = 10.0
+_BREATH = 0.02
 _SHUTDOWN = 5.0
 
 
@@ -49,6 +52,8 @@ class Service:
         nodes, disks = NodeRepositories(repository), Disks(config)
         self._worker = Worker(self._store, repository, nodes, projects_of(repository), secrets, disks)
         self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
+        retention = Retention(config.job_retention, config.delivery_retention)
+        self._housekeeper = Housekeeper(self._store, repository, retention)
         api = Api(config, self._store, repository, nodes, disks, self._problem)
         self._server = Server(config.socket, api.answer)
         self._threads = [
@@ -58,6 +63,7 @@ class Service:
                 ("verifier", self._verify),
                 ("expiry", self._expire),
                 ("accounts", self._end_accounts),
+                ("housekeeper", self._keep_house),
             )
         ]
         self._serving = threading.Thread(target=self._server.serve_forever, name="server", daemon=True)
@@ -99,6 +105,13 @@ class Service:
     def _end_accounts(self) -> bool:
         self._accounts.end_former()
         return False
+
+    def _keep_house(self) -> bool:
+        more = self._housekeeper.step()
+        if more:
+            # Whoever waits for the database or for the work tree gets it first.
+            self._stop.wait(_BREATH)
+        return more
 
     def _expire(self) -> bool:
         for job_id in self._store.expire(self._config.job_timeout):

@@ -116,7 +116,6 @@ class NodeRepositories:
             return False
         remove_locks(self.path(node), 0)
         self._git(node, "update-ref", _MAIN, commit, head or _NOTHING)
-        self._git(node, "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
         return True
 
     def is_ancestor(self, node: str, older: str, newer: str) -> bool:

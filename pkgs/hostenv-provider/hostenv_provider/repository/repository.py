@@ -30,6 +30,8 @@ _SHA = re.compile(r"[0-9a-f]{40}")
 # Git holds a lock of a reference for milliseconds; an older one was left by a process that was killed.
 _STALE_LOCK_SECONDS = 60
 
+# Git does it when it likes, in the middle of a push too; `Repository.collect` does it between two.
+_COLLECTED_BY_US = {"gc.auto": "0"}
 _BARE_CONFIGURATION = {
     "http.receivepack": "false",
     # comin refuses a rewritten history for good.
@@ -39,9 +41,19 @@ _BARE_CONFIGURATION = {
     # Keeps the revisions to which a roll-back may return.
     "core.logAllRefUpdates": "true",
     "transfer.hideRefs": "refs/hostenv",
+    **_COLLECTED_BY_US,
 }
 Stamps = tuple[Stamp | None, ...]
-_WORK_TREE_CONFIGURATION = {"core.fsync": "added,reference"}
+_WORK_TREE_CONFIGURATION = {"core.fsync": "added,reference", **_COLLECTED_BY_US}
+# Packing has one core and so much memory for the contents that it compares.
+_COLLECTION = {
+    "gc.auto": "6700",
+    "gc.autoDetach": "false",
+    "pack.threads": "1",
+    "pack.windowMemory": "128m",
+}
+_COLLECTION_TIMEOUT = 1800
+_MAX_ANCESTRY = 20_000
 
 
 class NotBootstrapped(HostenvError):
@@ -302,6 +314,8 @@ class Repository:
             status = self.git(*arguments, cwd=self.config.data_dir, check=False).returncode
             if status not in (0, 1):
                 return False
+            if len(self._ancestry) >= _MAX_ANCESTRY:
+                self._ancestry.clear()
             self._ancestry[key] = status == 0
         return self._ancestry[key]
 
@@ -328,6 +342,36 @@ class Repository:
             output=output,
             check=check,
         )
+
+    def folders(self) -> list[Path]:
+        """The Git folders of all repositories of this provider: its own, the projects' and the nodes'."""
+        git = self.config.git_dir
+        found = [self.work_tree / ".git", *sorted(git.glob("*.git")), *sorted(git.glob("nodes/*.git"))]
+        return [path for path in found if path.is_dir()]
+
+    def collect(self, folder: Path) -> None:
+        """Pack a repository that has many loose objects or packs, and drop what nothing names any more.
+
+        Under the lock, but for the provider's own: its plans are large, Git lets others work meanwhile, and
+        no lock of Git's in it is taken for an abandoned one. Raises HostenvError.
+        """
+        with self.locked():
+            if not folder.is_dir():
+                return
+            for locks in (folder, folder / "objects" / "info"):
+                remove_locks(locks, _STALE_LOCK_SECONDS if folder == self.bare else 0)
+            for key, value in _COLLECTED_BY_US.items():
+                # Repositories of earlier versions were made without.
+                self.git(f"--git-dir={folder}", "config", key, value, cwd=folder)
+            if folder != self.bare:
+                self._collect(folder)
+        if folder == self.bare:
+            self._collect(folder)
+
+    def _collect(self, folder: Path) -> None:
+        settings = [word for key, value in _COLLECTION.items() for word in ("-c", f"{key}={value}")]
+        command = (f"--git-dir={folder}", *settings, "gc", "--auto", "--quiet")
+        self.git(*command, cwd=folder, timeout=_COLLECTION_TIMEOUT)
 
     def make_bare(self, path: Path) -> None:
         """Make a bare repository that nodes may read over HTTP and nobody may write so (contract 4)."""
