@@ -141,6 +141,24 @@ in
             description = "Seconds without progress after which a waiting job fails.";
           };
 
+          retention = {
+            deliveries = mkOption {
+              type = types.ints.between 1 36500;
+              default = 30;
+              description = ''
+                Days for which webhook deliveries are remembered: one that is repeated within them starts no second job.
+              '';
+            };
+
+            jobs = mkOption {
+              type = types.ints.between 1 36500;
+              default = 90;
+              description = ''
+                Days for which jobs are kept after their end. The last 20 of a project stay, and what is still needed.
+              '';
+            };
+          };
+
           sourceFolders = mkOption {
             type = types.listOf types.path;
             default = [ ];
