@@ -1,8 +1,9 @@
 """One schedule: what happens by chance, then calm, then what must hold."""
 
+import logging
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,7 +16,7 @@ from hostenv_node.jobs.api import Api
 from hostenv_provider.rules.jobs import ENDED, JobState, Request
 from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
-from hostenv_provider.work import verify, worker
+from hostenv_provider.work import verify
 from hostenv_provider.work.verify import Problem
 
 from simulator.events import EVENTS
@@ -87,7 +88,7 @@ class World:
         with ExitStack() as stack:
             stack.enter_context(on_made_up_disks(self.machines))
             stack.enter_context(patch.object(verify, "problem", self._problem))
-            stack.enter_context(patch.object(worker, "log", self.faults.log))
+            stack.enter_context(_heard(self.faults.log))
             stack.enter_context(patch.object(names, "user_name", _user_name))
             stack.enter_context(patch.object(names, "project_key", _project_key))
             try:
@@ -285,6 +286,32 @@ def _is_done(task: Task | None) -> bool:
 def _datetimes(clock: Callable[[], float]) -> Callable[[], datetime]:
     epoch = datetime(2026, 1, 1, tzinfo=UTC)
     return lambda: epoch + timedelta(seconds=clock())
+
+
+class _Hearing(logging.Handler):
+    """Tells the trace what the service logs."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log(record.getMessage())
+
+
+@contextmanager
+def _heard(log: Callable[[str], None]) -> Iterator[None]:
+    """While the service's log goes to `log`, and nowhere else."""
+    service = logging.getLogger("hostenv_provider")
+    level, handler = service.level, _Hearing(log)
+    service.setLevel(logging.INFO)
+    service.addHandler(handler)
+    try:
+        with patch.object(service, "propagate", new=False):
+            yield
+    finally:
+        service.removeHandler(handler)
+        service.setLevel(level)
 
 
 def _discard(line: str) -> None:

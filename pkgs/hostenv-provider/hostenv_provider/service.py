@@ -1,10 +1,10 @@
 """The long-running service: HTTP API, worker, verification and time-outs in one process."""
 
+import logging
 import os
 import signal
 import socket
 import threading
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from hostenv_provider.web.api import Api
 from hostenv_provider.web.server import Server
 from hostenv_provider.work import verify
 from hostenv_provider.work.housekeeping import Housekeeper
-from hostenv_provider.work.worker import ProjectSources, Worker, log
+from hostenv_provider.work.worker import ProjectSources, Worker
 
+_log = logging.getLogger(__name__)
 _IDLE = 10.0
 _RETRY = 5.0
 _EXPIRY = 10.0
@@ -91,9 +92,13 @@ class Service:
                 if step():
                     continue
             except Exception as error:
-                if not isinstance(error, HostenvError):
-                    traceback.print_exc()
-                log(f"{threading.current_thread().name}: {error}; trying again in {_RETRY:.0f} s")
+                _log.warning(
+                    "%s: %s; trying again in %.0f s",
+                    threading.current_thread().name,
+                    error,
+                    _RETRY,
+                    exc_info=not isinstance(error, HostenvError),
+                )
                 self._stop.wait(_RETRY)
                 continue
             self._store.wait(seen, _IDLE)
@@ -115,7 +120,7 @@ class Service:
 
     def _expire(self) -> bool:
         for job_id in self._store.expire(self._config.job_timeout):
-            log(f"job {job_id}: no progress for {self._config.job_timeout} s")
+            _log.warning("job %s: no progress for %s s", job_id, self._config.job_timeout)
         self._stop.wait(_EXPIRY)
         return True
 
@@ -126,6 +131,7 @@ class Service:
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises HostenvError if the service cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     # The interpreter's own handler writes here. An Event would be missed by a thread that is about to wait.
     ended, signalled = socket.socketpair()
     signalled.setblocking(False)

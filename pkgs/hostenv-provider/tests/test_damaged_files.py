@@ -164,16 +164,15 @@ def test_damaged_tokens_admit_nobody_and_are_not_made_anew(config: Config, conte
 
 @damaged
 def test_while_a_file_is_damaged_the_service_says_so_and_goes_on(
-    api: Any, capfd: pytest.CaptureFixture[str], content: bytes
+    api: Any, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     """503, so that nodes come again; the log names the file in one line, the answer does not."""
     path = f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a"
     token, good = api.tokens.show("node-a"), api.config.tokens_file.read_bytes()
     api.config.tokens_file.write_bytes(content)
-    capfd.readouterr()
     answer = api.request("GET", path, headers={"Authorization": f"Bearer {token}"})
     assert (answer.status, answer.json) == (503, {"error": "not possible now; the service's log tells why"})
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert str(api.config.tokens_file) in line
     assert token not in line
     assert api.request("GET", "/health").status == 200

@@ -173,7 +173,9 @@ def test_kill_9_in_the_middle_of_a_job_only_delays_it(machine: Config, environme
         status, job = ask(machine, "GET", f"/api/jobs/{job_id}")
         assert (status, job["state"]) == (200, "failed")
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        said = process.communicate(timeout=60)[1].splitlines()
+    assert said[:2] == [f"job {job_id}: stage {stage}" for stage in ("sync_repository", "update_flake")]
+    assert said[2].startswith(f"job {job_id}: failed in stage update_flake: ")
     assert machine.socket.exists()
     with running(machine):
         assert ask(machine, "GET", f"/api/jobs/{job_id}")[1]["state"] == "failed"

@@ -1,9 +1,9 @@
 """The provider repository: a bare one for nodes and operators, and the work tree where commits are made."""
 
+import logging
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +25,7 @@ from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
 
 BRANCH = "main"
 
+_log = logging.getLogger(__name__)
 _TIMEOUT = 300
 _SHA = re.compile(r"[0-9a-f]{40}")
 # Git holds a lock of a reference for milliseconds; an older one was left by a process that was killed.
@@ -109,7 +110,7 @@ class Repository:
                 raise
             except CommandFailed as error:
                 # A crash may have damaged it, and it holds nothing that cannot be planned again.
-                print(f"{self.work_tree}: made anew: {error}", file=sys.stderr, flush=True)
+                _log.warning("%s: made anew: %s", self.work_tree, error)
         shutil.rmtree(self.work_tree, ignore_errors=True)
         self._clone(self.bare)
         return self._follow()

@@ -1,13 +1,13 @@
 """HTTP over an AF_UNIX socket: one thread for each connection, so that a slow client delays nobody else."""
 
 import contextlib
+import logging
 import os
 import socket
 import socketserver
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -19,6 +19,7 @@ from hostenv_core.errors import HostenvError
 from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.web.messages import MAX_BODY, HttpAnswer, HttpError, HttpRequest
 
+_log = logging.getLogger(__name__)
 _READ_TIMEOUT = 30.0
 _MAX_LINE = 65536
 _MAX_PARAMETERS = 50
@@ -78,7 +79,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         error = sys.exception()
         if not isinstance(error, (ConnectionError, TimeoutError)):
-            traceback.print_exc()
+            _log.error("a connection failed", exc_info=error)
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -154,13 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.answer_large(request) if large else self.server.answer(request)
         except HostenvError as error:
             # A file of the service's own is damaged; where it is and what it says is for the operator alone.
-            print(f"hostenv-provider: {request.method} {request.path}: {error}", file=sys.stderr, flush=True)
+            _log.error("hostenv-provider: %s %s: %s", request.method, request.path, error)
             raise HttpError(503, "not possible now; the service's log tells why") from error
         except DatabaseError as error:
-            traceback.print_exc()
+            _log.exception("%s %s", request.method, request.path)
             raise HttpError(503, f"the database does not answer: {error}") from error
         except Exception as error:
-            traceback.print_exc()
+            _log.exception("%s %s", request.method, request.path)
             raise HttpError(500, "internal error; the service's log tells more") from error
 
     def _length(self) -> int:

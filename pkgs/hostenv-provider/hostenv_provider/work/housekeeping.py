@@ -1,5 +1,6 @@
 """What keeps the provider from growing for ever: old jobs and deliveries go, and Git packs what it has."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,8 +10,8 @@ from hostenv_provider.repository.repository import NotBootstrapped, Repository
 from hostenv_provider.rules.retention import Retention
 from hostenv_provider.store.pruning import START, Place
 from hostenv_provider.store.store import Store
-from hostenv_provider.work.worker import log
 
+_log = logging.getLogger(__name__)
 _INTERVAL = 3600.0
 
 
@@ -67,11 +68,11 @@ class Housekeeper:
         while self._store.shrink():
             yield
         if deliveries or jobs:
-            log(f"removed {jobs} jobs that ended long ago, and {deliveries} old deliveries")
+            _log.info("removed %s jobs that ended long ago, and %s old deliveries", jobs, deliveries)
         for folder in self._repository.folders():
             try:
                 self._repository.collect(folder)
             except HostenvError as error:
                 # A damaged one keeps no other from its turn.
-                log(f"{folder}: not collected: {error}")
+                _log.warning("%s: not collected: %s", folder, error)
             yield

@@ -1,10 +1,10 @@
 """The service's own HTTP check of an environment at its node's address (contract 7)."""
 
 import http.client
+import logging
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,7 @@ from hostenv_provider.store.store import Store, utc_now
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+_log = logging.getLogger(__name__)
 _TIMEOUT = 10.0
 _WHOLE_TIMEOUT = 30.0
 _PAUSE = 1.0
@@ -167,7 +168,7 @@ class Verifier:
         try:
             self.verify(verification)
         except Exception:
-            traceback.print_exc()
+            _log.exception("job %s: verify of %s", verification.job_id, verification.user)
         finally:
             with self._lock:
                 self._running.discard(verification)

@@ -1,8 +1,7 @@
 """The stages of a job, from the request to the pushed commit (contract 5), carried out by one thread."""
 
-import sys
+import logging
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -28,6 +27,8 @@ from hostenv_provider.rules.stored import Job, NodeCommit, Prepared, Target
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.database import DatabaseError
 from hostenv_provider.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 10
 """How many times a job is planned again when its push is rejected, usually because of another push."""
@@ -85,11 +86,6 @@ class ProjectSources(Protocol):
         moves: Callable[[str], bool],
     ) -> dict[str, Source]: ...
     def mirror(self, key: str, environments: Mapping[str, Environment]) -> None: ...
-
-
-def log(text: str) -> None:
-    """A line of the service's log."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Worker:
@@ -206,13 +202,13 @@ class Worker:
             # It waits in the queue and not here, so that it holds up nobody else.
             pause = self._store.postpone(job.job_id, str(error))
             then = "failed" if pause is None else f"tried again in {pause:.0f} s"
-            log(f"job {job.job_id}: {then}: {error}")
+            _log.warning("job %s: %s: %s", job.job_id, then, error)
         except HostenvError as error:
             self._fail(job, str(error))
         except DatabaseError:
             raise
         except Exception as error:
-            traceback.print_exc()
+            _log.exception("job %s: internal error", job.job_id)
             self._fail(job, f"internal error: {error!r}; the service's log tells more")
         return None
 
@@ -220,7 +216,7 @@ class Worker:
         current = self._store.job(job.job_id)
         stage = current.stage if current is not None else None
         self._store.fail(job.job_id, f"{stage or 'start'}: {error}")
-        log(f"job {job.job_id}: failed in stage {stage}: {error}")
+        _log.warning("job %s: failed in stage %s: %s", job.job_id, stage, error)
 
     def _push_waiting(self, job_id: str, sha: str) -> None:
         stop_point.reached("push")
@@ -237,10 +233,10 @@ class Worker:
             self._advance(job_id, sha)
         except HostenvError as error:
             self._store.fail(job_id, f"push: {error}")
-            log(f"job {job_id}: failed after its push: {error}")
+            _log.warning("job %s: failed after its push: %s", job_id, error)
             return
         self._store.mark_pushed(job_id)
-        log(f"job {job_id}: pushed {sha}")
+        _log.info("job %s: pushed %s", job_id, sha)
 
     def _advance(self, job_id: str, sha: str) -> None:
         """Let each node of the job see its commit."""
@@ -258,11 +254,11 @@ class Worker:
             self._store.fail(job_id, f"push: failed {attempts} times: {error}")
             return
         self._attempts[job_id] = attempts
-        log(f"job {job_id}: planned again, since its commit was not pushed: {error}")
+        _log.info("job %s: planned again, since its commit was not pushed: %s", job_id, error)
         self._store.plan_again(job_id)
 
     def _stage(self, job: Job, stage: str) -> None:
-        log(f"job {job.job_id}: stage {stage}")
+        _log.info("job %s: stage %s", job.job_id, stage)
         self._store.set_stage(job.job_id, stage)
         stop_point.reached(stage)
 
@@ -296,7 +292,7 @@ class Worker:
         plan, warnings = dns_gate.apply(plan, addresses, self._addresses_of, plan.of_project(key), limit)
         warnings = [*left_out, *warnings]
         if warnings:
-            log(f"job {job.job_id}: {'; '.join(warnings)}")
+            _log.warning("job %s: %s", job.job_id, "; ".join(warnings))
             self._store.note(job.job_id, one_line("; ".join(warnings), _MAX_NOTE))
 
         self._stage(job, "load_plan")

@@ -140,7 +140,7 @@ def test_a_move_is_refused_before_anything_is_frozen_if_backups_have_no_room(
 
 
 def test_a_webhook_is_taken_again_when_there_is_room(
-    api: Any, environment: Any, own_disk: MakeDisk, capsys: pytest.CaptureFixture[str]
+    api: Any, environment: Any, own_disk: MakeDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_disk(api.config.data_dir)
     filler = fill(api.config.data_dir)
@@ -150,7 +150,7 @@ def test_a_webhook_is_taken_again_when_there_is_room(
 
     assert answer.status == 503
     assert answer.json == {"error": "not possible now; the service's log tells why"}
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert "a new job needs 2 MiB on this disk, 0 MiB are free: make room" in line
     filler.unlink()
     assert api.request("POST", path).status == 202

@@ -1,5 +1,6 @@
 """The rounds of the housekeeper on a real provider, and what Git's folders have after them."""
 
+import logging
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ def test_a_round_comes_at_the_start_and_every_hour(machine: Machine) -> None:
 
 
 def test_a_round_removes_old_jobs_and_says_so_once(
-    machine: Machine, clock: Any, capsys: pytest.CaptureFixture[str]
+    machine: Machine, clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     store = Store(None, clock)
     for _ in range(JOBS_KEPT + 2):
         last = store.enqueue(Request(PROJECT)).job_id
@@ -62,9 +64,7 @@ def test_a_round_removes_old_jobs_and_says_so_once(
     run(Housekeeper(store, machine.repository, Retention(90, 30)))
     assert store.counts() == {JobState.SUPERSEDED: JOBS_KEPT - 1, JobState.SUCCEEDED: 1}
     run(Housekeeper(store, machine.repository, Retention(90, 30)))
-    assert capsys.readouterr().err.splitlines() == [
-        "removed 2 jobs that ended long ago, and 0 old deliveries"
-    ]
+    assert caplog.messages == ["removed 2 jobs that ended long ago, and 0 old deliveries"]
 
 
 def test_git_collects_between_pushes_only_and_all_repositories(machine: Machine) -> None:
@@ -95,18 +95,17 @@ def test_git_collects_between_pushes_only_and_all_repositories(machine: Machine)
 
 
 def test_a_damaged_repository_and_a_killed_gits_locks_keep_no_other_from_its_turn(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine.finish(machine.run())
     damaged, locked = (machine.nodes.path(node) for node in ("node-a", "node-b"))
     (damaged / "HEAD").write_text("nothing")
     for lock in ("config.lock", "objects/info/commit-graph.lock"):
         (locked / lock).touch()
-    capsys.readouterr()
+    caplog.clear()
     run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith(f"{damaged}: not collected: ")
+    (said,) = caplog.messages
+    assert said.startswith(f"{damaged}: not collected: ")
     assert not list(locked.rglob("*.lock"))
 
 

@@ -1,6 +1,7 @@
 """The stages of contract 5: what they make, what a failure leaves, and `kill -9` at each of them."""
 
 import fcntl
+import logging
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -40,9 +41,8 @@ def machine(new_provider: Path, config: Config) -> Machine:
     return Machine.copy(new_provider, config)
 
 
-def test_a_request_becomes_a_commit_with_intents(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_request_becomes_a_commit_with_intents(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     job = machine.run()
     assert machine.state(job) is JobState.WAITING
     assert machine.ops(job) == [("node-a", "activate", MAIN), ("provider", "verify", MAIN)]
@@ -56,8 +56,9 @@ def test_a_request_becomes_a_commit_with_intents(
     assert waiting.commit_sha == machine.history_of("node-a")[0]
     assert machine.projects.mirrored == {MAIN: "1" * 40}
     assert EnvironmentSecrets(machine.config).read(MAIN) is not None
-    lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if "stage" in line] == [f"job {job}: stage {stage}" for stage in STAGES]
+    assert [line for line in caplog.messages if "stage" in line] == [
+        f"job {job}: stage {stage}" for stage in STAGES
+    ]
 
 
 def test_intents_are_recorded_before_the_commit_can_be_seen(
