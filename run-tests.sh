@@ -67,6 +67,7 @@ fcgiwrap fcgiwrap
 php php-cli
 mariadbd mariadb-server-core
 mariadb mariadb-client
+mariadb-backup mariadb-backup
 restic restic
 chromium chromium
 ssh openssh-client

@@ -33,6 +33,7 @@ let
     nginx = lib.getExe nginx.package;
     mariadb = tool pkgs.mariadb "mariadb";
     mariadbd = tool pkgs.mariadb "mariadbd";
+    mariadb-backup = tool pkgs.mariadb "mariadb-backup";
     mariadb-dump = tool pkgs.mariadb "mariadb-dump";
     mariadb-install-db = tool pkgs.mariadb "mariadb-install-db";
     php = tool cfg.php "php";

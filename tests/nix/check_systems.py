@@ -37,6 +37,10 @@ PROGRAMS = {
     ("mariadb-server", "bin/mariadb"): ("pkgs/servers/sql/mariadb/default.nix", "-DINSTALL_BINDIR=bin"),
     ("mariadb-server", "bin/mariadbd"): ("pkgs/servers/sql/mariadb/default.nix", "-DINSTALL_BINDIR=bin"),
     ("mariadb-server", "bin/mariadb-dump"): ("pkgs/servers/sql/mariadb/default.nix", "-DINSTALL_BINDIR=bin"),
+    ("mariadb-server", "bin/mariadb-backup"): (
+        "pkgs/servers/sql/mariadb/default.nix",
+        "-DINSTALL_BINDIR=bin",
+    ),
     ("mariadb-server", "bin/mariadb-install-db"): (
         "pkgs/servers/sql/mariadb/default.nix",
         "-DINSTALL_SCRIPTDIR=bin",

@@ -617,6 +617,7 @@ simple
       "mariadb-server-core"
       "mariadb-client"
       "mariadb-client-core"
+      "mariadb-backup"
       "mariadb-common"
     ];
     version = "11.8";

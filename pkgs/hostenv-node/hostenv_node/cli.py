@@ -27,6 +27,7 @@ def activate(_arguments: Sequence[str]) -> int:
 
     from hostenv_node.jobs.agent import Agent
     from hostenv_node.jobs.api import Api
+    from hostenv_node.runtime.database import copied_series
     from hostenv_node.runtime.operations import Runtime
 
     config = Config.load()
@@ -34,7 +35,7 @@ def activate(_arguments: Sequence[str]) -> int:
         if not free:
             print("hostenv-node: another activation is under way")
             return 0
-        api = Api(config)
+        api = Api(config, database=copied_series(config))
         runtime = Runtime(config, api.secrets, api.await_answer)
         Agent(config, api, runtime, log=lambda line: print(line, flush=True)).run()
     return 0

@@ -13,7 +13,8 @@ OPS = ("backup", "restore", "activate", "reload", "deactivate")
 class Action:
     """One step of an intent: `op` on the environment `user`.
 
-    With `accept_loss` a backup may leave behind what it cannot hold.
+    With `accept_loss` a backup may leave behind what it cannot hold. A `physical` one copies the database's
+    files, which the same series of MariaDB takes on both nodes.
     """
 
     op: str
@@ -22,6 +23,7 @@ class Action:
     to_node: str | None
     migrations: tuple[str, ...]
     accept_loss: bool = False
+    physical: bool = False
 
     @classmethod
     def from_json(cls, value: object) -> "Action":
@@ -41,7 +43,15 @@ class Action:
             isinstance(key, str) and is_key(key) for key in migrations
         ):
             raise HostenvError(f"migrations must be a list of keys in an intent: {value!r}")
-        return cls(op, user, from_node, to_node, tuple(migrations), value.get("acceptLoss") is True)
+        return cls(
+            op,
+            user,
+            from_node,
+            to_node,
+            tuple(migrations),
+            accept_loss=value.get("acceptLoss") is True,
+            physical=value.get("physical") is True,
+        )
 
     def to_json(self) -> dict[str, object]:
         """The form in which the provider sends it."""
@@ -52,6 +62,7 @@ class Action:
             "toNode": self.to_node,
             "migrations": list(self.migrations),
             **({"acceptLoss": True} if self.accept_loss else {}),
+            **({"physical": True} if self.physical else {}),
         }
 
 

@@ -32,6 +32,7 @@ TOOLS = {
     "mariadb": ("mariadb",),
     "mariadbd": ("mariadbd",),
     "mariadb-dump": ("mariadb-dump",),
+    "mariadb-backup": ("mariadb-backup",),
     "mariadb-install-db": ("mariadb-install-db",),
     "php": ("php",),
     "php-fpm": ("php-fpm", "php-fpm8.2", "php-fpm8.4"),

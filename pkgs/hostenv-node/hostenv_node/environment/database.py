@@ -1,4 +1,11 @@
-"""What both ends of a dump agree on."""
+"""What both ends of a copy of a database agree on."""
+
+import re
+
+from hostenv_node.errors import OperationFailed
+
+MARIADB_BACKUP = "mariadb-backup"
+"""The tool that copies a database's files while it runs."""
 
 MAX_PACKET = "1G"
 """MariaDB's own limit on a row and on a statement, at both ends of a dump and of its import."""
@@ -10,3 +17,14 @@ def counted_in_transactions(database: str) -> str:
         f"SELECT 1 FROM information_schema.columns WHERE table_schema = '{database}'"
         " AND data_type = 'bigint' AND generation_expression = 'ROW START'"
     )
+
+
+def series(version: str) -> str:
+    """The series of a MariaDB, such as 11.8, by what it says of its version.
+
+    Raises OperationFailed for what names none.
+    """
+    found = re.search(r"(?<![\d.])(\d+\.\d+)\.\d+-MariaDB", version)
+    if found is None:
+        raise OperationFailed(f"not a version of MariaDB: {version[:200]!r}")
+    return found[1]

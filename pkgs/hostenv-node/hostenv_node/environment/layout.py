@@ -176,13 +176,25 @@ class Layout:
         """PHP's session files."""
         return self.data_dir / "sessions"
 
+    def copies(self, key: str) -> Path:
+        """What a backup of a migration key holds beside the files, copied for it."""
+        return self.data_dir / "backup" / key
+
+    def base(self, key: str) -> Path:
+        """The database's folder as a backup holds it, unless that has a dump."""
+        return self.copies(key) / self.mysql_dir.name
+
     def dump(self, key: str) -> Path:
-        """The database as the backup of a migration key holds it."""
-        return self.data_dir / "backup" / key / "database.sql"
+        """The database as SQL, in a backup for another series of MariaDB."""
+        return self.copies(key) / "database.sql"
+
+    def dump_wanted(self, key: str) -> Path:
+        """Its being there tells the backup to make a dump."""
+        return self.state_dir / f"backup-{key}.dump"
 
     def sessions_copy(self, key: str) -> Path:
-        """The session files as the backup of a migration key holds them."""
-        return self.dump(key).with_name(self.sessions_dir.name)
+        """The session files as a backup holds them."""
+        return self.copies(key) / self.sessions_dir.name
 
     def backup_summary(self, key: str) -> Path:
         """What restic said of the last backup, one JSON object per line."""

@@ -156,7 +156,7 @@ class Thaw:
 
 @dataclass(frozen=True)
 class FindLosses:
-    """Look what a dump of the database does not hold; answers with names by kind."""
+    """Look what a copy of the database does not hold; answers with names by kind."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,13 @@ class CheckData:
 class Backup:
     """Back up by each migration key; answers with the snapshot ids by key.
 
-    `repository` is whether the backup server has one of this environment.
+    `repository` is whether the backup server has one of this environment. The database goes as a copy of its
+    files with `physical`, else as a dump.
     """
 
     keys: tuple[str, ...]
     repository: bool
+    physical: bool
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,16 @@ class Api:
 
     Connection errors, 429 and 5xx are retried with growing pauses; then Unreachable is raised.
 
-    The token file is read for every request, so that a rotated token serves without a restart.
+    The token file is read for every request, so that a rotated token serves without a restart. `database` is
+    the series of MariaDB whose files the node can take.
     """
 
-    def __init__(self, config: Config, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, config: Config, sleep: Callable[[float], None] = time.sleep, database: str | None = None
+    ) -> None:
         self._config = config
         self._sleep = sleep
+        self._database = database
         self._session: requests.Session | None = None
         self._tags: dict[str, str] = {}
 
@@ -87,6 +91,8 @@ class Api:
         `opened` are all jobs that this node has not closed: the provider keeps their verdicts for it.
         """
         parameters = {"sha": commit_sha}
+        if self._database is not None:
+            parameters["database"] = self._database
         # With more than an address takes it says nothing, and the provider keeps what it has.
         if opened is not None and len(opened) <= _MAX_OPENED:
             parameters["open"] = ",".join(sorted(opened))

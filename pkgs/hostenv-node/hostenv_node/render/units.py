@@ -1,7 +1,7 @@
 """The environment's systemd user units and its backup script (contract 8). Pure."""
 
 from hostenv_node.config import Config
-from hostenv_node.environment.database import MAX_PACKET, counted_in_transactions
+from hostenv_node.environment.database import MARIADB_BACKUP, MAX_PACKET, counted_in_transactions
 from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import SYSTEM_UNIT_DIRS, Layout
 from hostenv_node.render.template import filled
@@ -48,7 +48,7 @@ def backup_script(layout: Layout, config: Config, key: str) -> str:
 
     Sessions are copied first: readers end some while it runs, and restic fails for a file that vanishes.
     """
-    dump, sessions = layout.dump(key), layout.sessions_copy(key)
+    copies = layout.copies(key)
     return filled(
         "backup.sh",
         layout=layout,
@@ -56,9 +56,13 @@ def backup_script(layout: Layout, config: Config, key: str) -> str:
         key=key,
         client=f"--defaults-file={layout.config_dir}/client.cnf",
         summary=layout.backup_summary(key),
-        dump=dump,
-        sessions=sessions,
-        dump_in_data=dump.relative_to(layout.data_dir),
-        sessions_in_data=sessions.relative_to(layout.data_dir),
+        copies=copies,
+        copies_in_data=copies.relative_to(layout.data_dir),
+        sessions=layout.sessions_copy(key),
+        base=layout.base(key),
+        dump=layout.dump(key),
+        dump_wanted=layout.dump_wanted(key),
+        # A configuration of an earlier version does not name it; the provider then asks for dumps.
+        mariadb_backup=config.tools.get(MARIADB_BACKUP, MARIADB_BACKUP),
         by_transactions=counted_in_transactions(layout.codebase),
     )

@@ -1,4 +1,4 @@
-"""What a move by a dump of one database changes or leaves behind, in words for the job. Pure."""
+"""What a move changes in a database or leaves behind of it, in words for the job. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +10,19 @@ _NAMED = 10
 _NAME_CHARACTERS = 130
 
 
-def judge(user: str, found: object, *, accepted: bool) -> str | None:
+def judge(user: str, found: object, *, physical: bool, accepted: bool) -> str | None:
     """What people must know of this move, from what the user's side found; None when nothing is lost.
 
+    A `physical` copy holds everything that is on the disk.
     `found` is the answer of `steps.FindLosses`, which the user may have made up.
     Raises OperationFailed when something is left behind and that was not accepted.
     """
     if not isinstance(found, Mapping):
         raise OperationFailed(f"the user's side of {user} does not say what a move leaves behind")
+    memory = _texts(found.get("memory"))
+    words = [f"a move empties MEMORY tables, as each restart does, here {_names(memory)}"] if memory else []
+    if physical:
+        return "; ".join(words) or None
     left = [
         f"{what} {_names(names)}"
         for what, key in (
@@ -27,9 +32,8 @@ def judge(user: str, found: object, *, accepted: bool) -> str | None:
         )
         if (names := _texts(found.get(key)))
     ]
-    words = []
     if left:
-        behind = f"a move leaves behind {', '.join(left)}"
+        behind = f"a move between different series of MariaDB leaves behind {', '.join(left)}"
         if not accepted:
             raise OperationFailed(
                 f"{behind}: remove them or bring them over by hand, and start it with migrate --accept-loss"
@@ -37,7 +41,10 @@ def judge(user: str, found: object, *, accepted: bool) -> str | None:
         words.append(behind)
     floats = _texts(found.get("floats"))
     if floats:
-        words.append(f"a move rounds FLOAT columns to 6 digits, here {_names(floats)}; DOUBLE keeps all")
+        words.append(
+            f"a move between different series of MariaDB rounds FLOAT columns to 6 digits, here"
+            f" {_names(floats)}; DOUBLE keeps all"
+        )
     return "; ".join(words) or None
 
 

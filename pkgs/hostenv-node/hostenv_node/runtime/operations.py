@@ -354,7 +354,12 @@ class Runtime:
                 steps.FindLosses(),
             ],
         )
-        warning = judge(record.user, found.get(steps.FindLosses), accepted=action.accept_loss)
+        warning = judge(
+            record.user,
+            found.get(steps.FindLosses),
+            physical=action.physical,
+            accepted=action.accept_loss,
+        )
         if warning is not None:
             context.tell(warning)
         if self.freezes.holder(record.user) is None:
@@ -363,7 +368,7 @@ class Runtime:
         results = self._as_user(
             context,
             layout,
-            [steps.Freeze(), steps.Backup(action.migrations, repository)],
+            [steps.Freeze(), steps.Backup(action.migrations, repository, action.physical)],
         )
         taken = results.get(steps.Backup)
         if not isinstance(taken, Mapping):

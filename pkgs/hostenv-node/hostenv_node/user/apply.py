@@ -100,8 +100,8 @@ def _do(process: UserProcess, step: steps.Step) -> object:
             return losses.find(process)
         case steps.CheckData():
             backup.check(process)
-        case steps.Backup(keys, repository):
-            return backup.backup(process, keys, repository=repository)
+        case steps.Backup(keys, repository, physical):
+            return backup.backup(process, keys, repository=repository, physical=physical)
         case steps.Restore(job, key, snapshot):
             restore.restore(process, job, key, snapshot)
         case _:

@@ -9,17 +9,19 @@ from hostenv_core.lines import last_lines
 
 from hostenv_node.errors import OperationFailed
 from hostenv_node.run import CommandFailed
+from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, demand_folder, read_file
 from hostenv_node.user.process import UserProcess
 
 _ERROR_CHARACTERS = 1000
 
 
-def backup(process: UserProcess, keys: Sequence[str], *, repository: bool) -> dict[str, str]:
+def backup(process: UserProcess, keys: Sequence[str], *, repository: bool, physical: bool) -> dict[str, str]:
     """Run the unit of each migration key; the snapshot ids by key.
 
-    The repository is made first when the backup server has none, and only then: after another failure restic
-    would hide why by saying that there is one.
+    The database goes as a copy of its files with `physical`, which only the same series of MariaDB takes,
+    else as a dump. The repository is made first when the backup server has none, and only then: after another
+    failure restic would hide why by saying that there is one.
     Raises OperationFailed with the end of what the backup said.
     """
     snapshots = {}
@@ -30,8 +32,12 @@ def backup(process: UserProcess, keys: Sequence[str], *, repository: bool) -> di
         for path in (summary, summary.with_name(f"{summary.name}.new"), _complaints(process, key)):
             # What the backup writes to must be no pipe that nobody reads.
             clear(process, path)
-        for path in (process.layout.dump(key), process.layout.sessions_copy(key)):
-            clear(process, path)
+        clear(process, process.layout.copies(key))
+        wanted = process.layout.dump_wanted(key)
+        if physical:
+            clear(process, wanted)
+        else:
+            write_file(process, wanted, b"", 0o600)
         try:
             # One that an earlier job has left running holds what was there before that job thawed.
             process.systemctl("restart", process.layout.backup_unit(key))
@@ -48,6 +54,14 @@ def check(process: UserProcess) -> None:
         demand_folder(path)
     if os.path.lexists(layout.sessions_dir):
         demand_folder(layout.sessions_dir)
+    elsewhere = sorted(layout.mysql_dir.glob("*/*.isl"))
+    if elsewhere:
+        # These lead to files that belong to no folder of the environment.
+        table = elsewhere[0]
+        raise OperationFailed(
+            f"the data of table {table.stem} in database {table.parent.name} are outside"
+            " ~/.local/share/mysql (DATA DIRECTORY) and would stay behind; make the table without that"
+        )
 
 
 def _snapshot(process: UserProcess, key: str) -> str:

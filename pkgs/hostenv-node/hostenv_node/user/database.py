@@ -3,16 +3,17 @@
 import os
 from pathlib import Path
 
-from hostenv_node.environment.database import MAX_PACKET
+from hostenv_node.environment.database import MARIADB_BACKUP, MAX_PACKET, series
 from hostenv_node.environment.steps import UnitFiles
 from hostenv_node.errors import OperationFailed
 from hostenv_node.run import CommandFailed
 from hostenv_node.user import units
-from hostenv_node.user.paths import clear, make_folder
+from hostenv_node.user.paths import clear, make_folder, read_file
 from hostenv_node.user.process import UserProcess
 
 # A server that its user has stopped accepts connections for ever, and a statement may take long.
 _CONNECT_SECONDS = 30
+_INFO = ("mariadb_backup_info", "xtrabackup_info")
 
 
 def ensure(process: UserProcess, unit_files: UnitFiles) -> None:
@@ -79,6 +80,25 @@ def query(process: UserProcess, socket: Path, statement: str) -> str:
             f"MariaDB of {process.layout.user} does not answer; as that user, run"
             f" systemctl --user restart {process.layout.mysql_unit} ({error})"
         ) from error
+
+
+def make_consistent(process: UserProcess, base: Path) -> None:
+    """Make a data folder of what was copied from a running server.
+
+    Raises OperationFailed when no server of this node's series wrote it, or its copy was cut short.
+    """
+    # The file's name changed in MariaDB 11.
+    found = next((path for name in _INFO for path in [base / name] if os.path.lexists(path)), None)
+    if found is None:
+        raise OperationFailed("the copy of the database was cut short; migrate again")
+    said = (read_file(found) or b"").decode(errors="replace")
+    theirs = next((line for line in said.splitlines() if line.startswith("server_version")), "")
+    ours = process.run("mariadbd", "--version").text
+    if series(theirs) != series(ours):
+        raise OperationFailed(
+            f"the database was copied from MariaDB {series(theirs)}, here is {series(ours)}; migrate again"
+        )
+    process.run(MARIADB_BACKUP, "--no-defaults", "--prepare", f"--target-dir={base}")
 
 
 def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:

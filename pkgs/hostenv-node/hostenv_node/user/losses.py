@@ -1,4 +1,4 @@
-"""What a dump of the environment's database does not hold, looked up as its user while the site is live."""
+"""What a copy of the environment's database does not hold, looked up as its user while the site is live."""
 
 from hostenv_node.environment.database import counted_in_transactions
 from hostenv_node.user import database, units
@@ -8,7 +8,10 @@ _MOST = 1000
 
 
 def find(process: UserProcess) -> dict[str, list[str]]:
-    """Names by kind: `floats` (`table.column`), `databases`, `accounts`, `histories` (tables)."""
+    """Names by kind: no dump keeps `floats` (`table.column`), `databases`, `accounts`, `histories` (tables).
+
+    Nothing but the server's memory keeps the rows of `memory` (tables).
+    """
     layout = process.layout
     units.control(process, "start", [layout.mysql_unit])
     return {
@@ -45,5 +48,10 @@ def _statements(database: str, user: str) -> dict[str, str]:
             "SELECT table_name FROM information_schema.tables"
             f" WHERE table_schema = '{database}' AND table_type = 'SYSTEM VERSIONED'"
             f" AND EXISTS ({counted_in_transactions(database)})"
+        ),
+        "memory": (
+            "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables"
+            " WHERE engine = 'MEMORY' AND table_rows > 0"
+            " AND table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')"
         ),
     }

@@ -76,12 +76,22 @@ def _prepare(process: UserProcess, key: str, snapshot: str) -> None:
     make_folder(layout.restore_dir)
     command = layout.bin_dir / f"restic-{key}"
     process.run_program([str(command), "restore", "--quiet", "--target", str(layout.restore_dir), snapshot])
-    dump = layout.restore_dir / layout.dump(key).relative_to(layout.data_dir)
-    if not _is_whole(dump):
-        raise OperationFailed(f"snapshot {snapshot} holds no whole database dump; migrate again")
     for path in (layout.files_dir, layout.private_files_dir):
         _demand_folder(layout.restore_dir / path.name, f"~/{path.relative_to(layout.home)}", snapshot)
     _sessions(process, key)
+    base = layout.restore_dir / layout.base(key).relative_to(layout.data_dir)
+    if base.is_dir() and not base.is_symlink():
+        database.make_consistent(process, base)
+        move(base, layout.restore_dir / layout.mysql_dir.name)
+    else:
+        _import_dump(process, key, snapshot)
+
+
+def _import_dump(process: UserProcess, key: str, snapshot: str) -> None:
+    layout = process.layout
+    dump = layout.restore_dir / layout.dump(key).relative_to(layout.data_dir)
+    if not _is_whole(dump):
+        raise OperationFailed(f"snapshot {snapshot} holds no whole database; migrate again")
     database.initialise(process, layout.restore_dir / layout.mysql_dir.name)
     units.control(process, "start", [layout.restore_unit])
     database.create_database(process, layout.restore_socket)

@@ -36,7 +36,7 @@ STEPS: tuple[steps.Step, ...] = (
     steps.Thaw(),
     steps.FindLosses(),
     steps.CheckData(),
-    steps.Backup(("key",), repository=True),
+    steps.Backup(("key",), repository=True, physical=True),
     steps.Restore("job", "key", "ab"),
 )
 

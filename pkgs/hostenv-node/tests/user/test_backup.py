@@ -24,10 +24,11 @@ def script(config: Config, layout: Layout, tmp_path: Path) -> Path:
     programs = {
         "mariadb": "",
         "mariadb-dump": "echo 'the dump'",
+        "mariadb-backup": 'for last; do :; done; mkdir "${last#*=}"; echo base >"${last#*=}/ibdata1"',
         "restic": (
             f'echo "$*" >>{tmp_path}/calls\n[ "$1" = init ] && exit\n'
             'while [ "$1" != --tag ]; do shift; done; shift 2\n'
-            f'(find "$@" -type f | sort; cat backup/*/database.sql) >{tmp_path}/contents\n'
+            f'find "$@" -type f | sort >{tmp_path}/contents\n'
             f"""echo '{{"message_type":"status"}}'\n"""
             f"""echo '{{"message_type":"summary","snapshot_id":"{SNAPSHOT}"}}'"""
         ),
@@ -45,22 +46,23 @@ def script(config: Config, layout: Layout, tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.parametrize("database", ["mysql/ibdata1", "database.sql"])
 def test_a_snapshot_holds_database_and_files_and_its_tag_is_the_key(
-    script: Path, layout: Layout, tmp_path: Path
+    script: Path, layout: Layout, tmp_path: Path, database: str
 ) -> None:
+    if database == "database.sql":
+        layout.dump_wanted(KEY).touch()
     subprocess.run([script], check=True, timeout=60)
     words = (tmp_path / "calls").read_text().split()
     assert words[0] == "backup"
     assert words[words.index("--tag") + 1] == KEY
     assert (tmp_path / "contents").read_text().splitlines() == [
-        f"backup/{KEY}/database.sql",
+        f"backup/{KEY}/{database}",
         f"backup/{KEY}/sessions/one",
         "files/one",
         "private_files/one",
-        "the dump",
     ]
-    assert not layout.dump(KEY).exists()
-    assert not layout.sessions_copy(KEY).exists()
+    assert not layout.copies(KEY).exists()
     assert (layout.sessions_dir / "one").exists()
 
 
@@ -77,19 +79,27 @@ def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:
 
 
 def test_the_snapshot_is_the_one_that_restic_names(script: Path, layout: Layout, tmp_path: Path) -> None:
-    assert backup(user_process(layout, tmp_path, script), [KEY], repository=True) == {KEY: SNAPSHOT}
+    process = user_process(layout, tmp_path, script)
+    assert backup(process, [KEY], repository=True, physical=True) == {KEY: SNAPSHOT}
+
+
+def test_the_database_goes_as_each_backup_says(script: Path, layout: Layout, tmp_path: Path) -> None:
+    process = user_process(layout, tmp_path, script)
+    for physical in (False, True):
+        backup(process, [KEY], repository=True, physical=physical)
+        assert ("database.sql" in (tmp_path / "contents").read_text()) is not physical
 
 
 @pytest.mark.parametrize("repository", [True, False])
 def test_a_repository_is_made_only_where_the_server_has_none(
     script: Path, layout: Layout, tmp_path: Path, repository: bool
 ) -> None:
-    backup(user_process(layout, tmp_path, script), [KEY], repository=repository)
+    backup(user_process(layout, tmp_path, script), [KEY], repository=repository, physical=True)
     verbs = [call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()]
     assert verbs == ["backup"] if repository else ["init", "backup"]
 
 
-@pytest.mark.parametrize("program", ["mariadb", "mariadb-dump", "restic"])
+@pytest.mark.parametrize("program", ["mariadb", "mariadb-dump", "mariadb-backup", "restic"])
 def test_a_backup_that_fails_says_why_and_names_no_snapshot(
     script: Path, layout: Layout, tmp_path: Path, program: str
 ) -> None:
@@ -97,7 +107,12 @@ def test_a_backup_that_fails_says_why_and_names_no_snapshot(
     layout.backup_summary(KEY).write_text(f"{summary}\n")
     (tmp_path / program).write_text("#!/bin/sh\necho disk full >&2\nexit 1\n")
     with pytest.raises(OperationFailed, match=f"backup {KEY} failed: disk full"):
-        backup(user_process(layout, tmp_path, script), [KEY], repository=True)
+        backup(
+            user_process(layout, tmp_path, script),
+            [KEY],
+            repository=True,
+            physical=program == "mariadb-backup",
+        )
     assert not layout.backup_summary(KEY).exists()
 
 
@@ -110,4 +125,4 @@ def test_what_restic_says_is_what_people_are_told_and_of_much_the_last_lines(
         "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'Fatal: wrong password' >&2; exit 1\n"
     )
     with pytest.raises(OperationFailed, match=f"^backup {KEY} failed: Fatal: wrong password$"):
-        backup(user_process(layout, tmp_path, script), [KEY], repository=True)
+        backup(user_process(layout, tmp_path, script), [KEY], repository=True, physical=True)

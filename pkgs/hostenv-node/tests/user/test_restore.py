@@ -23,6 +23,7 @@ class Backups:
         self.command = layout.bin_dir / "restic-drupal-migrate"
         self.command.parent.mkdir(parents=True)
         self.whole = "-- Dump completed"
+        self.base = False
         self.folders = "files private_files"
         self.sessions = (
             "mkdir $4/backup/drupal-migrate/sessions; echo $5 >$4/backup/drupal-migrate/sessions/data"
@@ -34,9 +35,13 @@ class Backups:
             f'#!/bin/sh\nset -e\necho "$*" >>{self.calls_file}\n'
             f'for folder in {self.folders}; do mkdir -p "$4/$folder"; echo $5 >"$4/$folder/data"; done\n'
             f'mkdir -p "$4/backup/drupal-migrate"\n{self.sessions}\n'
-            f'printf "%s\\n%s\\n" $5 "{self.whole}" >"$4/backup/drupal-migrate/database.sql"\n'
+            + (self._base() if self.base else "")
+            + f'printf "%s\\n%s\\n" $5 "{self.whole}" >"$4/backup/drupal-migrate/database.sql"\n'
         )
         self.command.chmod(0o755)
+
+    def _base(self) -> str:
+        return 'mkdir "$4/backup/drupal-migrate/mysql"; echo $5 >"$4/backup/drupal-migrate/mysql/data"\n'
 
     def calls(self) -> list[str]:
         return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
@@ -57,6 +62,7 @@ def restore(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(database, "initialise", initialise)
     monkeypatch.setattr(database, "create_database", lambda *_: None)
+    monkeypatch.setattr(database, "make_consistent", lambda _, base: (base / "consistent").touch())
     monkeypatch.setattr(database, "import_dump", import_dump)
     monkeypatch.setattr(database, "query", lambda *_: "")
     systemctl = tmp_path / "systemctl"
@@ -91,6 +97,16 @@ def test_exactly_the_named_snapshot_takes_the_place_of_the_data(
     assert content(layout.data_dir) == {FIRST}
     assert content(layout.set_aside("job-1")) == {"old"}
     assert not layout.restore_dir.exists()
+
+
+def test_a_copy_of_the_files_is_the_database(
+    restore: Callable[..., None], layout: Layout, backups: Backups
+) -> None:
+    backups.base = True
+    backups.write()
+    restore()
+    assert content(layout.data_dir) == {FIRST}
+    assert (layout.mysql_dir / "consistent").exists()
 
 
 def test_an_installation_that_the_old_data_had_begun_does_not_go_on_with_the_new(
@@ -164,7 +180,7 @@ def test_a_snapshot_of_an_earlier_version_has_no_sessions(
 @pytest.mark.parametrize(
     ("whole", "folders", "complaint"),
     [
-        ("-- cut sh", "files private_files", "no whole database dump"),
+        ("-- cut sh", "files private_files", "no whole database"),
         ("-- Dump completed", "files", "~/.local/share/private_files was no folder"),
         ("-- Dump completed", "private_files", "~/.local/share/files was no folder"),
     ],

@@ -20,7 +20,8 @@ class Action:
     """One thing that one node, or with `op` = verify the service, does to the environment of `user`.
 
     `from_node` is where the environment is deployed, or where its data come from; None when a stale copy,
-    which is neither, is deactivated. With `accept_loss` a backup may leave behind what it cannot hold.
+    which is neither, is deactivated. With `accept_loss` a backup may leave behind what it cannot hold. A
+    `physical` one copies the database's files, which only the same series of MariaDB takes.
     """
 
     op: str
@@ -29,6 +30,7 @@ class Action:
     to_node: str | None
     migrations: tuple[str, ...] = ()
     accept_loss: bool = False
+    physical: bool = False
 
     def to_json(self) -> dict[str, object]:
         """The form of an intent's action (contract 7)."""
@@ -40,13 +42,14 @@ class Action:
             "migrations": list(self.migrations),
             # Only where it says something, so that other documents are what they were before there was such.
             **({"acceptLoss": True} if self.accept_loss else {}),
+            **({"physical": True} if self.physical else {}),
         }
 
     @classmethod
     def from_json(cls, document: object) -> "Action":
         """Raises InvalidData if `document` is not what `to_json` makes."""
         members = Value(document, "deploy intent", "action").members(
-            ["op", "user", "fromNode", "toNode", "migrations"], ["acceptLoss"]
+            ["op", "user", "fromNode", "toNode", "migrations"], ["acceptLoss", "physical"]
         )
         return cls(
             op=members["op"].choice((*OPERATIONS, VERIFY)),
@@ -55,6 +58,7 @@ class Action:
             to_node=_node(members["toNode"]),
             migrations=tuple(item.string() for item in members["migrations"].items()),
             accept_loss="acceptLoss" in members and members["acceptLoss"].boolean(),
+            physical="physical" in members and members["physical"].boolean(),
         )
 
 
@@ -80,12 +84,14 @@ def derive_actions(
     migration_sources: Mapping[str, str],
     skip_migrations: AbstractSet[str],
     accept_loss: AbstractSet[str] = frozenset(),
+    databases: Mapping[str, str] | None = None,
 ) -> dict[str, list[Action]]:
     """Every node's actions, in the order in which the node performs them; a node without any is absent.
 
     `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the
     nodes that hold an old copy of an environment: each is told again to deactivate it. `migration_sources`
     overrides a previous placement; a copy deployed on a third node is then deactivated like a stale one.
+    `databases` names the series of MariaDB of the nodes that told it.
     Raises HostenvError if that would replace the data of the copy that is deployed: a job that failed then
     would leave neither the old data in place nor the site up.
     """
@@ -99,6 +105,7 @@ def derive_actions(
             migration_sources.get(user),
             skip_migrations=user in skip_migrations,
             accept_loss=user in accept_loss,
+            databases=databases or {},
         ):
             actions.setdefault(node, []).append(action)
     return {
@@ -134,6 +141,7 @@ def _user_actions(
     *,
     skip_migrations: bool,
     accept_loss: bool,
+    databases: Mapping[str, str],
 ) -> list[tuple[str, Action]]:
     last = deployed.node if deployed else None
     target = planned.node if planned is not None and planned.enable else None
@@ -166,7 +174,8 @@ def _user_actions(
                 f" back to that copy, place it there: --to {source} --migration-source {user}={source}"
             )
         if migrations:
-            result.append((source, Action("backup", user, source, target, migrations, accept_loss)))
+            physical = source in databases and databases[source] == databases.get(target)
+            result.append((source, Action("backup", user, source, target, migrations, accept_loss, physical)))
             result.append((target, Action("restore", user, source, target, migrations)))
         result.append((source, Action("deactivate", user, source, target)))
         result.append((target, Action("activate", user, source, target)))

@@ -156,7 +156,14 @@ CREATE INDEX jobs_finished ON jobs (finished_at, number) WHERE finished_at IS NO
 CREATE INDEX jobs_project ON jobs (project, number);
 CREATE INDEX jobs_successor ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
 """
-_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES, _UNCERTAIN, _RETENTION)
+# The series of MariaDB that each node said to have. One of an earlier version does not, and takes dumps only.
+_DATABASES = """
+CREATE TABLE databases (
+    node TEXT PRIMARY KEY,
+    series TEXT NOT NULL
+);
+"""
+_STEPS = (_TABLES, _RETRIES, _HOLDINGS, _NODE_REPOSITORIES, _UNCERTAIN, _RETENTION, _DATABASES)
 """What makes each version of the file out of the one before, the first out of an empty one."""
 
 

@@ -56,6 +56,11 @@ class Queries:
             ).fetchall()
             return [to_job(row) for row in rows]
 
+    def databases(self) -> dict[str, str]:
+        """The series of MariaDB of each node that told it."""
+        with self._database.reading() as db:
+            return {row["node"]: row["series"] for row in db.execute("SELECT node, series FROM databases")}
+
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state that has any."""
         with self._database.reading() as db:

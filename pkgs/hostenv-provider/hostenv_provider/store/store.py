@@ -352,6 +352,13 @@ class Store(Holdings, NodeCommits, Pruning):
             self._notify([job_id])
         return outcome
 
+    def hear_database(self, node: str, series: str) -> None:
+        """A node says which series of MariaDB it has."""
+        # It says so often, and what is the same costs no write.
+        if self.databases().get(node) != series:
+            with self._database.transaction() as db:
+                db.execute("INSERT OR REPLACE INTO databases (node, series) VALUES (?, ?)", (node, series))
+
     def start_verification(self, job_id: str, user: str) -> None:
         """The service begins its check of an environment."""
         with self._database.transaction() as db:

@@ -50,6 +50,7 @@ _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
 _MAX_NAME = 80
 _MAX_OPENED = 200
+_SERIES = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
 
 
 class PublishedRepository(Protocol):
@@ -211,6 +212,11 @@ class Api:
         # What goes unheard keeps jobs longer, nothing more.
         if opened is not None and opened.count(",") < _MAX_OPENED:
             self._store.hear_open_jobs(node, opened.split(","))
+        database = request.query.get("database")
+        if database is not None:
+            if not _SERIES.fullmatch(database):
+                raise HttpError(400, "query parameter database must be a series of MariaDB, such as 11.8")
+            self._store.hear_database(node, database)
         all_waiting = self._store.waiting_intents(node)
         # A commit is in its own history: otherwise the node still follows the provider's repository.
         follows_own = bool(all_waiting) and self._nodes.is_ancestor(node, sha, sha)

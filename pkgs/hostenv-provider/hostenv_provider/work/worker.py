@@ -316,6 +316,7 @@ class Worker:
             request.migration_sources,
             request.skip_migrations,
             request.accept_loss,
+            self._store.databases(),
         )
         verifications = verify_actions(actions)
         backups = {action.user for intent in actions.values() for action in intent if action.op == "backup"}

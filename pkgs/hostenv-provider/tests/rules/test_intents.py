@@ -62,6 +62,27 @@ def derive(
     }
 
 
+@pytest.mark.parametrize(
+    ("databases", "physical"),
+    [
+        ({"a": "11.8", "b": "11.8", "c": "10.11"}, True),
+        ({"a": "10.11", "b": "11.8"}, False),
+        ({"a": "11.8"}, False),
+        ({"b": "11.8"}, False),
+        ({}, False),
+    ],
+)
+def test_files_of_a_database_are_copied_between_nodes_of_one_series(
+    databases: dict[str, str], physical: bool
+) -> None:
+    deployed = {USER: Deployed(USER, "a", environment("a").comparable())}
+    actions = derive_actions(deployed, {USER: environment("b")}, {}, {}, set(), databases=databases)
+    assert [action.op for each in actions.values() for action in each if action.physical] == (
+        ["backup"] if physical else []
+    )
+    assert Action.from_json(actions["a"][0].to_json()) == actions["a"][0]
+
+
 def test_new() -> None:
     assert derive(None, environment("a")) == {"a": [("activate", None, "a", ())]}
 

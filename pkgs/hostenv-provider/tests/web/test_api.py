@@ -80,6 +80,13 @@ def test_a_job_stays_while_a_node_says_that_it_has_it_open(api: Any, job: str) -
     assert (answer.status, answer.json["error"]) == (404, "no such job, or it ended over 90 days ago")
 
 
+def test_a_node_says_which_database_it_has(api: Any) -> None:
+    for series in ("10.11", "11.8", "11.8"):
+        api.get(f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a&database={series}")
+    assert api.store.databases() == {"node-a": "11.8"}
+    assert api.get(f"/api/deploy-intents/pending?sha={'0' * 40}&node=node-a&database=mysql").status == 400
+
+
 @pytest.mark.parametrize("route", ["by-sha", "pending"])
 @pytest.mark.parametrize(
     "query", ["", "?node=node-a", f"?sha={sha(1)}", "?sha=--all&node=node-a", "?sha=&node="]

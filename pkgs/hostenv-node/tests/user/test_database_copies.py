@@ -16,13 +16,14 @@ from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
+from hostenv_node.errors import OperationFailed
 from hostenv_node.render.files import render
 from hostenv_node.user import database
 from hostenv_node.user.losses import find
 from hostenv_node.user.process import UserProcess
 from runtime_support import needs
 
-pytestmark = [needs("mariadbd"), needs("mariadb-install-db"), needs("mariadb-dump")]
+pytestmark = [needs("mariadbd"), needs("mariadb-install-db"), needs("mariadb-dump"), needs("mariadb-backup")]
 
 KEY = "drupal-migrate"
 MIB = 1 << 20
@@ -53,6 +54,30 @@ CREATE TABLE t (id INT, a BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,
   b BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (a, b)) WITH SYSTEM VERSIONING;
 """
 
+# What no dump of one database holds.
+MORE = """
+CREATE TABLE f (f FLOAT);
+INSERT INTO f VALUES (16777215);
+CREATE TABLE old (id INT) ENGINE=MyISAM;
+INSERT INTO old VALUES (1), (2);
+CREATE DATABASE `other one`;
+CREATE TABLE `other one`.t (id INT);
+INSERT INTO `other one`.t VALUES (3);
+CREATE USER shop@'%' IDENTIFIED BY 'secret';
+GRANT SELECT ON drupal.* TO shop@'%';
+CREATE DEFINER = shop@'%' VIEW v AS SELECT f FROM f;
+"""
+
+MORE_OF_THE_PICTURE = (
+    "SELECT CAST(f AS DOUBLE) FROM drupal.f",
+    "SELECT id FROM drupal.old",
+    "SELECT id FROM `other one`.t",
+    "SHOW CREATE USER shop@'%'",
+    "SHOW GRANTS FOR shop@'%'",
+    "SHOW CREATE VIEW drupal.v",
+    "SELECT id, a, b FROM drupal.t FOR SYSTEM_TIME ALL ORDER BY a",
+)
+
 PICTURE = (
     "SHOW CREATE DATABASE drupal",
     "CHECKSUM TABLE drupal.large, drupal.numbered EXTENDED",
@@ -76,9 +101,9 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
 
 @pytest.fixture
 def config(config: Config, tmp_path: Path) -> Config:
-    """With a restic that keeps the dump."""
+    """With a restic that keeps the copies."""
     restic = tmp_path / "restic"
-    restic.write_text(f"#!/bin/sh\ncp backup/{KEY}/database.sql {tmp_path}/dump.sql\n")
+    restic.write_text(f"#!/bin/sh\ncp -a backup/{KEY} {tmp_path}/copies\n")
     restic.chmod(0o755)
     return replace(config, tools={**config.tools, "restic": str(restic)})
 
@@ -139,29 +164,40 @@ def source(process: UserProcess, tmp_path: Path, content: str) -> Iterator[None]
 
 @contextmanager
 def target(process: UserProcess, tmp_path: Path) -> Iterator[None]:
-    """The server of a restore, with the dump that the source's backup made."""
+    """The server of a restore, with what the source's backup made."""
     layout = process.layout
-    database.initialise(process, layout.restore_dir / layout.mysql_dir.name)
+    copies, folder = tmp_path / "copies", layout.restore_dir / layout.mysql_dir.name
+    dump = copies / layout.dump(KEY).name
+    if dump.exists():
+        database.initialise(process, folder)
+    else:
+        base = copies / layout.base(KEY).name
+        database.make_consistent(process, base)
+        folder.parent.mkdir()
+        base.rename(folder)
     with running(layout, layout.restore_unit, layout.restore_socket, tmp_path / "target.log"):
-        database.create_database(process, layout.restore_socket)
-        database.import_dump(process, layout.restore_socket, tmp_path / "dump.sql")
+        if dump.exists():
+            database.create_database(process, layout.restore_socket)
+            database.import_dump(process, layout.restore_socket, dump)
         yield
 
 
-def back_up(layout: Layout) -> None:
+def back_up(layout: Layout, *, physical: bool) -> None:
+    if not physical:
+        layout.dump_wanted(KEY).touch()
     done = subprocess.run([layout.config_dir / f"backup-{KEY}"], check=False, timeout=300)
     assert done.returncode == 0, layout.backup_summary(KEY).with_suffix(".json.errors").read_text()
 
 
-def picture(process: UserProcess, socket: Path) -> dict[str, str]:
-    return {statement: database.query(process, socket, statement) for statement in PICTURE}
+def picture(process: UserProcess, socket: Path, more: Sequence[str] = ()) -> dict[str, str]:
+    return {statement: database.query(process, socket, statement) for statement in (*PICTURE, *more)}
 
 
 def test_what_a_dump_can_hold_arrives_as_it_was(process: UserProcess, tmp_path: Path) -> None:
     layout = process.layout
     with source(process, tmp_path, CONTENT):
         before = picture(process, layout.mysql_socket)
-        back_up(layout)
+        back_up(layout, physical=False)
     with target(process, tmp_path):
         assert picture(process, layout.restore_socket) == before
         # An insert by the default comes after those that were.
@@ -169,7 +205,37 @@ def test_what_a_dump_can_hold_arrives_as_it_was(process: UserProcess, tmp_path: 
         assert database.query(process, layout.restore_socket, statement).split() == ["1"]
 
 
-def test_what_it_cannot_hold_is_found_before(process: UserProcess, tmp_path: Path) -> None:
+def test_a_copy_of_the_files_holds_everything(process: UserProcess, tmp_path: Path) -> None:
+    layout = process.layout
+    with source(process, tmp_path, CONTENT + "DELIMITER ;\n" + MORE + BY_TRANSACTIONS):
+        database.query(process, layout.mysql_socket, "INSERT INTO drupal.t (id) VALUES (1)")
+        database.query(process, layout.mysql_socket, "UPDATE drupal.t SET id = 2")
+        before = picture(process, layout.mysql_socket, MORE_OF_THE_PICTURE)
+        back_up(layout, physical=True)
+    with target(process, tmp_path):
+        assert picture(process, layout.restore_socket, MORE_OF_THE_PICTURE) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ("rm *_info", "cut short; migrate again"),
+        ("sed -i 's/^server_version.*/server_version = 9.9.1-MariaDB/' *_info", r"MariaDB 9\.9, here is 1"),
+    ],
+)
+def test_a_copy_that_is_no_good_here_is_refused(
+    process: UserProcess, tmp_path: Path, spoil: str, words: str
+) -> None:
+    layout = process.layout
+    with source(process, tmp_path, ""):
+        back_up(layout, physical=True)
+    base = tmp_path / "copies" / layout.base(KEY).name
+    subprocess.run(["sh", "-c", spoil], cwd=base, check=True, timeout=60)
+    with pytest.raises(OperationFailed, match=words):
+        database.make_consistent(process, base)
+
+
+def test_what_a_dump_cannot_hold_is_found_before(process: UserProcess, tmp_path: Path) -> None:
     layout = process.layout
     content = """
     CREATE TABLE f (id INT, f FLOAT, g FLOAT(10,2), d DOUBLE, e FLOAT AS (f) VIRTUAL);
@@ -177,10 +243,11 @@ def test_what_it_cannot_hold_is_found_before(process: UserProcess, tmp_path: Pat
     CREATE TABLE h (id INT) WITH SYSTEM VERSIONING;
     """
     with source(process, tmp_path, content):
-        found = {"floats": ["f.f"], "databases": [], "accounts": [], "histories": []}
+        found = {"floats": ["f.f"], "databases": [], "accounts": [], "histories": [], "memory": []}
         assert find(process) == found
         content = """
         CREATE DATABASE `other\tone`; CREATE USER shop@'%'; CREATE ROLE editor;
+        CREATE TABLE m (id INT) ENGINE=MEMORY; INSERT INTO m VALUES (1); CREATE TABLE n LIKE m;
         """
         subprocess.run(
             [layout.bin_dir / "mysql"], input=(content + BY_TRANSACTIONS).encode(), check=True, timeout=60
@@ -190,6 +257,7 @@ def test_what_it_cannot_hold_is_found_before(process: UserProcess, tmp_path: Pat
             "databases": ["other\\tone"],
             "accounts": ["editor", "shop@%"],
             "histories": ["h", "t"],
+            "memory": ["drupal.m"],
         }
 
 
@@ -198,7 +266,7 @@ def test_a_history_of_transactions_does_not_keep_the_rows_from_moving(
 ) -> None:
     layout = process.layout
     with source(process, tmp_path, f"{BY_TRANSACTIONS} INSERT INTO t (id) VALUES (5);"):
-        back_up(layout)
+        back_up(layout, physical=False)
     with target(process, tmp_path):
         rows = database.query(process, layout.restore_socket, "SELECT id FROM drupal.t")
         assert rows.split() == ["5"]

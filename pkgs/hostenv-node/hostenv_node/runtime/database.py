@@ -1,0 +1,17 @@
+"""The node's MariaDB, of which every environment has a server of its own."""
+
+from hostenv_node.config import Config
+from hostenv_node.environment.database import MARIADB_BACKUP, series
+from hostenv_node.run import run
+
+_SECONDS = 60.0
+
+
+def copied_series(config: Config) -> str | None:
+    """The series of MariaDB whose files this node can copy and take; None without the tool for it.
+
+    Raises HostenvError when MariaDB does not say its version.
+    """
+    if MARIADB_BACKUP not in config.tools:
+        return None
+    return series(run([config.tool("mariadbd"), "--version"], timeout=_SECONDS).text)
