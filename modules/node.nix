@@ -151,6 +151,15 @@ in
             description = "The port on which the system's nginx serves the environments.";
           };
 
+          parallelJobs = mkOption {
+            type = types.ints.between 1 64;
+            default = 4;
+            description = ''
+              So many jobs work on environments at once. One that waits for another node does not count; one whose action
+              hangs does, until {option}`services.hostenv-node.settings.actionTimeout` ends it.
+            '';
+          };
+
           setAsideRetentionDays = mkOption {
             type = types.ints.positive;
             default = 30;
@@ -280,6 +289,7 @@ in
     };
     # a new system waits for no migration and stops none
     systemd.services.hostenv-activate.restartIfChanged = false;
+    systemd.services."hostenv-job@".restartIfChanged = false;
     # what a boot recreates is there, and belongs to a migration under way
     systemd.services.hostenv-runtime.restartIfChanged = false;
 

@@ -32,7 +32,7 @@ def explained(machine, *units):
         yield
     except Exception:
         for unit in units:
-            _, lines = machine.execute(f"journalctl --no-pager --lines 30 --unit {unit} 2>&1 || true")
+            _, lines = machine.execute(f"journalctl --no-pager --lines 30 --unit '{unit}' 2>&1 || true")
             log.warning(f"{machine.name}: last lines of {unit}:\n{lines}")
         raise
 
@@ -83,8 +83,8 @@ def follow(job_id, limit):
 
     with (
         explained(provider, "hostenv-provider.service"),
-        explained(node_a, "comin.service", "hostenv-activate.service"),
-        explained(node_b, "comin.service", "hostenv-activate.service"),
+        explained(node_a, "comin.service", "hostenv-activate.service", "hostenv-job@*"),
+        explained(node_b, "comin.service", "hostenv-activate.service", "hostenv-job@*"),
     ):
         retry(ended, limit)
         job = service(f"/api/jobs/{job_id}")

@@ -61,12 +61,12 @@ BORDERS = {
         rooms=(
             Room(
                 "comin",
-                "config run core.files core.locks",
+                "config locks run core.files",
                 "comin waits for the switch and for its hook: what they do is short, and knows of no job",
             ),
             Room(
                 "jobs",
-                "comin config deadline environment.entry errors intent run core.files",
+                "comin config deadline environment.entry errors intent locks run core.files",
                 "what is done to environments stands behind `jobs.operations`; the simulator has its own",
             ),
             Room(
@@ -81,8 +81,8 @@ BORDERS = {
             ),
             Room(
                 "runtime",
-                "config deadline environment errors intent render run jobs.api jobs.operations"
-                " core.files core.locks",
+                "config deadline environment errors intent locks render run jobs.api jobs.operations"
+                " core.files",
                 "root opens nothing in a home, so it imports nothing of `user`; jobs decide what comes next",
             ),
             Room(
@@ -91,11 +91,11 @@ BORDERS = {
                 "it runs as a tenant: nothing of root's, as tokens, configuration and records, leads into it",
             ),
         ),
-        common="config deadline errors intent run",
+        common="config deadline errors intent locks run",
         open="cli",
         pure=(
             "environment errors intent render"
-            " jobs.decide jobs.job_status jobs.journal jobs.operations"
+            " jobs.decide jobs.job_status jobs.journal jobs.operations jobs.overview"
             " runtime.actions runtime.losses runtime.nar runtime.sequences runtime.source_tree"
         ),
         values="config deadline",

@@ -45,7 +45,8 @@ python3Packages.buildPythonApplication {
   pythonImportsCheck = map (name: "hostenv_node.${name}") [
     "cli"
     "comin.hook"
-    "jobs.agent"
+    "jobs.activation"
+    "jobs.job_run"
     "runtime.operations"
     "user.apply"
   ];

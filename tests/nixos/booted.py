@@ -28,6 +28,7 @@ NODE_FILES = {
     "/var/lib/hostenv/freeze": "711 root root",
     "/var/lib/hostenv/git": "700 root root",
     "/var/lib/hostenv/jobs": "700 root root",
+    "/var/lib/hostenv/locks": "700 root root",
     "/var/lib/hostenv/nginx": "750 root nginx",
     "/var/lib/hostenv/spool": "700 root root",
     "/var/lib/private": "700 root root",
@@ -49,7 +50,7 @@ EXPOSURE = {
         "hostenv-backups": 15,
         "hostenv-evaluate@": 15,
     },
-    node_a: {"hostenv-activate": 30, "hostenv-runtime": 20, "hostenv-token": 15},
+    node_a: {"hostenv-activate": 28, "hostenv-job@": 30, "hostenv-runtime": 20, "hostenv-token": 15},
 }
 
 

@@ -40,7 +40,7 @@ EXPOSURE = {
         "hostenv-git": 15,
         "hostenv-backups": 15,
     },
-    node_a: {"hostenv-activate": 30, "hostenv-runtime": 20, "hostenv-token": 15},
+    node_a: {"hostenv-activate": 28, "hostenv-job@": 30, "hostenv-runtime": 20, "hostenv-token": 15},
 }
 
 
@@ -77,9 +77,13 @@ def left_by(site):
     return node_a.execute(f"pgrep -u {site.user} -fx 'sleep 86399'")[1].split()
 
 
-def result_of_activation():
+def unit_of(job_id):
+    return f"hostenv-job@{job_id}.service"
+
+
+def result_of(unit):
     """`timeout` when something in its control group did not end."""
-    return node_a.succeed("systemctl show --property=Result --value hostenv-activate.service").strip()
+    return node_a.succeed(f"systemctl show --property=Result --value {unit}").strip()
 
 
 def ask(path):
@@ -121,11 +125,12 @@ with subtest("What a release starts ends with the action, and delays nobody"):
     path = f"{DRUPAL.folder}/web/vendor/bin"
     provider.succeed(f"mkdir -p {path}", f"printf %s {shlex.quote(DRUSH)} > {path}/drush")
     cluster.commit(DRUPAL, "A release with a program of its own")
-    cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
+    job_id = cluster.fire_webhook(DRUPAL)
+    cluster.demand(job_id, "succeeded", 300)
     node_a.succeed(f"test -e ~{DRUPAL.user}/drush-ran")
     t.assertEqual(left_by(DRUPAL), [])
-    node_a.wait_until_succeeds("test $(systemctl is-active hostenv-activate.service) = inactive", 120)
-    t.assertEqual(result_of_activation(), "success")
+    node_a.wait_until_succeeds(f"test $(systemctl is-active {unit_of(job_id)}) = inactive", 120)
+    t.assertEqual(result_of(unit_of(job_id)), "success")
     cluster.commit(SECOND, "The neighbour works on")
     cluster.demand(cluster.fire_webhook(SECOND), "succeeded", 300)
 
@@ -139,11 +144,12 @@ with subtest("It ends with who asked for it, too"):
     for end in ("kill --kill-whom=main --signal=KILL", "stop"):
         node_a.wait_until_succeeds(f"test -e ~{DRUPAL.user}/drush-ran", 300)
         cluster.as_environment(node_a, DRUPAL, "rm drush-ran")
-        node_a.succeed(f"systemctl {end} hostenv-activate.service")
-        node_a.wait_until_succeeds("test $(systemctl is-active hostenv-activate.service) = failed", 120)
-        t.assertEqual(result_of_activation(), "signal")
+        # so that nobody starts it again before it was looked at
+        node_a.succeed("systemctl stop hostenv-activate.timer", f"systemctl {end} {unit_of(waiting)}")
+        node_a.wait_until_succeeds(f"test $(systemctl is-active {unit_of(waiting)}) = failed", 120)
+        t.assertEqual(result_of(unit_of(waiting)), "signal")
         t.assertEqual(left_by(DRUPAL), [])
-        node_a.succeed("systemctl --no-block start hostenv-activate.service")
+        node_a.succeed("systemctl start hostenv-activate.timer hostenv-activate.service")
     cluster.as_environment(node_a, DRUPAL, "rm drush-waits")
     cluster.demand(waiting, "succeeded", 300)
 

@@ -21,8 +21,15 @@ def _any(world: "World") -> Machine:
     return world.nodes[world.faults.choose(len(world.nodes))]
 
 
-def _agent(world: "World") -> None:
-    world.activate(_any(world))
+def _node(world: "World") -> None:
+    """The activation of a node goes on, or one of its jobs."""
+    machine = _any(world)
+    jobs = machine.living_jobs
+    chosen = world.faults.choose(len(jobs) + 1)
+    if chosen == len(jobs):
+        world.activate(machine)
+    else:
+        world.work_on(machine, jobs[chosen])
 
 
 def _comin(world: "World") -> None:
@@ -106,15 +113,21 @@ def _fault(world: "World") -> None:
     before = world.faults.scheduler.preemption
     world.faults.scheduler.preemption = _PREEMPTION_BEFORE_A_CRASH
     match world.faults.choose(10):
-        case 0 | 1:
+        case 0:
             world.activate(machine)
-            machine.kill_agent()
+            machine.kill_activation()
+        case 1:
+            for job in machine.living_jobs:
+                world.work_on(machine, job)
+            machine.kill_jobs(*machine.living_jobs)
         case 2:
             world.follow(machine)
             machine.kill_comin()
         case 3 | 4 if machine.up:
             world.activate(machine)
             world.follow(machine)
+            for job in machine.living_jobs:
+                world.work_on(machine, job)
             world.faults.log(f"{machine.name}: off")
             machine.power_off()
         case 5 | 6 if not machine.cut:
@@ -161,7 +174,7 @@ def _verify(world: "World") -> None:
 
 
 EVENTS: Sequence[tuple[float, Callable[["World"], None]]] = (
-    (60, _agent),
+    (60, _node),
     (8, _comin),
     (10, _work),
     (8, _verify),

@@ -1,7 +1,7 @@
-"""Nodes: their disks and comin are made up, the switch and the agent are the real ones."""
+"""Nodes: disks and comin are made up; the switch, the activation and the work on jobs are the real ones."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from hostenv_node.comin.generation import Generation, Slice
 from hostenv_node.comin.spool import Deployment
 from hostenv_node.comin.status import BrokenCommit
 from hostenv_node.config import Config
-from hostenv_node.jobs import agent as node_agent
+from hostenv_node.jobs import activation, job_run
 from hostenv_node.jobs import api as node_api
 from hostenv_node.jobs.journal import JobJournal
 
@@ -22,6 +22,7 @@ from simulator.history import Commit, History, NodeTree
 from simulator.operations import SimulatedOperations
 from simulator.scheduler import Task
 from simulator.sites import Sites
+from simulator.tenants import ACTION_TIMEOUT, Tenants
 
 _STORE = Path("/nix/store")
 
@@ -48,7 +49,7 @@ class Disk:
 
 
 class Machine:
-    """One node with comin and the agent."""
+    """One node with comin, the activation, and a unit for each job."""
 
     def __init__(
         self,
@@ -56,6 +57,8 @@ class Machine:
         history: History[NodeTree],
         sites: Sites,
         faults: Faults,
+        tenants: Tenants,
+        parallel_jobs: int,
         began: Callable[[str], None],
     ) -> None:
         self.name = name
@@ -66,8 +69,12 @@ class Machine:
         self.up = True
         self.cut = False
         """Whether the provider cannot be reached from here, nor this node from there."""
-        self.operations = SimulatedOperations(name, sites, faults, self, began)
-        self.agent_task: Task | None = None
+        self.operations = SimulatedOperations(name, sites, faults, tenants, self, began)
+        self.activation_task: Task | None = None
+        self.job_tasks: dict[str, Task] = {}
+        """The units of jobs that were started, by job."""
+        self.slots = 0
+        """How many are taken."""
         self.comin_task: Task | None = None
         self.wanted = False
         """Whether somebody asked for an activation that has not begun."""
@@ -85,19 +92,42 @@ class Machine:
             comin_profile=Path("/", name, "comin"),
             mime_types=Path("/mime.types"),
             set_aside_retention_days=30,
-            action_timeout=900,
+            action_timeout=int(ACTION_TIMEOUT),
+            parallel_jobs=parallel_jobs,
             applications={},
             tools={},
         )
 
     def activate(self, api: node_api.Api) -> None:
-        """One run of the agent."""
+        """One run of the activation."""
         self.wanted = False
-        run = node_agent.Agent(self.config, api, self.operations, self._log)
+
+        def start_jobs(jobs: Collection[str]) -> None:
+            for job_id in jobs:
+                self._start_job(job_id, api)
+
+        run = activation.Activation(self.config, api, self.operations, start_jobs, self._log)
         try:
             run.run()
         except HostenvError as error:
             self._log(f"activation ends: {error}")
+
+    def _start_job(self, job_id: str, api: node_api.Api) -> None:
+        if job_id in self.living_jobs:
+            return
+
+        def work() -> None:
+            try:
+                job_run.JobRun(self.config, api, self.operations, job_id, self._log).run()
+            except HostenvError as error:
+                self._log(f"unit of {job_id} ends: {error}")
+
+        self.job_tasks[job_id] = Task(f"{job_id} on {self.name}", work)
+
+    @property
+    def living_jobs(self) -> list[str]:
+        """The jobs whose units run."""
+        return [job_id for job_id, task in self.job_tasks.items() if not task.done]
 
     def follow(self, api: node_api.Api) -> None:
         """comin polls, and deploys the newest commit if it is another one than before."""
@@ -137,7 +167,8 @@ class Machine:
         """Whether nothing on this node asks for an activation."""
         disk = self.disk
         switched = None if disk.generation is None else disk.generation.toplevel
-        return not (self.wanted or self.broken or disk.journals or disk.spool or switched != disk.profile)
+        unattended = disk.journals.keys() - set(self.living_jobs)
+        return not (self.wanted or self.broken or unattended or disk.spool or switched != disk.profile)
 
     def kill_comin(self) -> None:
         """Kill -9; systemd starts it again, and it forgets what it had only selected."""
@@ -145,14 +176,20 @@ class Machine:
             self.faults.kill(self.comin_task)
         self.selected = self.broken = None
 
-    def kill_agent(self) -> None:
-        if self.agent_task is not None and not self.agent_task.done:
-            self.faults.kill(self.agent_task)
+    def kill_activation(self) -> None:
+        if self.activation_task is not None and not self.activation_task.done:
+            self.faults.kill(self.activation_task)
+
+    def kill_jobs(self, *jobs: str) -> None:
+        """Kill -9 of their units; nobody but the activation starts them again."""
+        for job_id in jobs:
+            self.faults.kill(self.job_tasks.pop(job_id))
 
     def power_off(self) -> None:
         """Everything but the disk is gone."""
         self.kill_comin()
-        self.kill_agent()
+        self.kill_activation()
+        self.kill_jobs(*self.living_jobs)
         self.up = False
         self.wanted = False
 
@@ -172,7 +209,7 @@ class Machine:
 
     @contextmanager
     def switching(self) -> Iterator[None]:
-        """The lock of a switch: comin and the agent wait for each other."""
+        """The lock of a switch: comin and the activation wait for each other."""
         while self._switches:
             self.faults.leave()
         self._switches = True
@@ -180,6 +217,19 @@ class Machine:
             yield
         finally:
             self._switches = False
+
+    @contextmanager
+    def slot(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """One of the slots, which are free again however their holders end."""
+        if self.slots >= self.config.parallel_jobs:
+            on_wait()
+        while self.slots >= self.config.parallel_jobs:
+            self.faults.leave()
+        self.slots += 1
+        try:
+            yield
+        finally:
+            self.slots -= 1
 
     def ensure_users(self, *_: object) -> None:
         if self.faults.happens("switch"):
@@ -190,7 +240,7 @@ class Machine:
 
 
 class _Journals:
-    """`journal.JournalStore` without JSON and disk."""
+    """`journal_store.JournalStore` without JSON and disk."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -227,6 +277,21 @@ class _Spool:
     def entries(self, config: Config) -> list[_Spooled]:
         machine = self._machine_of(config)
         return [_Spooled(machine, deployment) for deployment in machine.disk.spool]
+
+
+class _Locks:
+    """What of `locks` is used outside of operations."""
+
+    def __init__(self, machine_of: Callable[[Config], Machine]) -> None:
+        self._machine_of = machine_of
+
+    def switch(self, config: Config) -> AbstractContextManager[None]:
+        return self._machine_of(config).switching()
+
+    def slot(self, config: Config, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._machine_of(config).slot(on_wait)
+
+    def forget_jobs(self, _config: Config, _open_jobs: object) -> None: ...
 
 
 @contextmanager
@@ -272,13 +337,16 @@ def on_made_up_disks(machines: Mapping[str, Machine]) -> Iterator[None]:
         (Slice, "recorded", recorded_slice),
         (switch, "slice_hash", slice_hash),
         (switch, "write_durably", write_slice),
-        (switch, "locked", lambda path: by_path(path).switching()),
+        *((module, "locks", _Locks(machine_of)) for module in (switch, activation, job_run)),
         (switch, "ensure_users", ensure_users),
         (switch, "profile_target", profile_target),
-        (node_agent, "profile_target", profile_target),
-        (node_agent, "broken_commit", broken_commit),
-        (node_agent, "JournalStore", lambda folder: _Journals(by_path(folder))),
-        (node_agent, "spool", _Spool(machine_of)),
+        (activation, "profile_target", profile_target),
+        (activation, "broken_commit", broken_commit),
+        *(
+            (module, "JournalStore", lambda folder: _Journals(by_path(folder)))
+            for module in (activation, job_run)
+        ),
+        (activation, "spool", _Spool(machine_of)),
     ]
     with ExitStack() as stack:
         for module, name, replacement in replacements:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from hostenv_node.jobs import agent, decide
-from hostenv_node.jobs.api import Conflict, Unreachable
+from hostenv_node.jobs import decide, job_run
+from hostenv_node.jobs.api import Api, Conflict, Unreachable
 from hostenv_node.jobs.job_status import JobSnapshot
 from hostenv_node.jobs.journal import ActionRecord, JobJournal
 from hostenv_provider.plan.plan import Environment
@@ -20,6 +20,7 @@ from hostenv_provider.store.store import Store
 from hostenv_provider.work import worker
 
 from simulator import machines
+from simulator.scheduler import Killed
 
 Replacement = tuple[object, str, object]
 
@@ -68,15 +69,15 @@ def _blocked_except(op: str) -> Callable[[ActionRecord, str, JobSnapshot], bool]
 
 
 def _lost_contact_is_a_verdict() -> Sequence[Replacement]:
-    original = agent.Agent._job
+    original = job_run.JobRun._view
 
-    def job(self: agent.Agent, journal: JobJournal) -> JobSnapshot | None:
+    def view(self: job_run.JobRun, journal: JobJournal) -> JobSnapshot | None:
         try:
             return original(self, journal)
         except Unreachable:
             return JobSnapshot(journal.job_id, "failed", ())
 
-    return [(agent.Agent, "_job", job)]
+    return [(job_run.JobRun, "_view", view)]
 
 
 def _nobody_waits_to_deactivate() -> Sequence[Replacement]:
@@ -116,19 +117,20 @@ def _verdicts_are_only_noted() -> Sequence[Replacement]:
 
 
 def _journals_are_lost_in_a_crash() -> Sequence[Replacement]:
-    original = machines.Machine.kill_agent
+    original = machines.Machine.kill_jobs
 
-    def kill(self: machines.Machine) -> None:
-        original(self)
-        self.disk.journals.clear()
+    def kill(self: machines.Machine, *jobs: str) -> None:
+        original(self, *jobs)
+        for job in jobs:
+            self.disk.journals.pop(job, None)
 
-    return [(machines.Machine, "kill_agent", kill)]
+    return [(machines.Machine, "kill_jobs", kill)]
 
 
 def _work_starts_whatever_the_answer() -> Sequence[Replacement]:
-    original = agent.Agent._post
+    original = job_run.JobRun._post
 
-    def post(self: agent.Agent, journal: JobJournal, event: Any) -> bool:
+    def post(self: job_run.JobRun, journal: JobJournal, event: Any) -> bool:
         try:
             return original(self, journal, event) or event.status == "running"
         except (Conflict, Unreachable):
@@ -136,7 +138,7 @@ def _work_starts_whatever_the_answer() -> Sequence[Replacement]:
                 return True
             raise
 
-    return [(agent.Agent, "_post", post)]
+    return [(job_run.JobRun, "_post", post)]
 
 
 def _sources_are_not_frozen_without_backup() -> Sequence[Replacement]:
@@ -213,13 +215,59 @@ def _what_cannot_be_settled_is_passed_over() -> Sequence[Replacement]:
     return [(decide, "step_of_job", step_of_job)]
 
 
-def _jobs_run_in_any_order() -> Sequence[Replacement]:
-    original = decide.next_step
+def _jobs_of_an_environment_do_not_follow_each_other() -> Sequence[Replacement]:
+    return [(job_run, "predecessors", lambda *_: [])]
 
-    def next_step(journals: Sequence[JobJournal], *rest: Any) -> decide.NextStep | None:
-        return original(journals[::-1], *rest)
 
-    return [(agent, "next_step", next_step)]
+def _every_job_waits_for_all_earlier_ones() -> Sequence[Replacement]:
+    def predecessors(journal: JobJournal, journals: Sequence[JobJournal]) -> list[JobJournal]:
+        return [each for each in journals if each.order < journal.order]
+
+    return [(job_run, "predecessors", predecessors)]
+
+
+def _the_activation_works_on_jobs_itself() -> Sequence[Replacement]:
+    def work(self: machines.Machine, job_id: str, api: Api) -> None:
+        job_run.JobRun(self.config, api, self.operations, job_id, self.faults.log).run()
+
+    return [(machines.Machine, "_start_job", work)]
+
+
+def _one_job_works_at_a_time() -> Sequence[Replacement]:
+    original = machines.Machine.__init__
+
+    def init(self: machines.Machine, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.config = replace(self.config, parallel_jobs=1)
+
+    return [(machines.Machine, "__init__", init)]
+
+
+def _slots_stay_taken_when_their_holders_are_killed() -> Sequence[Replacement]:
+    original = machines.Machine.slot
+
+    @contextmanager
+    def slot(self: machines.Machine, on_wait: Callable[[], None]) -> Iterator[None]:
+        with original(self, on_wait):
+            try:
+                yield
+            except Killed:
+                self.slots += 1
+                raise
+
+    return [(machines.Machine, "slot", slot)]
+
+
+def _jobs_are_started_once() -> Sequence[Replacement]:
+    original = machines.Machine._start_job
+
+    def start(self: machines.Machine, job_id: str, api: Api) -> None:
+        started = vars(self).setdefault("started", set())
+        if job_id not in started:
+            started.add(job_id)
+            original(self, job_id, api)
+
+    return [(machines.Machine, "_start_job", start)]
 
 
 def _running_jobs_are_not_recovered() -> Sequence[Replacement]:
@@ -259,7 +307,12 @@ MUTATIONS = (
     Mutation(10, _slices_are_not_kept),
     Mutation(100, _nodes_see_what_jobs_bring_only),
     Mutation(1000, _what_cannot_be_settled_is_passed_over),
-    Mutation(1500, _jobs_run_in_any_order, first=1250),
+    Mutation(500, _jobs_of_an_environment_do_not_follow_each_other),
+    Mutation(50, _every_job_waits_for_all_earlier_ones),
+    Mutation(50, _the_activation_works_on_jobs_itself),
+    Mutation(600, _one_job_works_at_a_time),
+    Mutation(100, _slots_stay_taken_when_their_holders_are_killed),
+    Mutation(50, _jobs_are_started_once),
     Mutation(100, _running_jobs_are_not_recovered),
     Mutation(2000, _jobs_never_expire),
 )

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +29,7 @@ from simulator.observed import Observed
 from simulator.provider import JOB_TIMEOUT, Project, Provider, empty_tree
 from simulator.scheduler import Task
 from simulator.sites import Broken, Phase, Sites
+from simulator.tenants import Tenants
 
 _TIMER = 30.0
 _LONGEST_EVENT = 20.0
@@ -61,6 +62,15 @@ class World:
             node: History(tree.of_nodes[node], number) for number, node in enumerate(nodes, start=1)
         }
         self.sites = Sites(lambda node: self.machines[node].up)
+        self.tenants = Tenants(faults, self._clock)
+        projects = list(self.projects.values())
+        self._hostile = [
+            project.user(branch)
+            for project in projects[: faults.choose(len(projects))]
+            for branch in project.branches
+        ]
+        # However many of them hang in a job, a slot is left for the others.
+        slots = len(self._hostile) + 1
         self.job_ids: list[str] = []
         self._open: list[str] = []
         self.deliveries: list[tuple[Request, Delivery]] = []
@@ -74,7 +84,10 @@ class World:
         )
         self.network = Network(self.provider, faults)
         self.machines = {
-            name: Machine(name, repositories[name], self.sites, faults, self.ledger.began) for name in nodes
+            name: Machine(
+                name, repositories[name], self.sites, faults, self.tenants, slots, self.ledger.began
+            )
+            for name in nodes
         }
         self._apis = {
             name: cast(Api, SimulatedApi(machine, self.network)) for name, machine in self.machines.items()
@@ -93,8 +106,12 @@ class World:
             stack.enter_context(patch.object(names, "project_key", _project_key))
             try:
                 self._begin()
+                for user in self._hostile:
+                    self.tenants.spoil(user)
                 self._disturb(events)
                 self._calm()
+                self._neighbours_go_on()
+                self.tenants.mend()
                 self._settle()
                 self.ledger.check_failed_moves()
                 self.ledger.check_superseded()
@@ -139,17 +156,45 @@ class World:
         if self.history.head.tree.broken:
             self.provider.commit_by_operator(lambda tree: replace(tree, broken=False))
 
-    def _settle(self) -> None:
-        """Everything comes to its end by itself."""
+    def _neighbours_go_on(self) -> None:
+        """No project waits for another's job, whatever that one's tenant does (contract 7, side by side)."""
+        quiet = [
+            project
+            for project in self.projects.values()
+            if not any(self.tenants.is_hostile(project.user(branch)) for branch in project.branches)
+        ]
+        if len(quiet) == len(self.projects):
+            return
+        keys = {project.key for project in quiet}
+        self._settle(lambda: self._at_rest(keys))
+        jobs = {project.key: self.store.enqueue(Request(project.key, refs=None)).job_id for project in quiet}
+        for _ in range(_ROUNDS):
+            if self._at_rest(keys):
+                break
+            self._round()
+        for key, job in jobs.items():
+            self.faults.log(f"beside hostile homes: {job} of {key} is {self._state(job)}")
+            if self._state(job) is not JobState.SUCCEEDED:
+                reason = self._reason(job)
+                raise Broken(f"{job} of {key} is {self._state(job)} beside hostile homes: {reason}")
+
+    def _settle(self, at_rest: Callable[[], bool] | None = None) -> None:
+        """Everything comes to its end by itself, or what is asked for."""
         for _ in range(_EXPIRIES):
             for _ in range(_ROUNDS):
-                if self._quiet():
+                if (at_rest or self._quiet)():
                     return
                 self._round()
             self.faults.log("nothing moves")
             self.expired_in_calm += 1
             self.now += JOB_TIMEOUT
         raise Broken(f"not quiet: {self._open}")
+
+    def _at_rest(self, projects: Collection[str]) -> bool:
+        """Whether all jobs of these projects have ended, and nodes have done with them."""
+        begun = {job for machine in self.nodes for job in machine.disk.journals}
+        self._all_ended()
+        return not any(self._project(job) in projects for job in {*self._open, *begun})
 
     def _all_ended(self) -> bool:
         self._open = [job for job in self._open if self._state(job) not in ENDED]
@@ -170,6 +215,8 @@ class World:
         for machine in self.nodes:
             self.follow(machine)
             self.activate(machine)
+            for job in machine.living_jobs:
+                self.work_on(machine, job)
         self.work()
         self.verify()
         self.store.expire(JOB_TIMEOUT)
@@ -190,7 +237,7 @@ class World:
     def _stop(self) -> None:
         tasks = [self.provider.worker_task, self.provider.verifier_task]
         for machine in self.nodes:
-            tasks += [machine.agent_task, machine.comin_task]
+            tasks += [machine.activation_task, machine.comin_task, *machine.job_tasks.values()]
         for task in tasks:
             if task is not None and not task.done:
                 self.faults.scheduler.kill(task)
@@ -205,12 +252,18 @@ class World:
 
     def activate(self, machine: Machine) -> None:
         if machine.up and not (
-            _is_done(machine.agent_task) and machine.idle and not self.store.waiting_intents(machine.name)
+            _is_done(machine.activation_task)
+            and machine.idle
+            and not self.store.waiting_intents(machine.name)
         ):
             api = self._apis[machine.name]
-            machine.agent_task = self._task(
-                machine.agent_task, f"agent of {machine.name}", lambda: machine.activate(api)
+            machine.activation_task = self._task(
+                machine.activation_task, f"activation of {machine.name}", lambda: machine.activate(api)
             )
+
+    def work_on(self, machine: Machine, job: str) -> None:
+        """Let the unit of a job go on."""
+        self.faults.scheduler.resume(machine.job_tasks[job])
 
     def follow(self, machine: Machine) -> None:
         if machine.up and not (_is_done(machine.comin_task) and machine.up_to_date):
@@ -253,6 +306,11 @@ class World:
         counts["commits"] = self.history.head.number
         counts["time-outs in the calm"] = self.expired_in_calm
         return counts
+
+    def _project(self, job_id: str) -> str:
+        job = self.store.job(job_id)
+        assert job is not None
+        return job.request.project
 
     def _state(self, job_id: str) -> JobState:
         return self.store.snapshot(job_id).state

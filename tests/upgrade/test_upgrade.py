@@ -16,7 +16,7 @@ from hostenv_node.comin.generation import Generation, Slice
 from hostenv_node.config import Config as NodeConfig
 from hostenv_node.environment.entry import parse_environment
 from hostenv_node.environment.layout import Layout
-from hostenv_node.jobs.decide import next_step, step_of_job
+from hostenv_node.jobs.decide import next_step, predecessors, step_of_job
 from hostenv_node.jobs.job_status import JobSnapshot, Row
 from hostenv_node.jobs.journal_store import JournalStore
 from hostenv_node.render.files import render
@@ -190,10 +190,10 @@ def test_a_node_takes_the_same_next_step_from_each_journal(node: NodeConfig) -> 
         for each in journals
     }
     assert steps == recorded["steps"]
-    jobs = {each.job_id: snapshot(each.job_id, *recorded["cases"][0]) for each in journals}
-    first = next_step(journals, jobs)
-    assert first is not None
-    assert [first.journal.job_id, shown(first.step)] == recorded["first"]
+    first = journals[0]
+    assert predecessors(first, journals) == []
+    step = next_step(first, snapshot(first.job_id, *recorded["cases"][0]))
+    assert [first.job_id, shown(step)] == recorded["first"]
 
 
 def test_journals_and_records_are_written_as_they_were_read(node: NodeConfig) -> None:

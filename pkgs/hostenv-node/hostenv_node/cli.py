@@ -23,21 +23,85 @@ def switch(arguments: Sequence[str]) -> int:
 
 def activate(_arguments: Sequence[str]) -> int:
     """`hostenv-node activate`: one run, unless another one is under way."""
-    from hostenv_core.locks import locked_if_free
-
-    from hostenv_node.jobs.agent import Agent
+    from hostenv_node import locks
+    from hostenv_node.jobs import units
+    from hostenv_node.jobs.activation import Activation
     from hostenv_node.jobs.api import Api
     from hostenv_node.runtime.database import copied_series
     from hostenv_node.runtime.operations import Runtime
 
     config = Config.load()
-    with locked_if_free(config.lock_file) as free:
+    with locks.activation(config) as free:
         if not free:
             print("hostenv-node: another activation is under way")
             return 0
         api = Api(config, database=copied_series(config))
         runtime = Runtime(config, api.secrets, api.await_answer)
-        Agent(config, api, runtime, log=lambda line: print(line, flush=True)).run()
+        Activation(config, api, runtime, lambda jobs: units.start(config, jobs), _log).run()
+    return 0
+
+
+def job(arguments: Sequence[str]) -> int:
+    """`hostenv-node job JOB`: one run for a job, unless another one is under way."""
+    from hostenv_node import locks
+    from hostenv_node.jobs.api import Api
+    from hostenv_node.jobs.job_run import JobRun
+    from hostenv_node.jobs.journal_store import JournalStore
+    from hostenv_node.runtime.operations import Runtime
+
+    config, job_id = Config.load(), arguments[0]
+    if JournalStore(config.jobs_dir).get(job_id) is None:
+        print(f"hostenv-node: job {job_id} is not open here")
+        return 0
+    with locks.job(config, job_id) as free:
+        if not free:
+            print(f"hostenv-node: job {job_id} is worked on already")
+            return 0
+        api = Api(config)
+        runtime = Runtime(config, api.secrets, api.await_answer)
+        JobRun(config, api, runtime, job_id, _log).run()
+    return 0
+
+
+def stop_steps(arguments: Sequence[str]) -> int:
+    """`hostenv-node stop-steps JOB`."""
+    from hostenv_node.jobs.journal_store import JournalStore
+    from hostenv_node.runtime import as_user
+
+    config = Config.load()
+    journal = JournalStore(config.jobs_dir).get(arguments[0])
+    as_user.stop_steps(config, journal.users if journal is not None else ())
+    return 0
+
+
+def jobs(arguments: Sequence[str]) -> int:
+    """`hostenv-node jobs [--json]`."""
+    import json
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from hostenv_node.jobs import units
+    from hostenv_node.jobs.journal_store import JournalStore
+    from hostenv_node.jobs.overview import overview
+
+    config = Config.load()
+    store = JournalStore(config.jobs_dir)
+    found = overview(store.load())
+    runs = units.running(config, [each.job for each in found])
+    since = {
+        each.job: datetime.fromtimestamp(store.changed_at(each.job), UTC).isoformat(timespec="seconds")
+        for each in found
+    }
+    if arguments:
+        shown = [{**asdict(each), "since": since[each.job], "running": each.job in runs} for each in found]
+        print(json.dumps(shown, indent=1))
+        return 0
+    for each in found:
+        what = f"{each.op} of {each.user}" if each.op else "all actions"
+        unit = "" if each.job in runs else "; its unit does not run, the timer starts it"
+        print(f"{each.job}  since {since[each.job]}  {what}: {each.doing}{unit}")
+    if not found:
+        print("no job is open here")
     return 0
 
 
@@ -77,12 +141,26 @@ class Command:
     function: Callable[[Sequence[str]], int]
     arguments: tuple[str, ...]
     help: str
+    option: str | None = None
+    """What may follow the arguments."""
+
+    def takes(self, arguments: Sequence[str]) -> bool:
+        """Whether these are arguments that the command has."""
+        required = len(self.arguments)
+        return len(arguments) >= required and list(arguments[required:]) in ([], [self.option])
 
 
 COMMANDS: Mapping[str, Command] = {
     "switch": Command(switch, ("TOPLEVEL",), "take over a generation; its switch-to-configuration runs this"),
     "activate": Command(
-        activate, (), "carry out what the provider asks of this node; hostenv-activate.service"
+        activate, (), "take in what the provider asks of this node, and start it; hostenv-activate.service"
+    ),
+    "job": Command(job, ("JOB",), "carry out this node's part of a job; hostenv-job@JOB.service"),
+    "jobs": Command(jobs, (), "what goes on with the jobs that are open on this node", "--json"),
+    "stop-steps": Command(
+        stop_steps,
+        ("JOB",),
+        "end what a job has done by environments' users; when hostenv-job@JOB.service ends",
     ),
     "boot": Command(boot, (), "recreate what a reboot loses; hostenv-runtime.service runs it before nginx"),
     "prepare-comin": Command(
@@ -91,7 +169,7 @@ COMMANDS: Mapping[str, Command] = {
     "user-apply": Command(
         steps_as_user,
         (),
-        "an operation's part as the environment's user; activate runs it, with JSON on standard input",
+        "an operation's part as the environment's user; job runs it, with JSON on standard input",
     ),
 }
 
@@ -103,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0
     command = COMMANDS.get(arguments[0]) if arguments else None
-    if command is None or len(arguments) - 1 != len(command.arguments):
+    if command is None or not command.takes(arguments[1:]):
         print(_usage(), file=sys.stderr)
         return 2
     try:
@@ -113,8 +191,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _log(line: str) -> None:
+    print(line, flush=True)
+
+
 def _usage() -> str:
     lines = ["usage: hostenv-node COMMAND [ARGUMENT]", ""]
     for name, command in COMMANDS.items():
-        lines.append(f"  {' '.join((name, *command.arguments)):<18} {command.help}")
+        option = (f"[{command.option}]",) if command.option else ()
+        lines.append(f"  {' '.join((name, *command.arguments, *option)):<18} {command.help}")
     return "\n".join(lines)

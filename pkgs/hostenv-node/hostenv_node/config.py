@@ -10,6 +10,7 @@ from hostenv_core.files import read_json
 from hostenv_core.json_value import Value
 
 DEFAULT_PATH = "/etc/hostenv/node.json"
+MOST_PARALLEL_JOBS = 64
 
 # Contract 8: the variables that configure the post-deployment command win over the file.
 OVERRIDES = {
@@ -51,6 +52,8 @@ class Config:
     """nginx' own file of media types by file name."""
     set_aside_retention_days: int
     action_timeout: int
+    parallel_jobs: int
+    """So many jobs work at once; one that waits for another node does not count."""
     applications: Mapping[str, Application]
     tools: Mapping[str, str]
 
@@ -132,19 +135,9 @@ class Config:
         return self.state_dir / "git"
 
     @property
-    def lock_file(self) -> Path:
-        """Held by the one activation that runs."""
-        return self.state_dir / "lock"
-
-    @property
-    def front_door_lock_file(self) -> Path:
-        """Held while the front door changes together with a record, and while it is made from the records."""
-        return self.state_dir / "front-door.lock"
-
-    @property
-    def switch_lock_file(self) -> Path:
-        """Held while a generation is taken over, by comin's switch or by the activation."""
-        return self.state_dir / "switch.lock"
+    def locks_dir(self) -> Path:
+        """The files of `locks`."""
+        return self.state_dir / "locks"
 
 
 def _config(values: Value) -> Config:
@@ -161,6 +154,7 @@ def _config(values: Value) -> Config:
         mime_types=Path(member("mimeTypes", "/etc/nginx/mime.types").string()),
         set_aside_retention_days=member("setAsideRetentionDays", 30).integer(1),
         action_timeout=member("actionTimeout", 900).integer(1),
+        parallel_jobs=member("parallelJobs", 4).integer(1, MOST_PARALLEL_JOBS),
         applications={
             name: Application.at(Path(value.member("root").string()))
             for name, value in member("applications", {}).object().items()

@@ -2,25 +2,28 @@
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from hostenv_core.errors import HostenvError
 from hostenv_node.comin import switch as taking_over
 from hostenv_node.comin.generation import Generation
 from hostenv_node.config import Config
 from hostenv_node.environment.entry import Entry
 from hostenv_node.errors import OperationFailed
 from hostenv_node.intent import Action
-from hostenv_node.jobs.agent import Agent
-from hostenv_node.jobs.api import Api
+from hostenv_node.jobs.activation import Activation
+from hostenv_node.jobs.api import Api, ApiError
+from hostenv_node.jobs.job_run import JobRun
 from hostenv_node.jobs.journal_store import JournalStore
 from hostenv_node.jobs.operations import Context
 
 C1, C2, C3 = "1" * 40, "2" * 40, "3" * 40
 USER = "drupal-main-2855093"
+NOTHING_MORE = "nothing more is scripted to happen"
 
 
 def action(
@@ -123,7 +126,7 @@ class Provider:
             case ["GET", "deploy-jobs", job_id, "actions"] if job_id in self.jobs:
                 if "wait" in query and headers.get("If-None-Match") in (None, tag_of(self._actions(job_id))):
                     if not self.on_wait:
-                        return 410, {"error": "nothing more is scripted to happen"}
+                        return 410, {"error": NOTHING_MORE}
                     self.on_wait.pop(0)()
                 return 200, self._actions(job_id)
             case ["GET", "deploy-jobs", job_id, "backup-snapshot"] if job_id in self.jobs:
@@ -185,7 +188,8 @@ class RecordedOperations:
         self.during: dict[str, Callable[[], None]] = {}
         self.limits: list[float] = []
         """Seconds that each call had left when it began."""
-        self.pruned = 0
+        self.pruned: list[Container[str]] = []
+        """The users that each upkeep had to leave alone."""
         self.warning: str | None = None
         """What a backup has to say before it freezes."""
         self.accepted: list[bool] = []
@@ -244,9 +248,9 @@ class RecordedOperations:
     def left_behind(self, user: str) -> str | None:
         return self.left.get(user)
 
-    def prune(self, now: float) -> list[str]:
+    def prune(self, now: float, busy: Container[str]) -> list[str]:
         assert now > 0
-        self.pruned += 1
+        self.pruned.append(busy)
         self.during.pop("prune", lambda: None)()
         return list(self.left.values())
 
@@ -255,20 +259,60 @@ class RecordedOperations:
 
 
 class Node:
-    """A node whose activations a test starts, and what came of them."""
+    """A node whose activations and jobs a test starts, and what came of them."""
 
     def __init__(self, config: Config, provider: Provider, operations: RecordedOperations) -> None:
         self.config = config
         self.provider = provider
         self.operations = operations
         self.log: list[str] = []
+        self.started: list[str] = []
+        """Jobs whose units the activations started."""
+
+    def take_in(self) -> list[str]:
+        """One activation; the jobs that it started, in order."""
+        started: list[str] = []
+
+        def start(jobs: Collection[str]) -> None:
+            started[:] = jobs
+
+        try:
+            Activation(self.config, self._api(), self.operations, start, self.log.append).run()
+        finally:
+            self.started = started
+        return started
+
+    def work(self, job: str) -> None:
+        """One run for a job, until it waits for more than the test's script tells of."""
+        try:
+            JobRun(self.config, self._api(), self.operations, job, self.log.append).run()
+        except ApiError as error:
+            if NOTHING_MORE not in str(error):
+                raise
 
     def activate(self) -> None:
-        api = Api(self.config, sleep=lambda _seconds: None)
-        Agent(self.config, api, self.operations, self.log.append).run()
+        """An activation, and one run after the other for the jobs that it started.
+
+        Raises the first error of all.
+        """
+        problems: list[HostenvError] = []
+        try:
+            self.take_in()
+        except HostenvError as error:
+            problems.append(error)
+        for job in self.started:
+            try:
+                self.work(job)
+            except HostenvError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
     def open_jobs(self) -> list[str]:
         return [journal.job_id for journal in JournalStore(self.config.jobs_dir).load()]
 
     def told(self) -> list[str]:
         return [f"{status}/{phase}" for _, status, phase in self.provider.events]
+
+    def _api(self) -> Api:
+        return Api(self.config, sleep=lambda _seconds: None)

@@ -26,6 +26,7 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     config = load(tmp_path / "node.json", FILE)
     assert config.api_base_url == "http://provider"
     assert (config.token_file, config.action_timeout) == (Path("/etc/hostenv/node-token"), 900)
+    assert config.parallel_jobs == 4
     assert config.jobs_dir == Path("/var/lib/hostenv/jobs")
     # not below /run, which a reboot empties
     assert config.freeze_dir == Path("/var/lib/hostenv/freeze")
@@ -50,6 +51,8 @@ def test_variables_of_the_hook_win(tmp_path: Path) -> None:
         (FILE | {"node": 3}, "node"),
         (FILE | {"actionTimeout": "soon"}, "actionTimeout"),
         (FILE | {"frontDoorPort": 0}, "frontDoorPort"),
+        (FILE | {"parallelJobs": 0}, "parallelJobs"),
+        (FILE | {"parallelJobs": 65}, "from 1 to 64"),
         (FILE | {"tools": {"git": None}}, "git"),
         (FILE | {"tools": []}, "object"),
         (FILE | {"applications": {"drupal": {"docroot": "."}}}, "root"),
@@ -67,7 +70,10 @@ def test_missing_tool_is_named(configure: Callable[..., Config]) -> None:
         configure().tool("restic")
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["switch"], ["switch", "a", "b"], ["activate", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["switch"], ["switch", "a", "b"], ["activate", "x"], ["job"], ["job", "a", "--json"]],
+)
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "usage: hostenv-node" in capsys.readouterr().err

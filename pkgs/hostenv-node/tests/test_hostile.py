@@ -16,7 +16,7 @@ from hostenv_node.config import Config
 from hostenv_node.environment.entry import parse_environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.intent import Action
-from hostenv_node.jobs.agent import Agent
+from hostenv_node.jobs.activation import Activation
 from hostenv_node.jobs.api import Api
 from hostenv_node.jobs.journal import JobJournal, Progress
 from hostenv_node.jobs.journal_store import JournalStore
@@ -250,7 +250,7 @@ def test_an_intent_for_somebody_else_fails_its_job_and_is_not_taken_on(
     config = configure(url=provider.url)
     provider.add_job("job", C1, {"node-b": [action("deactivate", user)]})
     switch(config, generation(C1))
-    Agent(config, Api(config), operations, lambda _: None).run()
+    Activation(config, Api(config), operations, lambda _: None, lambda _: None).run()
     assert operations.calls == []
     assert provider.events == [("job", "failed", "intent")]
     assert provider.bodies[0]["message"].isprintable()

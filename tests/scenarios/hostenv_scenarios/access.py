@@ -104,6 +104,7 @@ ON_A_NODE = Table(
         Row("node's token", "cat {token}", "nnny"),
         Row("comin's control socket", f"{_CONNECT} /var/lib/comin/grpc.sock", "nnny"),
         Row("activation: starting it", "systemctl start hostenv-activate.service", "nnny"),
+        Row("job: starting its unit", "systemctl start hostenv-job@none.service", "nnny"),
     ),
 )
 

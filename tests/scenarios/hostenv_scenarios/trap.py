@@ -6,7 +6,8 @@ from hostenv_scenarios.cluster import FOLDER, Cluster
 from hostenv_scenarios.driver import Machine, quote
 
 _UNIT = "hostenv-scenario-trap"
-ACTIVATION = "hostenv-activate.service"
+JOBS = "hostenv-job@*.service"
+"""The units of all jobs on a node."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +29,26 @@ def set_trap(cluster: Cluster, machine: Machine, signal: str, victim: str, kind:
     machine.succeed(
         f"systemctl stop {_UNIT}.service 2>/dev/null || true; rm -f {mark} {mark}.set",
         f"systemd-run --quiet --collect --unit {_UNIT} --setenv=PATH=$PATH"
-        f" {program} {mark} {signal} {victim} {kind} {quote(what)}",
+        f" {program} {mark} {signal} {quote(victim)} {kind} {quote(what)}",
     )
     machine.wait_until_succeeds(f"test -e {mark}.set", 60)
     return Trap(machine, mark)
 
 
 def halt_in(cluster: Cluster, node: str, op: str, process: str | None = None) -> Trap:
-    """Arrange that the node's activation stands still in the middle of an action, until `go_on`.
+    """Arrange that the node's jobs stand still in the middle of an action, until `go_on`.
 
     That is when the action has begun, or once a process of it runs, which is found by a regular expression.
     """
     kind, what = ("journal", op) if process is None else ("process", process)
-    return set_trap(cluster, cluster.nodes[node], "STOP", ACTIVATION, kind, what)
+    return set_trap(cluster, cluster.nodes[node], "STOP", JOBS, kind, what)
 
 
 def halt(cluster: Cluster, node: str) -> None:
-    """Let the node's activation, which is under way, stand still from now on, until `go_on`."""
-    cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=STOP {ACTIVATION}")
+    """Let the node's jobs, which are under way, stand still from now on, until `go_on`."""
+    cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=STOP {quote(JOBS)}")
 
 
 def go_on(cluster: Cluster, node: str) -> None:
-    """Let an activation that was halted go on."""
-    cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=CONT {ACTIVATION}")
+    """Let jobs that were halted go on."""
+    cluster.nodes[node].succeed(f"systemctl kill --kill-whom=all --signal=CONT {quote(JOBS)}")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.files import write_durably
-from hostenv_core.locks import locked
 
+from hostenv_node import locks
 from hostenv_node.comin.generation import Generation, Slice, slice_hash
 from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
@@ -30,7 +30,7 @@ def switch(config: Config, fetch: Fetch, toplevel: Path) -> Generation:
     Raises HostenvError, with nothing changed, when the generation is another node's or malformed, when the
     provider does not give the slice, or when a user is refused (see `ensure_users`).
     """
-    with locked(config.switch_lock_file):
+    with locks.switch(config):
         return _switch(config, fetch, Generation.at(toplevel, config.node))
 
 
@@ -40,7 +40,7 @@ def reapply(config: Config, fetch: Fetch) -> Generation | None:
     comin sets its profile before it switches and repeats neither: the profile's link tells what should hold.
     Raises HostenvError as `switch` does.
     """
-    with locked(config.switch_lock_file):
+    with locks.switch(config):
         recorded = Generation.recorded(config)
         toplevel = profile_target(config)
         if toplevel is None or (recorded is not None and recorded.toplevel == toplevel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from hostenv_core.errors import HostenvError
 from hostenv_core.files import read_json, write_json
 
+from hostenv_node import locks
 from hostenv_node.config import Config
 from hostenv_node.run import run
 
@@ -32,8 +33,9 @@ def ensure_users(config: Config, wanted: Mapping[str, int], homes: Path = Path("
         raise HostenvError("; ".join(problems))
     if any(name not in claims for name in wanted):
         write_json(config.users_file, {**claims, **wanted})
-    for name, uid in sorted(wanted.items()):
-        _ensure_user(config, name, uid, homes / name)
+    with locks.accounts(config):
+        for name, uid in sorted(wanted.items()):
+            _ensure_user(config, name, uid, homes / name)
 
 
 def _problem(name: str, uid: int, claimed: object, home: Path) -> str | None:

@@ -16,6 +16,8 @@ from hostenv_node.jobs.job_status import JobSnapshot
 if TYPE_CHECKING:
     import requests
 
+INTENT = "intent"
+"""The phase of an event about all of a job's actions here."""
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
 _MESSAGE_CHARACTERS = 4000

@@ -1,4 +1,7 @@
-"""What a node does next: a function of its journals and of what the provider's rows show.
+"""What a node does next for one job: a function of its journals and of what the provider's rows show.
+
+Each job has a process of its own, and they work side by side (contract 7). What they have in common is the
+order of the jobs that name one environment.
 
 Nothing here looks at a clock, a disk or the network, so that any schedule of messages and crashes can be
 driven through the very rules that run on nodes.
@@ -7,7 +10,7 @@ The shell around it performs a step and records it in the journal with the trans
 crash between the two repeats the step, which every step allows.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from hostenv_node.jobs.job_status import PROVIDER, VERDICTS, JobSnapshot
@@ -99,63 +102,44 @@ FailedCleanup = tuple[str, str]
 Step = Start | Announce | Report | Cleanup | Finish | Tell | Wait | Retry | Close
 
 
-@dataclass(frozen=True)
-class NextStep:
-    """A step and the job that it belongs to."""
+def predecessors(journal: JobJournal, journals: Sequence[JobJournal]) -> list[JobJournal]:
+    """The earlier jobs, of all that are open here, that name one of its environments.
 
-    journal: JobJournal
-    step: Step
+    Only these must be done with before it begins. A project has one job under way at the provider, and the
+    next one begins after its verdict; so what an earlier job of the project can still have to do is for its
+    own environments.
+    """
+    users = set(journal.users)
+    return [each for each in journals if each.order < journal.order and not users.isdisjoint(each.users)]
 
 
 def next_step(
-    journals: Sequence[JobJournal], jobs: Mapping[str, JobSnapshot], failed: Container[FailedCleanup] = ()
-) -> NextStep | None:
-    """The one thing to do now, None when nothing is left to do or to wait for.
+    journal: JobJournal,
+    job: JobSnapshot,
+    before: Sequence[JobJournal] = (),
+    failed: Container[FailedCleanup] = (),
+) -> Step:
+    """The one thing to do now for a job.
 
-    `journals` in order; `jobs` by job id, without the jobs that the provider does not know; `failed` what
-    could not be cleaned up and must be tried again later.
+    `before` are those of its `predecessors` that the provider knows; no answer is no verdict, so one that
+    it does not know is never done with, and holds up nobody. `failed` is what could not be cleaned up and
+    must be tried again later.
 
-    Jobs are worked on in commit order, one at a time (contract 7): a job without a verdict that is not
-    finished keeps every later one from beginning. A verdict on a later one is acted on all the same. A tenant
-    decides what fails in its home and must not stop others by it, so two things hold up only the jobs of
-    their environments: what follows a verdict or the commit point and fails, and what waits here for a source
-    that has not begun.
+    Jobs that name one environment are worked on in commit order (contract 7), and a job is not begun before
+    the earlier ones are closed here. Its verdict is acted on all the same.
     """
-    held = False
-    stuck: dict[str, str] = {}
-    expected: set[str] = set()
-    waiting: NextStep | None = None
-    for journal in journals:
-        job = jobs.get(journal.job_id)
-        if job is None:
-            # No answer is no verdict, and only a verdict thaws or withdraws (contract 8).
-            continue
-        users = {record.action.user for record in journal.actions}
-        blocker = min((stuck[user] for user in users & stuck.keys()), default=None)
-        step: Step
-        if job.state in VERDICTS:
-            step = step_of_job(journal, job, failed)
-        elif held or users & expected:
-            continue
-        elif blocker is not None:
-            step = _tell(journal, f"waits for what job {blocker} left to do here") or Retry()
-        else:
-            step = step_of_job(journal, job, failed)
-        if isinstance(step, Retry):
-            stuck.update(dict.fromkeys(users - stuck.keys(), blocker or journal.job_id))
-        elif not isinstance(step, Wait):
-            return NextStep(journal, step)
-        elif not journal.finished:
-            if _not_begun(journal, job):
-                expected |= users
-            else:
-                held = True
-            waiting = waiting or NextStep(journal, step)
-    return waiting
+    if job.state != "waiting" or not before:
+        return step_of_job(journal, job, failed)
+    first = before[0]
+    telling = _tell(journal, f"waits for what job {first.job_id} left to do here")
+    if telling is not None:
+        return telling
+    # What failed is tried again when the timer says so, and so is what waits for it.
+    return Wait() if first.trouble is None else Retry()
 
 
 def step_of_job(journal: JobJournal, job: JobSnapshot, failed: Container[FailedCleanup] = ()) -> Step:
-    """The next step of one job, looked at alone; `failed` as for `next_step`."""
+    """The same for a job that waits for no other."""
     if job.state in VERDICTS:
         return _tell(journal, journal.trouble) or _act_on_verdict(journal, job, failed)
     if job.state != "waiting":
@@ -175,14 +159,6 @@ def step_of_job(journal: JobJournal, job: JobSnapshot, failed: Container[FailedC
         elif step is not None:
             return step
     return Retry() if left else Finish()
-
-
-def _not_begun(journal: JobJournal, job: JobSnapshot) -> bool:
-    """Whether a job waits here whose source has not begun it either."""
-    action = journal.actions[0].action
-    return not any(record.begun for record in journal.actions) and (
-        action.op == "restore" and job.status(action.from_node, "backup", action.user) == "queued"
-    )
 
 
 def _tell(journal: JobJournal, trouble: str | None) -> Tell | None:

@@ -66,6 +66,11 @@ class JobJournal:
     shown: str | None = None
 
     @property
+    def users(self) -> tuple[str, ...]:
+        """The environments that it names, each once, in order."""
+        return tuple(dict.fromkeys(record.action.user for record in self.actions))
+
+    @property
     def trouble(self) -> str | None:
         """What could not be done when it was tried last, for which environments, and why."""
         troubles = {record.trouble: None for record in self.actions if record.trouble is not None}

@@ -21,17 +21,20 @@ class JournalStore:
 
         Raises HostenvError naming the file that cannot be read: a job that was begun must not be forgotten.
         """
-        journals = []
-        for path in self._directory.glob("[!.]*.json"):
-            content = read_json(path)
-            if content is None:
-                continue
-            value = Value(content, path, most=None, remedy="see what the job did, then remove it")
-            journal = JobJournal.from_json(value)
-            if journal.job_id != path.stem:
-                raise value.error(f"it names job {journal.job_id[:80]!r}")
-            journals.append(journal)
+        paths = self._directory.glob("[!.]*.json")
+        journals = [journal for path in paths if (journal := _read(path)) is not None]
         return sorted(journals, key=lambda journal: journal.order)
+
+    def get(self, job_id: str) -> JobJournal | None:
+        """One journal, None when the job is not open here. Raises HostenvError as `load` does."""
+        return _read(self._path(job_id))
+
+    def changed_at(self, job_id: str) -> float:
+        """When its journal was written last, in seconds since the epoch; 0 when it is not there."""
+        try:
+            return self._path(job_id).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def save(self, journal: JobJournal) -> None:
         """Write one journal durably."""
@@ -44,5 +47,16 @@ class JournalStore:
 
     def _path(self, job_id: str) -> Path:
         if not is_job(job_id):
-            raise HostenvError(f"the provider sent a job id that cannot name a file: {job_id[:80]!r}")
+            raise HostenvError(f"a job id that cannot name a file: {job_id[:80]!r}")
         return self._directory / f"{job_id}.json"
+
+
+def _read(path: Path) -> JobJournal | None:
+    content = read_json(path)
+    if content is None:
+        return None
+    value = Value(content, path, most=None, remedy="see what the job did, then remove it")
+    journal = JobJournal.from_json(value)
+    if journal.job_id != path.stem:
+        raise value.error(f"it names job {journal.job_id[:80]!r}")
+    return journal

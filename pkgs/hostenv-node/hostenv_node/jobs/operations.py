@@ -4,7 +4,7 @@ Every operation may be repeated for the same job, also after a crash in its midd
 (contract 8: the node resumes at the first unfinished action).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,8 +68,10 @@ class Operations(Protocol):
     def left_behind(self, user: str) -> str | None:
         """What is to be deleted and cannot be, and why, in one line; `prune` tries it again."""
 
-    def prune(self, now: float) -> Sequence[str]:
+    def prune(self, now: float, busy: Container[str]) -> Sequence[str]:
         """Delete what was set aside longer ago than the retention; `now` in seconds since the epoch.
+
+        The environments of `busy` users are left alone: jobs are open for them.
 
         Returns a line about each environment where it tried and could not. Raises nothing: no home may stop
         a node's work.

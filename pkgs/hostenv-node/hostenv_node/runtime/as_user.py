@@ -7,7 +7,7 @@ and it ends with all that it started. What such a unit may do is in `systemd/hos
 import json
 import pwd
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,6 +29,16 @@ _OVERTIME_SECONDS = 30.0
 _MESSAGE_CHARACTERS = 4000
 # Nothing of the user's own joins the part that root starts: neither its usercustomize nor its folders.
 _ISOLATED = {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
+
+
+def stop_steps(config: Config, users: Collection[str]) -> None:
+    """End all that root has asked for and that still runs as one of these users.
+
+    Raises CommandFailed when systemd cannot be asked.
+    """
+    for user in users:
+        with suppress(KeyError):
+            _stop(config, pwd.getpwnam(user).pw_uid)
 
 
 def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
@@ -113,7 +123,7 @@ def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]
         config.tool("systemd-run"),
         # Whose it is comes first, for an error names the beginning.
         f"--uid={layout.user}",
-        f"--unit={_unit(layout)}",
+        f"--unit={_unit(layout.uid)}",
         f"--slice=user-{layout.uid}.slice",
         *("--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"),
         f"--working-directory={layout.home}",
@@ -124,26 +134,26 @@ def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]
     ]
 
 
-def _unit(layout: Layout) -> str:
-    return f"hostenv-step-{layout.uid}.service"
+def _unit(uid: int) -> str:
+    return f"hostenv-step-{uid}.service"
 
 
 @contextmanager
 def _alone(config: Config, layout: Layout) -> Iterator[None]:
     """No other step of the user runs beside the block, and none is left when it is cut short."""
-    # An earlier activation may have been killed in the middle of one.
-    _stop(config, layout)
+    # An earlier run may have been killed in the middle of one.
+    _stop(config, layout.uid)
     try:
         yield
     except BaseException:
         with suppress(CommandFailed):
-            _stop(config, layout)
+            _stop(config, layout.uid)
         raise
 
 
-def _stop(config: Config, layout: Layout) -> None:
+def _stop(config: Config, uid: int) -> None:
     # Its exit status tells of a unit that is not there, too.
-    run([config.tool("systemctl"), "stop", _unit(layout)], timeout=_STOP_SECONDS, check=False)
+    run([config.tool("systemctl"), "stop", _unit(uid)], timeout=_STOP_SECONDS, check=False)
 
 
 def _lines(value: object) -> str | None:

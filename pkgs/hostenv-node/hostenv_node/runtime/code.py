@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hostenv_core.errors import HostenvError
 
+from hostenv_node import locks
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment import steps
@@ -46,6 +47,18 @@ def unpack_source(
     Raises OperationFailed when the mirror does not have the revision, or its tree is too large or not the one
     of the plan; CommandFailed when it cannot be unpacked, and nothing of it is left then.
     """
+    with locks.copy(config, environment.mirror):
+        _unpack_source(config, environment, layout, release, deadline, await_provider)
+
+
+def _unpack_source(
+    config: Config,
+    environment: Environment,
+    layout: Layout,
+    release: str,
+    deadline: Deadline,
+    await_provider: AwaitProvider,
+) -> None:
     repository = fetch(config, environment, deadline, await_provider)
     files = check(config, environment, repository, deadline)
     user_apply(config, layout, deadline, [steps.BeginRelease(release)])
@@ -111,14 +124,23 @@ def check(config: Config, environment: Environment, repository: Path, deadline: 
     return files
 
 
-def forget_copies(config: Config, needed: Collection[str]) -> None:
-    """Remove root's copies of all projects but `needed` (`Environment.mirror`), and what is beside them.
+def forget_copies(config: Config, needed: Callable[[], Collection[str]]) -> None:
+    """Remove root's copies of all projects but those `needed` (`Environment.mirror`), and what lies beside.
 
-    What cannot be removed stays, for the next time.
+    What cannot be removed stays, for the next time, and so does what a job is about to use.
     """
-    kept = {f"{mirror}.git" for mirror in needed}
-    for entry in config.git_dir.iterdir() if config.git_dir.exists() else ():
-        if entry.name not in kept:
+
+    def kept() -> set[str]:
+        return {f"{mirror}.git" for mirror in needed()}
+
+    before = kept()
+    found = list(config.git_dir.iterdir()) if config.git_dir.exists() else []
+    for entry in [entry for entry in found if entry.name not in before]:
+        mirror = entry.name.removeprefix(".").removesuffix(".new").removesuffix(".git")
+        with locks.copy_if_free(config, mirror) as free:
+            # A job that began meanwhile has recorded what it needs before it asked for the lock.
+            if not free or entry.name in kept():
+                continue
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
             else:

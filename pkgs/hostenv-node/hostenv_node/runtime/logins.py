@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from hostenv_node import locks
 from hostenv_node.config import Config
 from hostenv_node.run import run
 
@@ -42,7 +43,8 @@ def end(config: Config, user: str, uid: int) -> None:
 
 
 def _expire(config: Config, user: str, day: str) -> None:
-    run([config.tool("usermod"), "--expiredate", day, user], timeout=_SECONDS)
+    with locks.accounts(config):
+        run([config.tool("usermod"), "--expiredate", day, user], timeout=_SECONDS)
 
 
 def _expiry(user: str) -> str | None:

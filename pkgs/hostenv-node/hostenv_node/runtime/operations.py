@@ -1,14 +1,14 @@
 """The operations on a node's environments (contract 7 and 8)."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
-from hostenv_core.locks import locked
 
+from hostenv_node import locks
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment import steps
@@ -260,11 +260,13 @@ class Runtime:
         """What could not be deleted in the environment's home."""
         return self.leftovers.reason(user)
 
-    def prune(self, now: float) -> Sequence[str]:
+    def prune(self, now: float, busy: Container[str]) -> Sequence[str]:
         """Delete what was set aside longer ago than the configured retention, and what is left over."""
         oldest = now - self.config.set_aside_retention_days * _DAY_SECONDS
         problems = []
         for user in self.records.users():
+            if user in busy:
+                continue
             try:
                 if not self.leftovers.rest(user, now):
                     problem = self._prune(user, oldest)
@@ -333,9 +335,15 @@ class Runtime:
 
     def _forget_copies(self) -> None:
         """Copies of projects that no environment here is laid out from any more go."""
-        records = [record for user in self.records.users() if (record := self.records.get(user)) is not None]
-        used = [record for record in records if record.phase is not Phase.INACTIVE]
-        code.forget_copies(self.config, {parse_environment(each.applied.entry).mirror for each in used})
+
+        def needed() -> set[str]:
+            found = [
+                record for user in self.records.users() if (record := self.records.get(user)) is not None
+            ]
+            used = [record for record in found if record.phase is not Phase.INACTIVE]
+            return {parse_environment(record.applied.entry).mirror for record in used}
+
+        code.forget_copies(self.config, needed)
 
     def _back_up(self, context: Context, action: Action, record: Record) -> Record:
         environment = environment_of(action, record.applied.entry)
@@ -438,7 +446,7 @@ class Runtime:
 
     def _front_door_held(self) -> AbstractContextManager[None]:
         """`boot`, which others run, sees the front door and the records agree."""
-        return locked(self.config.front_door_lock_file)
+        return locks.front_door(self.config)
 
     def _stop(self, deadline: Deadline, record: Record, layout: Layout) -> None:
         """End all that runs as the user, and let nothing of it begin again."""

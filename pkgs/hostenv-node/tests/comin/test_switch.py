@@ -272,7 +272,7 @@ def test_one_generation_is_taken_over_at_a_time(
     free: list[bool] = []
 
     def look(config: Config, _wanted: object) -> None:
-        with locked_if_free(config.switch_lock_file) as is_free:
+        with locked_if_free(config.state_dir / "switch.lock") as is_free:
             free.append(is_free)
 
     monkeypatch.setattr("hostenv_node.comin.switch.ensure_users", look)
@@ -331,7 +331,9 @@ def test_a_damaged_slice_is_fetched_anew(config: Config, generation: Callable[..
 
 def test_only_root_reads_what_a_switch_records(config: Config, generation: Callable[..., Path]) -> None:
     switch(config, generation(C1, environments={USER: {"uid": 1002}}))
-    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in config.state_dir.iterdir()}
+    modes = {
+        path.name: oct(path.stat().st_mode & 0o777) for path in config.state_dir.iterdir() if path.is_file()
+    }
     files = ("generation.json", "slice.json", "switch.lock", "users.json")
     assert modes == dict.fromkeys(files, "0o600")
 

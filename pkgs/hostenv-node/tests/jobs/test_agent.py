@@ -38,7 +38,7 @@ def test_first_deployment(node: Node, provider: Provider, operations: RecordedOp
     assert node.told() == ["running/activate", "success/activate", "success/intent"]
     assert operations.calls == [("activate", "job", USER), ("thaw", "job", USER)]
     assert operations.entries == [ENTRY]
-    assert operations.pruned == 1
+    assert operations.pruned == [{USER}]
     assert node.open_jobs() == ["job"]
     job.state = "succeeded"
     node.activate()
@@ -272,7 +272,7 @@ def test_each_action_has_the_configured_time_whatever_it_waited_for(
     assert operations.limits == [40, 40, 40]
 
 
-def test_two_jobs_that_one_generation_brings_run_in_commit_order(
+def test_two_jobs_that_one_generation_brings_are_started_in_commit_order_and_wait_for_nothing(
     node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
 ) -> None:
     other = "shop-main-1234567"
@@ -280,33 +280,56 @@ def test_two_jobs_that_one_generation_brings_run_in_commit_order(
     older = provider.add_job("older", C2, {"node-b": [action("activate", to_node="node-b")]})
     switch(node.config, generation(C3, environments={USER: ENTRY, other: {"uid": 1003}}))
 
-    def verified() -> None:
-        older.row("provider", "verify").update(status="success")
-        newer.row("provider", "verify", other).update(status="success")
-
-    provider.on_wait = [verified]
-    node.activate()
-    assert [(name, job) for name, job, _ in operations.calls] == [
-        ("activate", "older"),
-        ("thaw", "older"),
-        ("activate", "newer"),
-        ("thaw", "newer"),
-    ]
+    assert node.take_in() == ["older", "newer"]
+    provider.verify_when_activated(newer, other)
+    node.work("newer")
+    assert operations.calls == [("activate", "newer", other), ("thaw", "newer", other)]
+    node.work("older")
+    assert operations.calls[2:] == [("activate", "older", USER)]
+    older.state = newer.state = "failed"
+    assert node.take_in() == ["older", "newer"]
 
 
-def test_generation_that_comes_while_a_job_waits_is_taken_in(
+def test_generation_that_comes_while_a_job_waits_is_taken_in_and_waits_for_the_job_alone(
     node: Node, provider: Provider, generation: Callable[..., Path]
 ) -> None:
     job = provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
-
-    def next_generation() -> None:
-        provider.add_job("next", C2, {"node-b": RELOAD})
-        switch(node.config, generation(C2, environments={USER: ENTRY}))
-
-    provider.on_wait = [next_generation, lambda: setattr(job, "state", "failed")]
-    provider.on_event[("success", "reload")] = lambda: setattr(provider.jobs["next"], "state", "failed")
     node.activate()
-    assert node.told() == ["waiting/restore", "running/reload"]
+    following = provider.add_job("next", C2, {"node-b": RELOAD})
+    switch(node.config, generation(C2, environments={USER: ENTRY}))
+    assert node.take_in() == ["job", "next"]
+    node.work("next")
+    assert node.told() == ["waiting/restore", "waiting/intent"]
+    assert provider.bodies[-1]["message"] == "waits for what job job left to do here"
+    job.state = "failed"
+    provider.on_wait = [lambda: node.work("job")]
+    provider.verify_when_activated(following, op="reload")
+    node.work("next")
+    assert node.told()[2:] == ["waiting/intent", "running/reload", "success/reload", "success/intent"]
+    assert provider.bodies[2]["message"] is None
+
+
+def test_upkeep_leaves_the_environments_of_open_jobs_alone(
+    node: Node, provider: Provider, operations: RecordedOperations
+) -> None:
+    job = provider.add_job("job", C1, {"node-b": RELOAD})
+    node.activate()
+    job.state = "failed"
+    node.activate()
+    node.activate()
+    assert operations.pruned == [{USER}, {USER}, set()]
+
+
+def test_open_jobs_go_on_whatever_becomes_of_what_is_new(
+    node: Node, provider: Provider, generation: Callable[..., Path]
+) -> None:
+    provider.add_job("job", C1, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
+    node.activate()
+    generation(C2)
+    provider.failures = [503] * 7
+    with pytest.raises(HostenvError, match="no usable answer"):
+        node.take_in()
+    assert node.started == ["job"]
 
 
 def test_environment_that_the_slice_does_not_name_fails_the_action(node: Node, provider: Provider) -> None:
@@ -329,7 +352,7 @@ def test_wrong_token_ends_the_run_with_one_line(node: Node, provider: Provider) 
         node.activate()
 
 
-def test_one_activation_runs_at_a_time(
+def test_one_activation_and_one_run_for_a_job_at_a_time(
     node: Node,
     provider: Provider,
     tmp_path: Path,
@@ -337,9 +360,16 @@ def test_one_activation_runs_at_a_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("HOSTENV_NODE_CONFIG", str(tmp_path / "node.json"))
-    with locked(node.config.lock_file):
+    provider.add_job("job", C1, {"node-b": RELOAD})
+    with locked(node.config.state_dir / "lock"):
         assert main(["activate"]) == 0
     assert "another activation is under way" in capsys.readouterr().out
     assert provider.requests == []
     assert main(["activate"]) == 0
     assert provider.requests == [f"GET /api/deploy-intents/pending?node=node-b&sha={C1}&open="]
+    with locked(node.config.locks_dir / "job-job.lock"):
+        assert main(["job", "job"]) == 0
+    assert "job job is worked on already" in capsys.readouterr().out
+    assert main(["job", "other"]) == 0
+    assert "job other is not open here" in capsys.readouterr().out
+    assert len(provider.requests) == 1

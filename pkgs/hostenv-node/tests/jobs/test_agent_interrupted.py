@@ -157,7 +157,7 @@ def test_job_that_the_provider_does_not_know_gets_no_verdict(
     assert "does not know it" in node.log[-1]
 
 
-def test_job_that_the_provider_does_not_know_is_named_once_in_a_run(
+def test_job_that_the_provider_does_not_know_is_named_once_in_a_run_and_holds_up_nobody(
     node: Node, provider: Provider, operations: RecordedOperations, generation: Callable[..., Path]
 ) -> None:
     provider.add_job("lost", C1, {"node-b": [action("activate", to_node="node-b")]})
@@ -165,8 +165,10 @@ def test_job_that_the_provider_does_not_know_is_named_once_in_a_run(
     with pytest.raises(Power):
         node.activate()
     del provider.jobs["lost"]
-    provider.add_job("other", C2, {"node-b": MOVE_IN, "node-a": MOVE_OUT})
+    other = provider.add_job("other", C2, {"node-b": [action("activate", to_node="node-b")]})
+    provider.verify_when_activated(other)
     switch(node.config, generation(C2, environments={USER: ENTRY}))
-    provider.on_wait = [lambda: None, lambda: setattr(provider.jobs["other"], "state", "failed")]
-    node.activate()
+    assert node.take_in() == ["lost", "other"]
+    node.work("other")
+    assert operations.names() == ["activate", "activate", "thaw"]
     assert len([line for line in node.log if "does not know it" in line]) == 1

@@ -7,7 +7,6 @@ from hostenv_node.jobs.decide import (
     Close,
     Finish,
     Keep,
-    NextStep,
     Report,
     Retry,
     Revert,
@@ -19,6 +18,7 @@ from hostenv_node.jobs.decide import (
     Withdraw,
     after,
     next_step,
+    predecessors,
     step_of_job,
 )
 from hostenv_node.jobs.job_status import JobSnapshot, Row
@@ -209,53 +209,34 @@ def test_success_is_a_verdict_too() -> None:
     assert step_of_job(succeeded(TARGET, 0, 1), snapshot(state="succeeded")) == Thaw(U)
 
 
-def test_jobs_run_in_commit_order_one_at_a_time() -> None:
-    first, second = TARGET, journal(move("activate", V), job="second", order=2)
-    blocked = {"job": snapshot(*rows("running")), "second": snapshot(job="second")}
-    assert next_step([first, second], blocked) == NextStep(first, Announce(0))
-    waiting = first.announced(0)
-    assert next_step([waiting, second], blocked) == NextStep(waiting, Wait())
-    finished = succeeded(first, 0, 1).settled(U).done()
-    assert next_step([finished, second], blocked) == NextStep(second, Start(0))
+def test_only_earlier_jobs_of_its_environments_come_before_a_job() -> None:
+    same = journal(move("activate", V), reload(W), job="same", order=2)
+    other = journal(reload(U), job="other", order=3)
+    later = journal(reload(V), job="later", order=4)
+    journals = [TARGET, same, other, later]
+    assert [predecessors(each, journals) for each in journals] == [[], [], [TARGET], [same]]
 
 
-def test_target_whose_source_is_held_up_holds_up_its_environment_alone() -> None:
-    waiting, other = TARGET.announced(0), journal(move("restore", V), job="other", order=3)
-    same = journal(move("activate"), job="same", order=2)
-    jobs = {
-        "job": snapshot(*rows("queued")),
-        "same": snapshot(job="same"),
-        "other": snapshot(("node-a", "backup", V, "success"), job="other"),
-    }
-    assert next_step([waiting, same], jobs) == NextStep(waiting, Wait())
-    assert next_step([waiting, same, other], jobs) == NextStep(other, Start(0))
-    jobs["job"] = snapshot(*rows("success"))
-    assert next_step([waiting, same, other], jobs) == NextStep(waiting, Start(0)), "it is the first again"
+def test_a_job_begins_when_the_earlier_one_of_its_environment_is_closed() -> None:
+    second = journal(reload(), job="second", order=2)
+    tell = Tell("waits for what job job left to do here")
+    assert next_step(second, snapshot(), [TARGET]) == tell
+    waiting = after(second, tell)
+    assert next_step(waiting, snapshot(), [TARGET]) == Wait()
+    assert next_step(waiting, snapshot(), [TARGET.started(0).troubled(U, "masked")]) == Retry()
+    assert next_step(waiting, snapshot()) == Tell(None)
+    assert next_step(after(waiting, Tell(None)), snapshot()) == Start(0)
 
 
-def test_verdict_of_a_later_job_does_not_wait_for_an_earlier_one() -> None:
-    first, second = TARGET.announced(0), journal(move("backup", V), job="second", order=2)
-    jobs = {"job": snapshot(*rows()), "second": snapshot(state="superseded", job="second")}
-    assert next_step([first, second], jobs) == NextStep(second, Close())
+@pytest.mark.parametrize("state", ["failed", "superseded", "succeeded"])
+def test_a_verdict_does_not_wait_for_an_earlier_job(state: str) -> None:
+    second = journal(reload(), job="second", order=2)
+    assert next_step(second, snapshot(state=state), [TARGET]) == Close()
+    assert next_step(second.started(0), snapshot(state="failed"), [TARGET]) == Revert(U)
 
 
-def test_what_could_not_be_undone_holds_up_the_jobs_of_its_environment_alone() -> None:
-    begun, failed = SOURCE.started(0), {("job", U)}
-    same = journal(move("activate"), reload(V), job="same", order=2)
-    # They are of one project, whose later jobs must not overtake the one that is held up.
-    sibling = journal(reload(V), job="sibling", order=3)
-    other = journal(move("activate", W), job="other", order=4)
-    jobs = {
-        "job": snapshot(*rows(), state="failed"),
-        **{name: snapshot(job=name) for name in ("same", "sibling", "other")},
-    }
-    waits = "waits for what job job left to do here"
-    assert next_step([begun, same], jobs, failed) == NextStep(same, Tell(waits))
-    same, sibling = same.showing(waits), sibling.showing(waits)
-    assert next_step([begun, same, sibling], jobs, failed) is None
-    assert next_step([begun, same, sibling, other], jobs, failed) == NextStep(other, Start(0))
-    assert next_step([same], jobs) == NextStep(same, Tell(None)), "it waits no longer"
-    assert next_step([begun, same, sibling, other], jobs) == NextStep(begun, Thaw(U))
+def test_a_job_that_is_not_handed_out_says_nothing_of_an_earlier_one() -> None:
+    assert next_step(journal(reload(), order=2), snapshot(state="running"), [TARGET]) == Wait()
 
 
 def test_what_could_not_be_undone_keeps_no_sibling_from_being_undone() -> None:
@@ -264,19 +245,6 @@ def test_what_could_not_be_undone_keeps_no_sibling_from_being_undone() -> None:
     assert step_of_job(both, failed, {("job", U)}) == Thaw(V)
     assert step_of_job(both.settled(V), failed, {("job", U)}) == Retry()
     assert step_of_job(both.settled(V), failed, {("other", U)}) == Thaw(U)
-
-
-@pytest.mark.parametrize("last", [move("activate"), reload()])
-def test_what_cannot_be_done_after_the_commit_point_holds_up_its_environment_alone(last: Action) -> None:
-    live, failed = succeeded(journal(last), 0), {("job", U)}
-    same = journal(reload(), job="same", order=2).showing("waits for what job job left to do here")
-    other = journal(move("activate", V), job="other", order=3)
-    jobs = {
-        "job": snapshot(*rows("success", "success")),
-        **{name: snapshot(job=name) for name in ("same", "other")},
-    }
-    assert next_step([live, same], jobs, failed) is None
-    assert next_step([live, same, other], jobs, failed) == NextStep(other, Start(0))
 
 
 def test_what_cannot_be_done_for_one_environment_keeps_no_sibling_from_its_actions() -> None:
@@ -300,15 +268,3 @@ def test_what_cannot_be_done_is_told_once_and_taken_back_when_it_is_done(state: 
     done = after(told, Thaw(U))
     assert step_of_job(done, verified) == Tell(None)
     assert step_of_job(after(done, Tell(None)), verified) == (Finish() if state == "waiting" else Close())
-
-
-def test_job_that_the_provider_does_not_know_is_kept_and_holds_up_nobody() -> None:
-    second = journal(move("activate", V), job="second", order=2)
-    assert next_step([SOURCE.started(0)], {}) is None
-    known = {"second": snapshot(job="second")}
-    assert next_step([SOURCE.started(0), second], known) == NextStep(second, Start(0))
-
-
-def test_nothing_to_do_when_only_verdicts_are_missing() -> None:
-    finished = succeeded(TARGET, 0, 1).settled(U).done()
-    assert next_step([finished], {"job": snapshot(*rows("success", "success"))}) is None

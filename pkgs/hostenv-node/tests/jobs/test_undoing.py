@@ -91,31 +91,21 @@ def test_what_stays_behind_is_said_with_the_end(
     assert operations.left[USER] in node.log
 
 
-def test_undoing_that_failed_is_tried_again_while_another_job_waits(
+def test_what_failed_for_one_environment_is_tried_again_while_another_waits(
     node: Node, provider: Provider, operations: RecordedOperations
 ) -> None:
-    provider.add_job("first", C1, {"node-b": [action("activate", to_node="node-b")]})
-    second = provider.add_job("second", C2, {"node-b": [action("activate", to_node="node-b")]})
     move_in = [action("restore", OTHER, "node-a", "node-b")]
-    third = provider.add_job("third", C3, {"node-b": move_in, "node-a": [action("backup", OTHER)]})
-    operations.failures["activate"] = OperationFailed("no")
-    operations.failures["withdraw"] = OperationFailed("unit does not stop")
-    provider.verify_when_activated(second)
-    # Its other node is busy with the second job.
-    third.snapshots = {"data": "0123abcd"}
-    provider.on_event[("success", "intent")] = lambda: third.row("node-a", "backup", OTHER).update(
-        status="success"
-    )
-    provider.on_wait = [lambda: None]
-    node.activate()
-    assert [(name, job) for name, job, _ in operations.calls] == [
-        ("activate", "first"),
-        ("withdraw", "first"),
-        ("withdraw", "first"),
-        ("activate", "second"),
-        ("thaw", "second"),
-        ("restore", "third"),
+    reload = action("reload", to_node="node-b")
+    job = provider.add_job("job", C1, {"node-b": [reload, *move_in], "node-a": [action("backup", OTHER)]})
+    provider.verify_when_activated(job, op="reload")
+    operations.failures["keep"] = OperationFailed("unit does not stop")
+    job.snapshots = {"data": "0123abcd"}
+    provider.on_wait = [
+        lambda: None,
+        lambda: job.row("node-a", "backup", OTHER).update(status="success"),
     ]
+    node.activate()
+    assert operations.names() == ["reload", "keep", "keep", "restore"]
 
 
 def test_a_message_that_no_encoder_takes_is_reported_all_the_same(

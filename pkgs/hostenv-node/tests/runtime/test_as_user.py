@@ -17,7 +17,7 @@ from hostenv_node.environment.request import Request
 from hostenv_node.environment.steps import LoadUnits, Tidy
 from hostenv_node.errors import OperationFailed, OperationTimedOut
 from hostenv_node.run import CommandTimedOut, OutputTooLong
-from hostenv_node.runtime.as_user import layout_of, user_apply
+from hostenv_node.runtime.as_user import layout_of, stop_steps, user_apply
 from hostenv_node.runtime.leftovers import Leftovers
 from runtime_support import Systemd
 
@@ -142,3 +142,16 @@ def test_to_know_the_places_of_an_environment_no_home_is_looked_at(
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: account)
     monkeypatch.setattr(Path, "stat", lambda path, **_: pytest.fail(f"looks at {path}"))
     assert layout_of(config, layout.user, layout.uid, layout.codebase).home == layout.home
+
+
+def test_what_a_job_left_running_as_its_users_is_ended(
+    config: Config, played: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = {"shop": 1005, "blog": 1006}
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        return pwd.struct_passwd((name, "x", accounts[name], accounts[name], "", "/", "/bin/sh"))
+
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+    stop_steps(replace(config, tools=played.tools), ("shop", "gone", "blog"))
+    assert played.told() == [["systemctl", "stop", f"hostenv-step-{uid}.service"] for uid in (1005, 1006)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_core.locks import locked as lock_held
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.entry import Environment
@@ -244,9 +245,12 @@ def test_copies_that_nothing_here_needs_go_and_so_does_what_a_crash_left(
     code.fetch(config, environment, soon(), answers)
     (config.git_dir / "gone__site.git/objects").mkdir(parents=True)
     (config.git_dir / ".tree-x.tar").touch()
-    code.forget_copies(config, [environment.mirror])
+    code.forget_copies(config, lambda: [environment.mirror])
     assert [path.name for path in config.git_dir.iterdir()] == ["demo__drupal.git"]
-    code.forget_copies(config, [])
+    with lock_held(config.locks_dir / "copy-demo__drupal.lock"):
+        code.forget_copies(config, list)
+    assert [path.name for path in config.git_dir.iterdir()] == ["demo__drupal.git"], "a job is at it"
+    code.forget_copies(config, list)
     assert list(config.git_dir.iterdir()) == []
 
 

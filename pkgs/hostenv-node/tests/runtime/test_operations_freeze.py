@@ -160,7 +160,7 @@ def test_neither_time_nor_a_reboot_lifts_a_freeze(runtime: Runtime, machine: Mac
     active(runtime, machine)
     runtime.freeze(context(), USER)
     runtime.boot()
-    runtime.prune(1e12)
+    runtime.prune(1e12, ())
     assert runtime.freezes.holder(USER) == "job-1"
 
 

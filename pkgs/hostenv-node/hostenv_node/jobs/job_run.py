@@ -1,26 +1,26 @@
-"""`hostenv-node activate`: carries out deploy intents (contract 8).
+"""`hostenv-node job JOB`: carries out this node's part of one job (contract 8).
 
 The rules are in `decide`; this is the shell that shows them disk and network and performs their steps. Every
 step is recorded durably before the next, so that a run cut short at any moment is taken up by the next one.
+
+Runs for different jobs go on side by side. Each writes its own journal alone, and the records of its own
+environments.
 """
 
-import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.lines import tail
 
-from hostenv_node.comin import spool
-from hostenv_node.comin.generation import Generation, Slice, commit_of
-from hostenv_node.comin.status import broken_commit
-from hostenv_node.comin.switch import profile_target, reapply
+from hostenv_node import locks
+from hostenv_node.comin.generation import Slice
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.errors import OperationTimedOut
-from hostenv_node.intent import Action, parse_intent
-from hostenv_node.jobs.api import Api, Conflict, Event, NotFound, Unreachable
+from hostenv_node.intent import Action
+from hostenv_node.jobs.api import INTENT, Api, Conflict, Event, NotFound, Unreachable
 from hostenv_node.jobs.decide import (
     Announce,
     Cleanup,
@@ -28,16 +28,18 @@ from hostenv_node.jobs.decide import (
     FailedCleanup,
     Finish,
     Keep,
-    NextStep,
     Report,
+    Retry,
     Revert,
     Start,
+    Step,
     Tell,
     Thaw,
     Wait,
     Withdraw,
     after,
     next_step,
+    predecessors,
 )
 from hostenv_node.jobs.disk_space import demand_room
 from hostenv_node.jobs.job_status import VERDICTS, JobSnapshot
@@ -46,142 +48,61 @@ from hostenv_node.jobs.journal_store import JournalStore
 from hostenv_node.jobs.operations import Context, Operations
 from hostenv_node.run import CommandTimedOut
 
-_INTENT = "intent"
-# The provider wakes a long poll at a change of the job; of other jobs and of comin a wait hears at its end.
+# The provider wakes a long poll at a change of the job; of other jobs a wait hears at its end.
 _WAIT_SECONDS = 5
 _MESSAGE_CHARACTERS = 8000
 
 
-class Agent:
-    """One run of the activation; `log` gets one line for everything that it does."""
+class JobRun:
+    """One run for one job; `log` gets one line for everything that it does."""
 
-    def __init__(self, config: Config, api: Api, operations: Operations, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, api: Api, operations: Operations, job_id: str, log: Callable[[str], None]
+    ) -> None:
         self._config = config
         self._api = api
         self._operations = operations
+        self._id = job_id
         self._log = log
         self._journals = JournalStore(config.jobs_dir)
-        self._taken: str | None = None
-        self._refused: tuple[Path, str] | None = None
         self._failed: set[FailedCleanup] = set()
         self._unknown: set[str] = set()
+        self._slot = ExitStack()
+        self._has_slot = False
 
     def run(self) -> None:
-        """Do all that can be done now; returns when nothing is left to do or to wait for.
+        """Work on the job until it is closed here, or nothing is left to do before it is tried again.
 
-        Raises HostenvError when the provider cannot be reached or refuses this node, or when a generation or
-        a step after a verdict failed; what is left is taken up by the next run.
+        Raises HostenvError when the provider cannot be reached or refuses this node, or when a step after a
+        verdict failed; what is left is taken up by the next run.
         """
-        while True:
-            self._take_in()
-            chosen = self._next_step()
-            if chosen is not None:
-                self._perform(chosen)
-                continue
-            self._report_broken_commit()
-            for problem in self._operations.prune(time.time()):
-                self._log(problem)
-            # What the hook left while this run was under way has started no other run.
-            if not spool.entries(self._config):
-                break
-        if self._refused:
-            raise HostenvError(self._refused[1])
+        with self._slot:
+            while (found := self._look()) is not None:
+                journal, step = found
+                if isinstance(step, Retry):
+                    break
+                if isinstance(step, Wait):
+                    self._slot.close()
+                    self._has_slot = False
+                elif _works(journal, step) and not self._has_slot and self._waited_for_slot(journal):
+                    # What is to be done may have changed meanwhile.
+                    continue
+                self._perform(journal, step)
         if self._failed:
-            left = ", ".join(f"{user} of job {job}" for job, user in sorted(self._failed))
-            raise HostenvError(f"the next run tries again: {left}")
+            left = ", ".join(sorted(user for _, user in self._failed))
+            raise HostenvError(f"job {self._id}: the next run tries again: {left}")
 
-    def _take_in(self) -> None:
-        """Take over what comin and the provider have for this node."""
-        self._complete_switch()
-        for entry in spool.entries(self._config):
-            failure = entry.deployment.failure
-            if failure is not None:
-                self._log(failure)
-                if not self._was_completed(entry.deployment.commit):
-                    self._fail_intents(entry.deployment.commit, failure)
-            entry.remove()
-        generation = Generation.recorded(self._config)
-        if generation is not None and generation.commit != self._taken:
-            self._take_intents(generation)
-            self._taken = generation.commit
-
-    def _complete_switch(self) -> None:
-        target = profile_target(self._config)
-        if target is None or (self._refused and self._refused[0] == target):
-            return
-        before = Generation.recorded(self._config)
-        try:
-            now = reapply(self._config, self._api.slice)
-        except Unreachable:
-            # No fault of the generation: the next run completes it.
-            raise
-        except HostenvError as error:
-            problem = f"cannot switch to comin's generation {target}: {error}"
-            self._refused = (target, problem)
-            # comin calls nobody after a switch that was killed, so the job must hear of it from here.
-            commit = commit_of(target)
-            if commit is not None:
-                self._fail_intents(commit, problem)
-            return
-        if now is not None and now != before:
-            self._log(f"completed the switch to {now.commit}")
-
-    def _was_completed(self, commit: str) -> bool:
-        """Whether the switch that comin saw fail was done since: the provider's silence is no verdict."""
-        generation = Generation.recorded(self._config)
-        return generation is not None and generation.late and generation.commit == commit
-
-    def _report_broken_commit(self) -> None:
-        broken = broken_commit(self._config)
-        generation = Generation.recorded(self._config)
-        # A commit that is deployed did evaluate; comin evaluates it again after a restart.
-        if broken is not None and (generation is None or generation.commit != broken.commit):
-            self._fail_intents(broken.commit, broken.reason)
-
-    def _take_intents(self, generation: Generation) -> None:
+    def _look(self) -> tuple[JobJournal, Step] | None:
+        """The job as it is, and what to do for it; None when there is nothing to do."""
         journals = self._journals.load()
-        known = {journal.job_id for journal in journals}
-        order = max((journal.order for journal in journals), default=0)
-        for pending in self._api.pending(generation.commit, known):
-            if pending.job_id in known:
-                continue
-            try:
-                actions = parse_intent(pending.intent)
-            except HostenvError as error:
-                self._post_failed_intent(pending.job_id, str(error))
-                continue
-            order += 1
-            self._journals.save(
-                JobJournal.opened(pending.job_id, pending.commit_sha, self._config.node, order, actions)
-            )
-            self._log(f"job {pending.job_id}: {len(actions)} actions at {pending.commit_sha}")
+        journal = next((each for each in journals if each.job_id == self._id), None)
+        job = None if journal is None else self._view(journal)
+        if journal is None or job is None:
+            return None
+        before = [each for each in predecessors(journal, journals) if self._view(each) is not None]
+        return journal, next_step(journal, job, before, self._failed)
 
-    def _fail_intents(self, commit: str, reason: str) -> None:
-        """Fail what waits for a commit that this node could not deploy (contract 8).
-
-        Older intents that a deployed generation has brought are none of its business.
-        """
-        brought = {journal.job_id for journal in self._journals.load()}
-        generation = Generation.recorded(self._config)
-        if generation is not None and generation.commit != commit:
-            brought |= {pending.job_id for pending in self._api.pending(generation.commit)}
-        for pending in self._api.pending(commit):
-            if pending.commit_sha == commit or pending.job_id not in brought:
-                self._post_failed_intent(pending.job_id, reason)
-
-    def _post_failed_intent(self, job_id: str, reason: str) -> None:
-        self._log(f"job {job_id}: failed: {reason}")
-        try:
-            self._api.post(job_id, Event("failed", _INTENT, reason))
-        except Conflict as conflict:
-            self._log(f"job {job_id}: is {conflict.state} already")
-
-    def _next_step(self) -> NextStep | None:
-        journals = self._journals.load()
-        jobs = {journal.job_id: job for journal in journals if (job := self._job(journal))}
-        return next_step(journals, jobs, self._failed)
-
-    def _job(self, journal: JobJournal) -> JobSnapshot | None:
+    def _view(self, journal: JobJournal) -> JobSnapshot | None:
         try:
             return self._api.job(journal.job_id)
         except NotFound:
@@ -194,12 +115,25 @@ class Agent:
                 )
             return None
 
-    def _perform(self, chosen: NextStep) -> None:
-        journal, step = chosen.journal, chosen.step
+    def _waited_for_slot(self, journal: JobJournal) -> bool:
+        """Take a slot; whether others had all of them."""
+        waited = False
+
+        def on_wait() -> None:
+            nonlocal waited
+            waited = True
+            others = f"{self._config.parallel_jobs} other jobs (parallelJobs)"
+            self._tell(journal, Tell(f"waits until one of {others} has done its step here"))
+
+        self._slot.enter_context(locks.slot(self._config, on_wait))
+        self._has_slot = True
+        return waited
+
+    def _perform(self, journal: JobJournal, step: Step) -> None:
         match step:
             case Wait():
                 self._api.job(journal.job_id, _WAIT_SECONDS)
-                # The job waited for may wait in its turn, elsewhere, for one that these hold up here.
+                # What it waits for may take long; what failed is tried again meanwhile.
                 self._failed.clear()
             case Close():
                 self._log(f"job {journal.job_id}: closed")
@@ -219,15 +153,18 @@ class Agent:
                 )
                 if self._post(journal, event):
                     self._journals.save(after(journal, step))
-            case Tell(trouble):
-                # Where the provider does not take it, nothing is shown; the work goes on all the same.
-                self._post(journal, Event("waiting", _INTENT, trouble))
-                self._journals.save(after(journal, step))
+            case Tell():
+                self._tell(journal, step)
             case Finish():
-                if self._post(journal, Event("success", _INTENT, self._left_behind(journal))):
+                if self._post(journal, Event("success", INTENT, self._left_behind(journal))):
                     self._journals.save(after(journal, step))
             case Thaw() | Keep() | Withdraw() | Revert():
                 self._clean_up(journal, step)
+
+    def _tell(self, journal: JobJournal, step: Tell) -> None:
+        # Where the provider does not take it, nothing is shown; the work goes on all the same.
+        self._post(journal, Event("waiting", INTENT, step.trouble))
+        self._journals.save(after(journal, step))
 
     def _post(self, journal: JobJournal, event: Event) -> bool:
         """Whether the provider took the event; if not, the job has a verdict, which the next look shows."""
@@ -292,7 +229,7 @@ class Agent:
             return Progress.TIMED_OUT, message
         if isinstance(error, HostenvError | OSError):
             return Progress.FAILED, message
-        # A defect of ours must not leave the job without an end, nor stop other jobs.
+        # A defect of ours must not leave the job without an end.
         self._log(traceback.format_exc().encode("ascii", "backslashreplace").decode())
         return Progress.FAILED, f"internal error: {type(error).__name__} {message}; see this node's journal"
 
@@ -326,8 +263,9 @@ class Agent:
         return dict(entry)
 
     def _left_behind(self, journal: JobJournal) -> str | None:
-        users = dict.fromkeys(record.action.user for record in journal.actions)
-        left = [message for user in users if (message := self._operations.left_behind(user)) is not None]
+        left = [
+            message for user in journal.users if (message := self._operations.left_behind(user)) is not None
+        ]
         return "; ".join(left) or None
 
     def _clean_up(self, journal: JobJournal, step: Cleanup) -> None:
@@ -352,6 +290,16 @@ class Agent:
             self._journals.save(journal.troubled(user, f"{trouble}; it is tried again"))
             return
         self._journals.save(after(journal, step))
+
+
+def _works(journal: JobJournal, step: Step) -> bool:
+    """Whether a step does something to an environment, which may take long."""
+    match step:
+        case Start() | Thaw() | Keep() | Withdraw() | Revert():
+            return True
+        case Announce(index):
+            return journal.actions[index].action.op == "deactivate"
+    return False
 
 
 _VERBS = {Thaw: "thaw", Keep: "keep the new release of", Withdraw: "withdraw", Revert: "revert"}
