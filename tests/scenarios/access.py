@@ -14,6 +14,7 @@ from hostenv_scenarios.access import (
 )
 from hostenv_scenarios.cluster import SOCKET, Cluster
 from hostenv_scenarios.site import DRUPAL, SECOND
+from hostenv_scenarios.units import OF_A_NODE, Promise, broken, condition
 
 cluster = Cluster(provider, {"node-a": node_a, "node-b": node_b}, log, retry, subtest)
 TOKEN, NO_FILE = "/etc/hostenv/node-token", "/dev/null"
@@ -115,6 +116,12 @@ with subtest("A provider, two nodes and two sites; somebody watches the argument
     job = cluster.demand(cluster.fire_webhook(DRUPAL), "succeeded", 300)
     commit = json.loads(node_a.succeed("cat /var/lib/hostenv/generation.json"))["commit"]
 
+with subtest("systemd makes of the units what they promise"):
+    t.assertEqual(broken(node_a, OF_A_NODE), [])
+    t.assertEqual(condition(node_a, "comin.service", "ConditionFileNotEmpty"), TOKEN)
+    # a slice of nobody, which systemd would end at once
+    t.assertEqual(broken(node_a, (Promise("user-1999.slice", "StopWhenUnneeded", "=no"),)), [])
+
 with subtest("The units run as hardened as they are written"):
     for machine, units in EXPOSURE.items():
         for unit, most in units.items():
@@ -141,6 +148,8 @@ with subtest("It ends with who asked for it, too"):
     node_a.wait_until_succeeds(f"test -e ~{DRUPAL.user}/drush-ran", 300)
     t.assertEqual(len(left_by(DRUPAL)), 1)
     node_a.succeed(f"systemd-analyze security --no-pager --threshold=25 {step}")
+    # SIGKILL: nothing of it outlives its own answer
+    t.assertEqual(broken(node_a, (Promise(step, "KillSignal", "=9"),)), [])
     for end in ("kill --kill-whom=main --signal=KILL", "stop"):
         node_a.wait_until_succeeds(f"test -e ~{DRUPAL.user}/drush-ran", 300)
         cluster.as_environment(node_a, DRUPAL, "rm drush-ran")
