@@ -14,7 +14,6 @@ from hostenv_provider.plan.definitions import parse_environments
 from hostenv_provider.plan.generated import render
 from hostenv_provider.plan.plan import Environment, Plan, Reservation, State
 from hostenv_provider.plan.settings import ProviderSettings
-from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile
@@ -96,17 +95,8 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
-def machine(config: Config) -> Machine:
-    settings = {
-        "hostenvHostname": "demo.hostenv.test",
-        "nodeFor": {"default": "node-a"},
-        "nodes": {"node-a": {"address": "192.0.2.1"}},
-    }
-    config.data_dir.mkdir()
-    repository = Repository(config)
-    with repository.locked():
-        repository.create(ProviderSettings.parse(settings, config.public_url))
-    return Machine.start(config)
+def machine(new_provider: Path, config: Config) -> Machine:
+    return Machine.copy(new_provider, config)
 
 
 @pytest.fixture
