@@ -66,7 +66,7 @@ def run(name: str, workdir: Path, machines: Choice, given: dict[str, Path], figu
         if event.kind == "stage":
             print(f"{name}: {event.text}", file=sys.stderr, flush=True)
 
-    described = description.load(ROOT / "tests" / "lab" / "machines.toml")
+    described = description.load(ROOT / "pkgs" / "hostenv-demo" / "machines" / "machines.toml")
     script = ROOT / "tests" / "scenarios" / f"{name}.py"
     try:
         with Lab(described, workdir, machines, given=given, on_event=note) as lab:

@@ -200,7 +200,7 @@ def main() -> int:
             print(event.text, file=sys.stderr, flush=True)
 
     rows: list[tuple[str, Measured]] = []
-    described = description.load(ROOT / "tests" / "lab" / "machines.toml")
+    described = description.load(ROOT / "pkgs" / "hostenv-demo" / "machines" / "machines.toml")
     with tempfile.TemporaryDirectory(prefix="hostenv-neighbours-") as folder, ending_signals():
         workdir = Path(folder) / "run"
         try:

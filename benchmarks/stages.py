@@ -43,7 +43,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hostenv-benchmark-") as folder, ending_signals():
         if options.cold:
             os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-        described = description.load(ROOT / "tests" / "lab" / "machines.toml")
+        described = description.load(ROOT / "pkgs" / "hostenv-demo" / "machines" / "machines.toml")
         rows: list[tuple[str, float]] = []
         with timed(rows, "image (cold)" if options.cold else "image (warm)"):
             image.ensure(described.image, lambda text: print(text, file=sys.stderr))

@@ -19,7 +19,7 @@ hostenv: {
         settings.sourceFolders = [ "/srv" ];
       };
       environment.systemPackages = [ pkgs.git ];
-      environment.etc."hostenv-demo/project".source = ./project;
+      environment.etc."hostenv-demo/project".source = ../pkgs/hostenv-demo/project;
     };
 
   node = {

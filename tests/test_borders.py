@@ -1,6 +1,7 @@
 """Who may import whom: a package's rooms are its folders, and each border has its reason beside it."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -308,3 +309,20 @@ def test_what_belongs_to_one_place_is_used_nowhere_else(package: str, used: str,
     }
     assert users
     assert [user for user in users if not within(user, tuple(place.split()))] == []
+
+
+def test_of_the_tests_the_product_needs_the_script_alone() -> None:
+    """The demo is `tests/script.py` with a wizard around it; all else that packages need lies in them."""
+    files = [
+        path
+        for folder in ("pkgs", "modules", "seed", "templates")
+        for path in (PACKAGES.parent / folder).rglob("*")
+        if path.suffix in (".py", ".nix", ".toml") and "tests" not in path.parts
+    ]
+    assert len(files) > 200
+    named = {
+        (path.name, found)
+        for path in files
+        for found in re.findall(r"""\.\./tests/[^\s;]+|"tests"(?: / "[^"]+")*""", path.read_text())
+    }
+    assert named == {("default.nix", "../tests/script.py"), ("demo.py", '"tests" / "script.py"')}

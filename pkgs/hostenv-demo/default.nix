@@ -22,9 +22,6 @@ python3Packages.buildPythonApplication {
       ../hostenv-node
       ../hostenv-provider
       ../../seed
-      ../../tests/lab
-      ../../tests/project
-      ../../tests/scenarios
       ../../tests/script.py
     ];
   };

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.machine
 def image_root() -> Path:
     if shutil.which("mmdebstrap") is None:
         pytest.skip("needs mmdebstrap")
-    return image.ensure(description.load(ROOT / "tests/lab/machines.toml").image, print).root
+    return image.ensure(description.load(ROOT / "pkgs/hostenv-demo/machines/machines.toml").image, print).root
 
 
 @pytest.fixture(scope="session")

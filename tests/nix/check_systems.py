@@ -30,7 +30,7 @@ FEWEST_REFUSALS = 10
 STORE_FILE = re.compile(r"(?P<path>/nix/store/[0-9a-z]{32}-[^/\s\"';]+)/(?P<file>[^\s\"';:,]+)")
 # stands for the package itself in what the package puts in place of Debian's paths
 OUTPUT = re.compile(r"/[0-9a-z]{52}(?=/)")
-LAB_NGINX = (TREE / "tests/lab/files/all/etc/nginx/nginx.conf").read_text()
+LAB_NGINX = (TREE / "pkgs/hostenv-demo/machines/files/all/etc/nginx/nginx.conf").read_text()
 
 # Programs that are no package's main one: where nixpkgs says that the package has them, and in which words.
 PROGRAMS = {

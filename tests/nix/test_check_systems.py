@@ -23,7 +23,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_every_nix_file_is_an_expression() -> None:
     done = run()
     if done.returncode == NO_NIX:
-        lab = image.find(description.load(TREE / "tests/lab/machines.toml").image)
+        lab = image.find(description.load(TREE / "pkgs/hostenv-demo/machines/machines.toml").image)
         if lab is None:
             pytest.skip(f"{done.stderr.strip()}; the lab's image, which has one, is not made yet")
         done = run("--nix-root", str(lab.root))

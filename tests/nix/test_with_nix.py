@@ -33,7 +33,7 @@ exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=/roo
 @pytest.mark.machine
 @pytest.mark.skipif(bool(shutil.which("nix")), reason="this host has Nix: the tests run by themselves")
 def test_provider_with_the_nix_of_the_image(tmp_path: Path) -> None:
-    base = image.ensure(description.load(TREE / "tests/lab/machines.toml").image, print)
+    base = image.ensure(description.load(TREE / "pkgs/hostenv-demo/machines/machines.toml").image, print)
     borrowed, over = tmp_path / "borrowed", tmp_path / "over"
     borrowed.mkdir()
     over.mkdir()

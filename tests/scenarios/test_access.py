@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hostenv_demo.demo import DESCRIPTION
 from hostenv_lab import description
 from hostenv_lab.lab import Lab
 from hostenv_scenarios.access import TABLES, Table
@@ -23,7 +24,7 @@ def test_every_cell_is_decided_and_the_document_shows_it(table: Table) -> None:
 @pytest.mark.machine
 def test_nobody_may_do_more_and_no_log_holds_a_secret(tmp_path: Path) -> None:
     workdir = tmp_path / "work"
-    described = description.load(FOLDER.parent / "lab" / "machines.toml")
+    described = description.load(DESCRIPTION)
     with Lab(described, workdir, "container") as lab:
         lab.driver.run_script(FOLDER / "access.py")
         (provider,) = (machine for machine in lab.driver.machines if machine.name == "provider")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hostenv_demo.demo import DESCRIPTION
 from hostenv_lab import description
 from hostenv_lab.lab import Lab
 from hostenv_scenarios.flakes import ATTEMPTS, HARMLESS
@@ -35,6 +36,6 @@ def test_a_flake_reads_and_fetches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setenv("HOSTENV_FLAKES", os.environ.get("HOSTENV_FLAKES", str(count)))
-    described = description.load(FOLDER.parent / "lab" / "machines.toml")
+    described = description.load(DESCRIPTION)
     with Lab(described, tmp_path / "work", "container") as lab:
         lab.driver.run_script(FOLDER / "flakes.py")

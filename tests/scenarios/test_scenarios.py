@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hostenv_demo.demo import DESCRIPTION
 from hostenv_lab import description, host
 from hostenv_lab.lab import Lab
 from hostenv_lab.log import Event
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.machine
 def run(name: str, workdir: Path) -> list[Event]:
     events: list[Event] = []
     given = {"comin": Path(COMIN)} if COMIN else {}
-    described = description.load(FOLDER.parent / "lab" / "machines.toml")
+    described = description.load(DESCRIPTION)
     with Lab(described, workdir, MACHINES, given=given, on_event=events.append) as lab:
         lab.driver.run_script(FOLDER / f"{name}.py")
     return events

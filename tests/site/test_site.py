@@ -21,7 +21,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDIN = ROOT / "pkgs/hostenv-lab/drupal_standin"
-PROJECT = ROOT / "tests/project/web"
+PROJECT = ROOT / "pkgs/hostenv-demo/project/web"
 SEED = ROOT / "seed"
 HELPERS = ROOT / "pkgs/hostenv-node/hostenv_node/render/templates"
 START_LIMIT = 30

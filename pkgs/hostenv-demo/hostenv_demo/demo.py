@@ -24,7 +24,7 @@ from hostenv_demo.summary import Summary, summarise
 from hostenv_demo.watch import StepsWatch
 from hostenv_demo.wizard import Wizard
 
-DESCRIPTION = ROOT / "tests" / "lab" / "machines.toml"
+DESCRIPTION = ROOT / "pkgs" / "hostenv-demo" / "machines" / "machines.toml"
 SCRIPT = ROOT / "tests" / "script.py"
 
 

@@ -16,7 +16,7 @@ from hostenv_demo.machines import Machine
 from hostenv_demo.names import ENVIRONMENT, ROOT, VIRTUAL_HOST
 
 SITE_NAMES = (VIRTUAL_HOST, f"{ENVIRONMENT}.demo.hostenv.test")
-# the endpoints' suffix in tests/lab/machines.toml
+# the endpoints' suffix in pkgs/hostenv-demo/machines/machines.toml
 _SSH = "-ssh"
 _TIMEOUT = 60
 # what the wizard's commands start, and its Debian package

@@ -17,7 +17,7 @@ from hostenv_lab.driver import explain
 from hostenv_lab.lab import Lab, ending_signals
 from hostenv_lab.log import Event, line
 
-_DEFAULT_DESCRIPTION = Path("tests/lab/machines.toml")
+_DEFAULT_DESCRIPTION = Path("pkgs/hostenv-demo/machines/machines.toml")
 _INTERRUPTED = 130
 
 

@@ -90,17 +90,13 @@ class SocketForward:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything that `machines.toml` says, with paths made absolute.
-
-    `python_path`: folders from which testScripts may import, besides what is installed.
-    """
+    """Everything that `machines.toml` says, with paths made absolute."""
 
     image: ImageDescription
     machines: tuple[MachineDescription, ...]
     substitutes: Mapping[str, Substitute]
     ports: tuple[PortForward, ...]
     sockets: tuple[SocketForward, ...]
-    python_path: tuple[Path, ...] = ()
 
 
 def load(path: Path) -> Description:
@@ -126,7 +122,7 @@ class _Reader:
     folder: Path
 
     def description(self, table: Value) -> Description:
-        table.members(["image", "machine"], ["python_path", "substitute", "forward", "socket"])
+        table.members(["image", "machine"], ["substitute", "forward", "socket"])
         substitutes = {
             name: self._substitute(name, entry)
             for name, entry in table.member("substitute", {}).object().items()
@@ -143,7 +139,6 @@ class _Reader:
             substitutes=substitutes,
             ports=tuple(_port(entry, entries) for entry in table.member("forward", []).items()),
             sockets=tuple(_socket(entry, entries) for entry in table.member("socket", []).items()),
-            python_path=tuple(self._source(each) for each in table.member("python_path", []).items()),
         )
 
     def _substitute(self, name: str, table: Value) -> Substitute:

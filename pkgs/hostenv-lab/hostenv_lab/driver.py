@@ -37,12 +37,10 @@ class Driver:
         machines: Sequence[BaseMachine],
         log: Log,
         timeout_factor: float,
-        python_path: Sequence[Path] = (),
     ) -> None:
         self.machines = list(machines)
         self.log = log
         self._timeout_factor = timeout_factor
-        self._python_path = [str(path) for path in python_path]
         self._conditions: list[PollingCondition] = []
 
     def names(self) -> dict[str, object]:
@@ -66,11 +64,14 @@ class Driver:
         return names
 
     def run_script(self, path: Path, **replaced: object) -> None:
-        """Run a testScript, with `replaced` in place of the driver's own names. Raises whatever it raises."""
+        """Run a testScript, with `replaced` in place of the driver's own names. Raises whatever it raises.
+
+        It may import what lies beside it, besides what is installed.
+        """
         names = self.names() | replaced
         names["test_script"] = lambda: self.run_script(path)
         before = list(sys.path)
-        sys.path[:0] = self._python_path
+        sys.path.insert(0, str(path.parent))
         try:
             exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
         finally:

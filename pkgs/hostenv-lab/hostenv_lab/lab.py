@@ -141,7 +141,7 @@ class Lab:
         self.endpoints = forwards.endpoints
         for name, endpoint in forwards.endpoints.items():
             log.info(f"{name} will answer at {endpoint}")
-        self._driver = Driver(machines, log, setting.timeout_factor, self._description.python_path)
+        self._driver = Driver(machines, log, setting.timeout_factor)
 
     def _close(self) -> None:
         # a second Ctrl-C must not leave half of it

@@ -9,7 +9,7 @@ import pytest
 from hostenv_lab import cli, host
 
 REPOSITORY = Path(__file__).parents[3]
-DESCRIPTION = ["--description", str(REPOSITORY / "tests/lab/machines.toml")]
+DESCRIPTION = ["--description", str(REPOSITORY / "pkgs/hostenv-demo/machines/machines.toml")]
 
 
 @pytest.fixture(autouse=True)

@@ -28,13 +28,12 @@ def test_machines_are_numbered_by_their_sorted_names(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_description(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     machine = '[machine.one]\ntrees = [{ source = "tree", target = "/srv" }]\n'
-    described = load(tmp_path, 'python_path = ["tree"]\n' + IMAGE + machine)
+    described = load(tmp_path, IMAGE + machine)
     assert described.machines[0].trees == (description.Tree(tmp_path / "tree", "/srv"),)
-    assert described.python_path == (tmp_path / "tree",)
 
 
 def test_the_repositorys_own_description_is_valid() -> None:
-    described = description.load(REPOSITORY / "tests/lab/machines.toml")
+    described = description.load(REPOSITORY / "pkgs/hostenv-demo/machines/machines.toml")
     assert [machine.name for machine in described.machines] == ["node-a", "node-b", "provider"]
     assert {forward.name: forward.scheme for forward in described.ports} == {
         "node-a": "http",

@@ -28,12 +28,10 @@ def test_a_machines_variable(name: str, variable: str) -> None:
     assert pythonize(name) == variable
 
 
-def test_a_script_imports_from_the_folders_of_the_description_and_nothing_else_does(tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    (shared / "shared_by_scripts.py").write_text("VALUE = 7\n")
+def test_a_script_imports_what_lies_beside_it_and_nothing_else_does(tmp_path: Path) -> None:
+    (tmp_path / "shared_by_scripts.py").write_text("VALUE = 7\n")
     before = list(sys.path)
-    driver = Driver([], Log(), 1.0, [shared])
+    driver = Driver([], Log(), 1.0)
     run_text(driver, tmp_path, "from shared_by_scripts import VALUE\nassert VALUE == 7\n")
     assert sys.path == before
 

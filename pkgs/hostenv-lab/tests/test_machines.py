@@ -42,7 +42,7 @@ def bare(*names: str) -> Description:
     machines = tuple(
         MachineDescription(name, number, 768, (), (), (), ()) for number, name in enumerate(sorted(names), 1)
     )
-    full = load(REPOSITORY / "tests/lab/machines.toml")
+    full = load(REPOSITORY / "pkgs/hostenv-demo/machines/machines.toml")
     return dataclasses.replace(full, machines=machines, ports=(), sockets=())
 
 

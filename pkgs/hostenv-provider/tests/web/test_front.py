@@ -30,7 +30,7 @@ GIT = shutil.which("git") or "git"
 PACKAGE = Path(__file__).parents[2]
 CONFIGURATION = PACKAGE / "nginx" / "provider.conf"
 # What Debian machines of the lab have; tests/nix compares it with the NixOS module.
-MAIN = Path(__file__).parents[4] / "tests" / "lab" / "files" / "all" / "etc" / "nginx" / "nginx.conf"
+MAIN = PACKAGE.parent / "hostenv-demo/machines/files/all/etc/nginx/nginx.conf"
 BACKUPS = PACKAGE / "systemd" / "hostenv-backups.service"
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
