@@ -101,7 +101,7 @@ def inline(document: Path) -> list[str]:
 
 
 # what is tried by other means than being typed here, or not at all, and why
-ON_MACHINES = r"(hostenv-provider|systemctl|journalctl|comin) "
+ON_MACHINES = r"(hostenv-provider|hostenv-node|systemctl|journalctl|comin) "
 HERE = (
     "PYTHONPATH=pkgs/hostenv-lab:pkgs/hostenv-core python3 -m hostenv_lab run tests/script.py --interactive",
     "./run-demo.sh",
@@ -209,7 +209,8 @@ def test_the_commands_for_machines_work_there(tmp_path: Path) -> None:
         "node": [
             word
             for word in found
-            if re.match(r"(systemctl|journalctl|comin) ", word) and not re.search(OF_PROVIDER, word)
+            if re.match(r"(hostenv-node|systemctl|journalctl|comin) ", word)
+            and not re.search(OF_PROVIDER, word)
         ],
     }
     assert any("migrate" in command for command in complete)
