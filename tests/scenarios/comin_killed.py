@@ -39,7 +39,7 @@ with trials.fault("target's commit cannot be evaluated", {DRUPAL: "node-b"}) as 
     job = trial.demand(trial.migrate(DRUPAL, "node-a"), "failed")
     t.assertIn("could not evaluate", job["reason"])
 
-with trials.fault("none: the next webhook after that commit was mended", {DRUPAL: "node-a"}) as trial:
+with trials.fault("none: the next webhook after that commit was fixed", {DRUPAL: "node-a"}) as trial:
     cluster.operator_changes(f"sed -i 's/toplevel = {BROKEN}/toplevel = /' flake.nix")
     trial.demand(trial.fire_webhook(DRUPAL), "succeeded")
 
