@@ -145,7 +145,7 @@ ALTER TABLE deployed ADD COLUMN uncertain INTEGER NOT NULL DEFAULT 0;
 UPDATE deployed SET uncertain = 1, environment = json_set(environment, '$.enable', json('true'))
     WHERE NOT json_extract(environment, '$.enable');
 """
-# When a delivery came, and ways to what ended long ago and to what names it.
+# When a delivery came, and ways to what ended long ago, to what names it and to the last commit.
 _RETENTION = """
 ALTER TABLE deliveries ADD COLUMN created_at TEXT NOT NULL DEFAULT '';
 UPDATE deliveries SET created_at = COALESCE((SELECT created_at FROM jobs WHERE id = job), '');
@@ -153,6 +153,7 @@ CREATE INDEX deliveries_created ON deliveries (created_at);
 CREATE INDEX deliveries_job ON deliveries (job);
 CREATE INDEX deployed_job ON deployed (job);
 CREATE INDEX jobs_finished ON jobs (finished_at, number) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_position ON jobs (position) WHERE position IS NOT NULL;
 CREATE INDEX jobs_project ON jobs (project, number);
 CREATE INDEX jobs_successor ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
 """

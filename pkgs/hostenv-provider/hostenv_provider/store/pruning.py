@@ -2,10 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hostenv_provider.rules.jobs import ENDED, JobState
+from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.rules.retention import JOBS_KEPT, OpenJobs, Past, Retention, removable
 from hostenv_provider.store.queries import Queries
 from hostenv_provider.store.writing import time_text
@@ -81,16 +81,17 @@ def _past(db: sqlite3.Connection, row: sqlite3.Row) -> Past:
         f"SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE project = ? AND number > ? LIMIT {JOBS_KEPT})",
         (row["project"], row["number"]),
     ).fetchone()[0]
+    past = Past(job_id, state, datetime.fromisoformat(row["finished_at"]), newer)
+    if newer < JOBS_KEPT:
+        # It stays, whatever the rest is.
+        return past
     named = db.execute(
         "SELECT EXISTS (SELECT 1 FROM deployed WHERE job = ?)"
         " OR EXISTS (SELECT 1 FROM deliveries WHERE job = ?)",
         (job_id, job_id),
     ).fetchone()[0]
-    return Past(
-        job_id,
-        state,
-        finished_at=datetime.fromisoformat(row["finished_at"]) if state in ENDED else None,
-        newer=newer,
+    return replace(
+        past,
         nodes=frozenset(_texts(db, "SELECT node FROM intents WHERE job = ?", job_id)),
         named=bool(named),
         superseded=frozenset(_texts(db, "SELECT id FROM jobs WHERE superseded_by = ?", job_id)),

@@ -159,12 +159,13 @@ class Queries:
 
     def may_read_source(self, node: str, project: str) -> bool:
         """Whether the node hosts an environment of the project or has an open action for one (contract 4)."""
-        # The check of what a node has activated is its own too: until it ends, nobody is deployed there.
+        # The check of what a node has activated is its own too: until it ends, nobody is deployed there. Few
+        # jobs wait, and a project may have had many: `+` keeps SQLite from going through these.
         with self._database.reading() as db:
             row = db.execute(
                 "SELECT EXISTS (SELECT 1 FROM deployed WHERE project = ? AND node = ?) OR EXISTS ("
                 "SELECT 1 FROM actions JOIN jobs ON jobs.id = actions.job"
-                " WHERE jobs.state = ? AND project = ? AND actions.status NOT IN (?, ?, ?)"
+                " WHERE jobs.state = ? AND +project = ? AND actions.status NOT IN (?, ?, ?)"
                 " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?))",
                 (project, node, JobState.WAITING, project, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
             ).fetchone()

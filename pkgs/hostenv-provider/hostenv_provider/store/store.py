@@ -199,7 +199,8 @@ class Store(Holdings, NodeCommits, Pruning):
             _demand_running(db, job_id)
             db.execute(
                 "UPDATE jobs SET state = ?, commit_sha = ?, pushed = 0, waiting_at = ?, progress_at = ?,"
-                " position = (SELECT COALESCE(MAX(position), 0) + 1 FROM jobs) WHERE id = ?",
+                " position = (SELECT COALESCE(MAX(position), 0) + 1 FROM jobs WHERE position IS NOT NULL)"
+                " WHERE id = ?",
                 (JobState.WAITING, prepared.commit_sha, now, now, job_id),
             )
             for node, actions in prepared.actions.items():

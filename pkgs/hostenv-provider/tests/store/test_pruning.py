@@ -143,6 +143,35 @@ def test_a_waiting_job_of_any_age_stays(provider: Any, environment: MakeEnvironm
     assert provider.state(last) is JobState.QUEUED
 
 
+def test_no_request_goes_through_a_projects_past(provider: Any, environment: MakeEnvironment) -> None:
+    def cost() -> int:
+        """How much SQLite does for a job and for a node that reads its project's source."""
+        calls = 0
+
+        def count() -> int:
+            nonlocal calls
+            calls += 1
+            return 0
+
+        with provider.store._database.reading() as db:
+            db.set_progress_handler(count, 10)
+            job = provider.deploy(environment())
+            assert provider.store.may_read_source("node-a", PROJECT)
+            assert not provider.store.may_read_source("node-b", PROJECT)
+            provider.store.fail(job, "end")
+            db.set_progress_handler(None, 0)
+        return calls
+
+    before = cost()
+    with provider.store._database.transaction() as db:
+        db.executemany(
+            "INSERT INTO jobs (id, project, request, state, created_at, progress_at, finished_at, position)"
+            " VALUES (?, ?, '{}', 'succeeded', '', '', '', ?)",
+            [(f"old-{number}", PROJECT, number) for number in range(1000)],
+        )
+    assert cost() < 1.5 * before
+
+
 def test_a_file_becomes_smaller_in_steps(tmp_path: Path) -> None:
     database = Database(tmp_path / "provider.sqlite3")
     with database.transaction() as db:
