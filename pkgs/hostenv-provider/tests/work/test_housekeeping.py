@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
+from hostenv_provider.repository import repository
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import JobState, Request
 from hostenv_provider.rules.retention import JOBS_KEPT, Retention
@@ -70,11 +71,12 @@ def test_a_round_removes_old_jobs_and_says_so_once(
 def test_git_collects_between_pushes_only_and_all_repositories(machine: Machine) -> None:
     machine.finish(machine.run())
     folders = machine.repository.folders()
-    assert [folder.name for folder in folders] == [".git", "provider.git", "node-a.git", "node-b.git"]
+    assert [folder.name for folder in folders] == ["provider.git", "node-a.git", "node-b.git", ".git"]
+    bare = folders[:-1]
     for folder in folders:
         git(folder, "config", "--unset-all", "gc.auto")
-    packs = {folder: list(folder.glob("objects/pack/*.pack")) for folder in folders}
-    for folder in folders:
+    packs = {folder: list(folder.glob("objects/pack/*.pack")) for folder in bare}
+    for folder in bare:
         for number in range(60):
             # As many packs as Git collects at, each of one commit.
             tree = git(folder, "rev-parse", "main^{tree}")
@@ -90,8 +92,29 @@ def test_git_collects_between_pushes_only_and_all_repositories(machine: Machine)
     run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
     for folder in folders:
         assert git(folder, "config", "gc.auto") == "0"
+    for folder in bare:
         assert len(list(folder.glob("objects/pack/*.pack"))) <= len(packs[folder]) + 2
     machine.finish(machine.run())
+
+
+def test_a_work_tree_with_too_many_objects_is_made_anew(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.finish(machine.run())
+    folder = machine.repository.work_tree / ".git"
+    # What no commit of the provider's repository has.
+    ours = git(folder, "commit-tree", "-m", "not pushed", "main^{tree}")
+    run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+    assert git(folder, "cat-file", "-t", ours) == "commit"
+    monkeypatch.setattr(repository, "_MAX_LOOSE", 0)
+    run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+    with pytest.raises(subprocess.CalledProcessError):
+        git(folder, "cat-file", "-t", ours)
+    assert git(folder, "config", "gc.auto") == "0"
+    machine.projects.heads["main"] = "2" * 40
+    job = machine.run()
+    machine.finish(job)
+    assert machine.history()[0] == machine.commit_of(job)
 
 
 def test_a_damaged_repository_and_a_killed_gits_locks_keep_no_other_from_its_turn(
