@@ -36,7 +36,7 @@ from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
 from hostenv_provider.repository.repository import Repository  # noqa: E402
 from hostenv_provider.rules.intents import Action  # noqa: E402
 from hostenv_provider.rules.jobs import Request  # noqa: E402
-from hostenv_provider.rules.records import NodeCommit, Prepared  # noqa: E402
+from hostenv_provider.rules.stored import NodeCommit, Prepared  # noqa: E402
 from hostenv_provider.secrets.tokens import TokenFile  # noqa: E402
 from hostenv_provider.store.store import Store  # noqa: E402
 
