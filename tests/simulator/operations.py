@@ -141,7 +141,12 @@ class SimulatedOperations:
 
     def left_behind(self, user: str) -> str | None: ...
 
-    def prune(self, now: float, busy: Container[str]) -> list[str]:  # noqa: ARG002
+    def prune(
+        self,
+        now: float,  # noqa: ARG002
+        busy: Container[str],  # noqa: ARG002
+        is_wanted: Callable[[], bool],  # noqa: ARG002
+    ) -> list[str]:
         return []
 
     def boot(self) -> None: ...

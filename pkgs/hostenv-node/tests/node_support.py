@@ -190,6 +190,8 @@ class RecordedOperations:
         """Seconds that each call had left when it began."""
         self.pruned: list[Container[str]] = []
         """The users that each upkeep had to leave alone."""
+        self.wanted: list[bool] = []
+        """Whether each was asked to end."""
         self.warning: str | None = None
         """What a backup has to say before it freezes."""
         self.accepted: list[bool] = []
@@ -248,10 +250,11 @@ class RecordedOperations:
     def left_behind(self, user: str) -> str | None:
         return self.left.get(user)
 
-    def prune(self, now: float, busy: Container[str]) -> list[str]:
+    def prune(self, now: float, busy: Container[str], is_wanted: Callable[[], bool]) -> list[str]:
         assert now > 0
         self.pruned.append(busy)
         self.during.pop("prune", lambda: None)()
+        self.wanted.append(is_wanted())
         return list(self.left.values())
 
     def boot(self) -> None:

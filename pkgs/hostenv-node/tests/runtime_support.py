@@ -78,6 +78,10 @@ def needs(*candidates: str) -> pytest.MarkDecorator:
 T = TypeVar("T")
 
 
+def never() -> bool:
+    return False
+
+
 class Machine:
     """What would happen on a node, in order; `fails` names what goes wrong."""
 

@@ -159,5 +159,5 @@ class Activation:
         open_jobs = self._journals.load()
         locks.forget_jobs(self._config, {journal.job_id for journal in open_jobs})
         busy = {user for journal in open_jobs for user in journal.users}
-        for problem in self._operations.prune(time.time(), busy):
+        for problem in self._operations.prune(time.time(), busy, lambda: bool(spool.entries(self._config))):
             self._log(problem)

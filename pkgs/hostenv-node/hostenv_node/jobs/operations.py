@@ -68,10 +68,11 @@ class Operations(Protocol):
     def left_behind(self, user: str) -> str | None:
         """What is to be deleted and cannot be, and why, in one line; `prune` tries it again."""
 
-    def prune(self, now: float, busy: Container[str]) -> Sequence[str]:
+    def prune(self, now: float, busy: Container[str], is_wanted: Callable[[], bool]) -> Sequence[str]:
         """Delete what was set aside longer ago than the retention; `now` in seconds since the epoch.
 
-        The environments of `busy` users are left alone: jobs are open for them.
+        The environments of `busy` users are left alone: jobs are open for them. What is left to do when the
+        activation `is_wanted` elsewhere is for the next time: a home may keep it for a minute.
 
         Returns a line about each environment where it tried and could not. Raises nothing: no home may stop
         a node's work.

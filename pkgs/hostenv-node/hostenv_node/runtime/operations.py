@@ -260,11 +260,13 @@ class Runtime:
         """What could not be deleted in the environment's home."""
         return self.leftovers.reason(user)
 
-    def prune(self, now: float, busy: Container[str]) -> Sequence[str]:
+    def prune(self, now: float, busy: Container[str], is_wanted: Callable[[], bool]) -> Sequence[str]:
         """Delete what was set aside longer ago than the configured retention, and what is left over."""
         oldest = now - self.config.set_aside_retention_days * _DAY_SECONDS
-        problems = []
+        problems: list[str] = []
         for user in self.records.users():
+            if is_wanted():
+                return problems
             if user in busy:
                 continue
             try:

@@ -74,6 +74,7 @@ def test_spool_is_looked_at_once_more_before_the_end(
     operations.during["prune"] = hook_runs
     node.activate()
     assert ("late", "failed", "intent") in provider.events
+    assert operations.wanted == [True, False], "upkeep ends for it, and goes on after it"
 
 
 def test_switch_that_was_cut_short_is_completed(

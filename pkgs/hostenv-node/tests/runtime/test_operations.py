@@ -14,7 +14,7 @@ from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import operations as module
 from hostenv_node.runtime.operations import Runtime
 from hostenv_node.runtime.record import Phase, Record
-from runtime_support import HOST, SNAPSHOT, USER, Machine, action, active, context, entry, phase
+from runtime_support import HOST, SNAPSHOT, USER, Machine, action, active, context, entry, never, phase
 
 TAKEN_DOWN = [f"withdraw {HOST}", "no logins", "StopUnits", "no manager", "EndProcesses"]
 
@@ -270,11 +270,11 @@ def test_one_bad_record_keeps_no_other_site_from_being_served(runtime: Runtime, 
 def test_what_an_earlier_version_deactivated_is_closed_to_logins(runtime: Runtime, machine: Machine) -> None:
     active(runtime, machine)
     machine.open = True
-    assert runtime.prune(1000.0, ()) == []
+    assert runtime.prune(1000.0, (), never) == []
     assert machine.events == [], "people log in where it is active"
     runtime.deactivate(context(), action("deactivate"))
     machine.events.clear()
-    assert runtime.prune(1000.0, ()) == []
+    assert runtime.prune(1000.0, (), never) == []
     assert machine.events == TAKEN_DOWN[1:]
 
 
@@ -295,12 +295,12 @@ def test_what_was_set_aside_goes_after_its_retention(
     runtime.restore(context(), action("restore"), entry(), {"drupal-migrate": SNAPSHOT})
     machine.events.clear()
     days = runtime.config.set_aside_retention_days * 86400
-    runtime.prune(1000.0 + days, ())
+    runtime.prune(1000.0 + days, (), never)
     assert machine.events == []
-    assert runtime.prune(1001.0 + days, ()) == []
+    assert runtime.prune(1001.0 + days, (), never) == []
     assert machine.events == ["Tidy"]
     assert machine.asked(Tidy)[0].paths == (str(layout.set_aside("job-1")),)
-    runtime.prune(1001.0 + days, ())
+    runtime.prune(1001.0 + days, (), never)
     assert len(machine.events) == 1
 
 
@@ -310,20 +310,20 @@ def test_what_cannot_be_deleted_is_said_and_tried_again_after_a_while(
     active(runtime, machine)
     runtime.leftovers.note(USER, "cannot delete x", 1000.0)
     assert runtime.left_behind(USER) == "cannot delete x"
-    assert runtime.prune(1001.0, ()) == []
+    assert runtime.prune(1001.0, (), never) == []
     assert machine.events == [], "it was tried a moment ago"
-    assert runtime.prune(1000.0 + 3600, ()) == [f"{USER}: cannot delete x"]
+    assert runtime.prune(1000.0 + 3600, (), never) == [f"{USER}: cannot delete x"]
     assert machine.events == ["Tidy"]
 
     machine.fails = {"Tidy": OperationFailed("home is gone")}
-    assert runtime.prune(1000.0 + 3600, ()) == [f"{USER}: home is gone"]
-    assert runtime.prune(1001.0 + 3600, ()) == []
+    assert runtime.prune(1000.0 + 3600, (), never) == [f"{USER}: home is gone"]
+    assert runtime.prune(1001.0 + 3600, (), never) == []
 
     machine.fails = {}
     monkeypatch.setattr(machine, "user_apply", None)
     runtime.leftovers.note(USER, None, 5000.0)
     assert runtime.left_behind(USER) is None
-    assert runtime.prune(1000.0 + 7200, ()) == []
+    assert runtime.prune(1000.0 + 7200, (), never) == []
 
 
 def test_a_projects_copy_goes_with_the_last_environment_that_is_laid_out_from_it(
@@ -332,10 +332,10 @@ def test_a_projects_copy_goes_with_the_last_environment_that_is_laid_out_from_it
     active(runtime, machine)
     copy = config.git_dir / "demo__drupal.git"
     copy.mkdir(parents=True)
-    runtime.prune(1000.0, ())
+    runtime.prune(1000.0, (), never)
     assert copy.exists()
     runtime.deactivate(context(), action("deactivate"))
-    runtime.prune(1000.0, ())
+    runtime.prune(1000.0, (), never)
     assert not copy.exists()
 
 
@@ -347,10 +347,10 @@ def test_a_home_that_cannot_be_tidied_hides_no_others(
     machine.events.clear()
     (runtime.config.environments_dir / "another-main-1234567.json").write_text("damaged")
     days = runtime.config.set_aside_retention_days * 86400
-    (problem,) = runtime.prune(1001.0 + days, ())
+    (problem,) = runtime.prune(1001.0 + days, (), never)
     assert problem.startswith("another-main-1234567: ")
     assert machine.asked(Tidy)[0].paths == (str(layout.set_aside("job-1")),)
-    assert runtime.prune(1002.0 + days, ()) == []
+    assert runtime.prune(1002.0 + days, (), never) == []
 
 
 def test_an_entry_of_another_environment_is_refused(runtime: Runtime, changed: Callable[..., Any]) -> None:
@@ -371,7 +371,15 @@ def test_environments_of_open_jobs_are_left_to_them(runtime: Runtime, machine: M
     runtime.deactivate(context(), action("deactivate"))
     runtime.leftovers.note(USER, "cannot delete x", 1000.0)
     machine.events.clear()
-    assert runtime.prune(1000.0 + 3600, {USER}) == []
+    assert runtime.prune(1000.0 + 3600, {USER}, never) == []
     assert machine.events == []
-    runtime.prune(1000.0 + 3600, ())
+    runtime.prune(1000.0 + 3600, (), never)
     assert machine.events != []
+
+
+def test_upkeep_ends_when_the_activation_is_wanted_elsewhere(runtime: Runtime, machine: Machine) -> None:
+    active(runtime, machine)
+    runtime.leftovers.note(USER, "cannot delete x", 1000.0)
+    assert runtime.prune(1000.0 + 3600, (), lambda: True) == []
+    assert machine.events == []
+    assert runtime.prune(1000.0 + 3600, (), never) == [f"{USER}: cannot delete x"]

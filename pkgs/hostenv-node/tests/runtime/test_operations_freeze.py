@@ -7,7 +7,7 @@ from hostenv_node.environment.steps import Backup, FindLosses, RefreshUnits
 from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime import operations as module
 from hostenv_node.runtime.operations import Runtime
-from runtime_support import SNAPSHOT, USER, Machine, action, active, context, entry
+from runtime_support import SNAPSHOT, USER, Machine, action, active, context, entry, never
 
 
 def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtime, machine: Machine) -> None:
@@ -160,7 +160,7 @@ def test_neither_time_nor_a_reboot_lifts_a_freeze(runtime: Runtime, machine: Mac
     active(runtime, machine)
     runtime.freeze(context(), USER)
     runtime.boot()
-    runtime.prune(1e12, ())
+    runtime.prune(1e12, (), never)
     assert runtime.freezes.holder(USER) == "job-1"
 
 
