@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         config = Config.load()
-        # In the box of a stranger's program nobody becomes anybody.
+        # In the box of an untrusted program no command changes its user.
         if arguments.command != evaluate.NAME:
             become_service_user(config)
         status: int = arguments.run(arguments, config)

@@ -1,4 +1,4 @@
-"""`hostenv-provider completion`: what lets bash complete commands and options."""
+"""`hostenv-provider completion`: the script by which bash completes commands and options."""
 
 import argparse
 from collections.abc import Iterator

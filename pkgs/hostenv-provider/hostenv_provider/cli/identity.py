@@ -10,7 +10,7 @@ from hostenv_provider.config import Config
 
 
 def become_service_user(config: Config) -> None:
-    """Root becomes the service's user for good; that user itself stays what it is.
+    """Root becomes the service's user permanently; for that user itself nothing changes.
 
     Raises HostenvError for anybody else, and if there is no such user.
     """

@@ -1,4 +1,4 @@
-"""`hostenv-provider node-compromised`: somebody has taken over a node; change all that it ever had."""
+"""`hostenv-provider node-compromised`: somebody has taken over a node; replace all that it ever had."""
 
 import argparse
 

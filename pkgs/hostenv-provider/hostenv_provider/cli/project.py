@@ -99,7 +99,7 @@ def run_hosts(arguments: argparse.Namespace, config: Config) -> int:
         grants = repository.read_settings().grants.get(key)
         if arguments.add or arguments.remove:
             if grants is None:
-                # The first decision takes nothing away.
+                # The first change must not take away names that the project already has.
                 grants = _held(repository, key)
             grants = tuple(sorted({*grants, *arguments.add}.difference(arguments.remove)))
             repository.set_hosts(key, grants)

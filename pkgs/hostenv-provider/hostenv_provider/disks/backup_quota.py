@@ -11,13 +11,13 @@ from pathlib import Path
 from hostenv_provider.config import Config
 
 LOCKS_BYTES = 64 << 20
-"""So much an environment's locks may hold beside the quota: a restore needs one when that is full too."""
+"""Bytes that an environment's locks may hold besides the quota: a restore needs a lock at any time."""
 
 FILE_BYTES = 64 << 10
-"""A file counts as so many bytes at least, so that no folder has more files than are soon measured."""
+"""A file counts as at least this many bytes, so that every folder can be measured quickly."""
 
 _MEASURED_SECONDS = 60.0
-# Of a processor's time, measuring takes one part in so many.
+# Measuring takes one part in this many of a processor's time.
 _SHARE = 20
 
 
@@ -58,7 +58,7 @@ class BackupQuota:
         self._known: defaultdict[Path, _Known] = defaultdict(_Known)
 
     def admit(self, user: str, length: int) -> str | None:
-        """None: `length` bytes of a backup may come, and count from now on; else why not, in one line."""
+        """None if `length` bytes of a backup may come and are counted; else why not, in one line."""
         return self._admit(
             self._folder / user,
             length,
@@ -77,7 +77,7 @@ class BackupQuota:
         )
 
     def refusal(self, user: str) -> str | None:
-        """Why something was refused since the environment's backups were last measured; None: nothing was."""
+        """Why something was refused since the backups were last measured; None if nothing was."""
         return self._known[self._folder / user].refusal
 
     def _admit(self, folder: Path, length: int, limit: int, refusal: str) -> str | None:

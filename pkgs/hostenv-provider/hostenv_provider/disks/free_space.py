@@ -12,14 +12,14 @@ from hostenv_provider.config import Config
 from hostenv_provider.disks.backup_quota import BackupQuota
 
 JOB_BYTES = 256 << 20
-"""So much a job wants free on each disk that it writes."""
+"""Bytes that a job needs free on each disk that it writes."""
 
 ACCEPTED_BYTES = 32 << 20
-"""So much must be free for a new job to be accepted: what runs can then be recorded to its end."""
+"""Bytes that must be free to accept a new job, so that running jobs can be recorded to their end."""
 
 
 class NoRoom(HostenvError):
-    """A disk is too full, which may be over later."""
+    """A disk is too full; this may be temporary."""
 
 
 class Disks:

@@ -1,6 +1,6 @@
 """The environments that a project's flake defines (contract 3), checked before anything is made of them.
 
-An unknown key is an error, so that a slip of the pen is seen.
+An unknown key is an error, so that a typing error is noticed.
 """
 
 import re

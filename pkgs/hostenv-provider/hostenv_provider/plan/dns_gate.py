@@ -8,18 +8,18 @@ from hostenv_provider.plan.plan import Environment, Plan
 
 Lookup = Callable[[str], set[str]]
 LIMIT = 60.0
-"""So many seconds may all look-ups of one job take, for the other jobs wait meanwhile."""
+"""Seconds that all look-ups of one job may take together, because other jobs wait during that time."""
 
 
 class TimeLimit:
-    """LIMIT seconds by `clock` from its making, which all look-ups of a job share."""
+    """A time limit that all look-ups of a job share: LIMIT seconds by `clock`, from when it is made."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._deadline = clock() + LIMIT
 
     def demand(self) -> None:
-        """Raises TimeoutError when they are over."""
+        """Raises TimeoutError when the time is up."""
         if self._clock() >= self._deadline:
             raise TimeoutError
 

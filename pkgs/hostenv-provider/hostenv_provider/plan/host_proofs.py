@@ -19,7 +19,7 @@ def look_up(
     names_of: Lookup,
     limit: TimeLimit,
 ) -> Mapping[str, set[str]]:
-    """Of what, by `names_of`, each name is an alias that only DNS can give to the project `key`.
+    """What each name that only DNS can give to the project `key` is an alias of, according to `names_of`.
 
     Names whose turn does not come within `limit` are left out, and so not given.
     """

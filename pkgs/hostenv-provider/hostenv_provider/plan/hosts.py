@@ -1,9 +1,9 @@
 """Which host names an environment gets of those that its project asks for (contract 6). Data in, data out.
 
-Every environment has its own, `<userName>.<hostenvHostname>`. Any other must be granted to the project by the
-operator, outright or as soon as DNS proves it, and the first owner keeps it. What is not given is left out
-with a warning, the rest is served: a stranger's flake must not stop anybody's deployment, its own project's
-included.
+Every environment has its own, `<userName>.<hostenvHostname>`. Any other must be granted to the project by
+the operator, outright or as soon as DNS proves it, and the first owner keeps it. A host that is not given is
+left out with a warning, and the rest is served: a flake must not stop any deployment, not even that of its
+own project.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,9 +38,9 @@ def allot(
 ) -> tuple[dict[str, Hosts], list[str]]:
     """The hosts of each environment of the project `key`, and a warning for each that it does not get.
 
-    `asked` are those that the project's environments ask for and `reserved` those that all environments have,
-    or had when they left the plan, both by user. Whoever had a name is before who asks for it now. `aliases`
-    says what each host `to_prove` is an alias of.
+    `asked` are those that the project's environments ask for and `reserved` those that all environments
+    have, or had when they left the plan, both by user. Whoever already had a name comes before those who ask
+    for it now. `aliases` says what each host `to_prove` is an alias of.
     """
     owners = {host: user for user, hosts in reserved.items() if user not in asked for host in hosts}
     given: dict[str, dict[str, VirtualHost]] = {}
@@ -67,7 +67,7 @@ def allot(
 
 
 def matches(grant: str, host: str) -> bool:
-    """Whether a grant covers a host: its very name, `*.` and a domain that it is below, or `*`."""
+    """Whether a grant covers a host: exactly its name, `*.` and a domain that it is below, or `*`."""
     return grant in (host, "*") or (grant.startswith("*.") and host.endswith(grant[1:]))
 
 
@@ -92,11 +92,11 @@ def _refusal(
     if domain == settings.hostenv_hostname and names.is_user_name(label):
         return "it is the name of another environment"
     if _below(host, settings.hostenv_hostname):
-        # A pattern says nothing of the provider's own domain; only the very name does.
+        # A pattern does not cover the provider's own domain; only the exact name does.
         grants = None if grants is None else tuple(grant for grant in grants if grant == host)
         if grants is None and new:
             return f"names at or below {settings.hostenv_hostname} are reserved"
-    # A project from before there were grants goes on as it did, until the operator decides for it.
+    # A project that is older than grants continues as before, until the operator decides.
     if grants is None or _is_granted(grants, host):
         return None
     refused = f"it is not granted to {key}: hostenv-provider project hosts {key} --add {host}"

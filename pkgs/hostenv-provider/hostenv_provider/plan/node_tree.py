@@ -49,7 +49,7 @@ class ProviderTree:
 
     @cached_property
     def operators(self) -> Mapping[str, "Entry | bytes"]:
-        """The files that are the same for all nodes: the operators' own, without a word of any project.
+        """The files that are the same for all nodes: the operators' own, without any mention of a project.
 
         Raises InvalidData if a project is named in `flake.nix` elsewhere than between the markers.
         """
@@ -116,7 +116,7 @@ class ProviderTree:
 
 @dataclass(frozen=True)
 class NodeTree:
-    """A node's files, and the slice to which they point; `made` are contents that the provider has not."""
+    """A node's files, and the slice to which they point; `made` are contents that it must be given."""
 
     slice: str
     entries: Mapping[str, Entry]

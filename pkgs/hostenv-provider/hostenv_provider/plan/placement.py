@@ -48,12 +48,12 @@ def make_plan(
 ) -> tuple[Plan, State, list[str]]:
     """Plan one project's environments; those of all others are carried over unchanged (contract 5, scope).
 
-    The third value are warnings, of what the project asks for and does not get (`hosts`); `aliases` are
-    `hosts.allot`'s.
+    The third value is warnings about what the project asks for and does not get (`hosts`); `aliases` is that
+    of `hosts.allot`.
     `sources` holds, by the environment's name, the new source of each that moves; the others keep theirs. A
     disabled environment that never had one is left out.
-    Raises InvalidData if an environment has no source or the user of another, or if the project's name can be
-    no database's.
+    Raises InvalidData if an environment has no source or the user of another, or if the project's name
+    cannot be a database's name.
     """
     key = names.project_key(organisation, project)
     names.demand_database_name(key, project)

@@ -1,6 +1,6 @@
 """`provider.json`, which operators write (contract 3).
 
-An unknown key is an error, so that a slip of the pen is seen.
+An unknown key is an error, so that a typing error is noticed.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class Node:
 class ProviderSettings:
     """`provider.json`, and this machine's `public_url`, which the plan repeats for the nodes.
 
-    `grants` are the host names, or patterns of them, that a project's environments may have beside their own;
-    a project without an entry is from before there were any (`hosts`).
+    `grants` are the host names, or patterns of them, that a project's environments may have beside their
+    own; a project without an entry is older than grants (`hosts`).
     """
 
     hostenv_hostname: str

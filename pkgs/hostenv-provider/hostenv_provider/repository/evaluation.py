@@ -1,4 +1,4 @@
-"""The evaluation of a project's flake, a stranger's program, in a box that holds nothing else (contract 3).
+"""The evaluation of a project's flake, untrusted code, in a box that holds nothing else (contract 3).
 
 The box is `hostenv-evaluate@.service`: one for each evaluation, without a network, the provider's data or a
 Nix store, as an account that owns nothing. `ask` is the provider's side of its socket, `answer` runs inside.
@@ -76,8 +76,8 @@ def _read(connection: socket.socket) -> bytes:
 
 
 def answer(config: Config, archive: IO[bytes]) -> dict[str, object]:
-    """In the box: what a flake defines whose source is in `archive`, a tar file that is read to its end."""
-    # For all that begins from here on, too.
+    """Runs in the box: what the flake in `archive`, a tar file, defines. The file is read to its end."""
+    # These limits are also those of all processes that are started from here on.
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_TIME, _PROCESSOR_TIME))
     with tempfile.TemporaryDirectory() as folder:

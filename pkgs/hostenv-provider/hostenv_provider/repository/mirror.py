@@ -27,18 +27,19 @@ _REDIRECTED = re.compile(r"returned error: 30[1278]")
 _SYMBOLIC = re.compile(r"ref: refs/heads/(?P<branch>\S+)\tHEAD")
 
 _SETTINGS = {
-    # A host has no say in where its projects are: no redirects, alternates, packs or bundles of others.
+    # A host must not lead Git to other places: no redirects, alternates, packs or bundles of other hosts.
     "http.followRedirects": "false",
     "fetch.uriProtocols": "",
     "transfer.bundleURI": "false",
     # A host that falls silent in the middle of an answer.
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "30",
-    # Git cleans up before it ends: what works on behind it would hold locks that look abandoned.
+    # Git cleans up before it ends: a process left in the background would hold locks that look abandoned.
     "gc.autoDetach": "false",
     "maintenance.autoDetach": "false",
 }
-# The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
+# This has the highest precedence of all attributes: the tree's bytes stay as they are, whatever the
+# project's own attributes say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
 
 
@@ -73,14 +74,14 @@ class Mirror:
         for line in answer.stdout.splitlines():
             if found := _SYMBOLIC.fullmatch(line):
                 branch = found["branch"]
-            # Git also answers with references that only end alike.
+            # Git also lists references that only have the same ending.
             if (found := _REFERENCE.fullmatch(line)) and found["name"] == reference:
                 return Head(found["rev"], branch if reference == HEAD else None)
         what = "commit" if reference == HEAD else f"branch {reference.removeprefix('refs/heads/')}"
         raise InvalidData(f"{self._key}: there is no {what} at {url}: push it, or correct gitRef")
 
     def obtain(self, url: str, reference: str, rev: str) -> None:
-        """Have the commit `rev`, which is or was in the history of `reference`. Raises FetchFailed."""
+        """Get the commit `rev`, which is or was in the history of `reference`. Raises FetchFailed."""
         self._make()
         if self.has(rev):
             return
@@ -88,7 +89,7 @@ class Mirror:
         own = f"refs/hostenv/branches/{hashlib.sha256(reference.encode()).hexdigest()}"
         self._fetch(url, f"+{reference}:{own}")
         if not self.has(rev):
-            # The branch was rewritten since; most servers still hand out the commit by its name.
+            # The branch has been rewritten since; most servers still give the commit when asked for its id.
             self._fetch(url, rev)
 
     def has(self, rev: str) -> bool:

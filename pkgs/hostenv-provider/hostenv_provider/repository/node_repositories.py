@@ -37,7 +37,7 @@ class NodeRepositories:
         return self._folder.is_dir()
 
     def begin(self) -> None:
-        """From now on it has, also if none is made yet."""
+        """Record that it has, even if none is made yet."""
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def nodes(self, provider_commit: str) -> tuple[str, ...]:

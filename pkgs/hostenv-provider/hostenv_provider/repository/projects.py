@@ -95,9 +95,9 @@ class Projects:
         previous: Plan,
         moves: Callable[[str], bool],
     ) -> dict[str, Source]:
-        """The new source, by environment, of every one that moves to the head of its branch.
+        """By environment, the new source of each one that moves to the head of its branch.
 
-        `moves` says so of a branch, see `placement.moving`. Raises what `resolve` raises.
+        `moves` says whether those of a branch do, see `placement.moving`. Raises what `resolve` raises.
         """
         recorded = {each.name: each.source for each in previous.of_project(key).values()}
         names_of_moving = moving(definitions, recorded, self._find(key).url, moves)
@@ -123,7 +123,7 @@ class Projects:
     def trusting(self, url: str) -> Iterator[None]:
         """Let git and Nix read a local repository of another user, which the operator has just named.
 
-        An exception takes that back.
+        An exception undoes that.
         """
         folder = remotes.local_folder(url)
         # Nix compares the first, git-upload-pack the second.
@@ -140,7 +140,7 @@ class Projects:
             raise
 
     def _declared(self) -> dict[str, Value]:
-        """The projects that `flake.nix` names, which is the operators'. Raises InvalidData."""
+        """The projects that are named in `flake.nix`, the operators' file. Raises InvalidData."""
         applied = ("--apply", inputs_expression())
         answer = self._nix("eval", "--json", "--file", FLAKE, "inputs", *applied, check=False)
         if answer.returncode:
@@ -153,7 +153,7 @@ class Projects:
             return self._nix("hash", "path", "--type", "sha256", "--sri", str(tree)).stdout.strip()
 
     def _nix(self, *arguments: str, check: bool = True) -> Completed:
-        # Without a registry Nix does not go to the network for names that are none.
+        # Without a registry, Nix does not ask the network about names that are no addresses.
         options = ("--extra-experimental-features", "nix-command flakes", "--option", "flake-registry", "")
         return run(
             [self._repository.config.tool("nix"), *options, *arguments],

@@ -1,7 +1,7 @@
 """A project's remote, its Git repository at a host, and whether the provider may fetch from there.
 
-Operators say what is fetched. Where a name leads is its owner's say, though, and may change at any moment, so
-the address that was looked at is the one that is used.
+Operators decide what is fetched. But the owner of a host name decides where it leads, and may change that at
+any moment; so the address that was checked is the one that is used.
 """
 
 import re
@@ -35,7 +35,7 @@ _TRANSLATED_LOCALLY = ip_network("64:ff9b:1::/48")
 
 
 class FetchFailed(HostenvError):
-    """A project's Git host does not answer or refuses, which may be over later."""
+    """A project's Git host does not answer or refuses; this may be temporary."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _is_in(address: Address, networks: Collection[Network]) -> bool:
 
 def _pinned(scheme: str, host: str, port: int, addresses: list[Address]) -> Route:
     if scheme == "ssh":
-        # Known hosts and the user's configuration go by the name all the same.
+        # known_hosts and the user's configuration still go by the name.
         alias = host if port == _PORTS["ssh"] else f"[{host}]:{port}"
         ssh = f"{_SSH} -o HostName={addresses[0]} -o HostKeyAlias={alias}"
         environment = {"GIT_ALLOW_PROTOCOL": "ssh", "GIT_SSH_COMMAND": ssh, "GIT_SSH_VARIANT": "ssh"}

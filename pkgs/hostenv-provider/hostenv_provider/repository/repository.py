@@ -31,11 +31,11 @@ _SHA = re.compile(r"[0-9a-f]{40}")
 # Git holds a lock of a reference for milliseconds; an older one was left by a process that was killed.
 _STALE_LOCK_SECONDS = 60
 
-# Git does it when it likes, in the middle of a push too; `Repository.collect` does it between two.
+# Git would do it at any moment, even in the middle of a push; `Repository.collect` does it between two.
 _COLLECTED_BY_US = {"gc.auto": "0"}
 _BARE_CONFIGURATION = {
     "http.receivepack": "false",
-    # comin refuses a rewritten history for good.
+    # comin refuses a rewritten history permanently.
     "receive.denyNonFastForwards": "true",
     "receive.denyDeletes": "true",
     "core.fsync": "committed,reference",
@@ -46,7 +46,7 @@ _BARE_CONFIGURATION = {
 }
 Stamps = tuple[Stamp | None, ...]
 _WORK_TREE_CONFIGURATION = {"core.fsync": "added,reference", **_COLLECTED_BY_US}
-# Packing has one core and so much memory for the contents that it compares.
+# Packing gets one core, and this much memory for the contents that it compares.
 _COLLECTION = {
     "gc.auto": "6700",
     "gc.autoDetach": "false",
@@ -136,7 +136,7 @@ class Repository:
         """
         if self.bare.exists():
             raise HostenvError(f"{self.bare} exists: this provider is initialised already")
-        # Where it is made with the provider, no node has ever followed another repository than its own.
+        # The provider is new, so no node has ever followed a repository other than its own.
         self.config.node_git_dir.mkdir(parents=True, exist_ok=True)
         unfinished = self.config.git_dir / "provider.git.new"
         for leftover in (unfinished, self.work_tree):
@@ -200,8 +200,8 @@ class Repository:
     def published_plan(self) -> Plan:
         """The plan that the nodes can see.
 
-        Strangers' requests ask for it: no process is started while the files of the reference are the same.
-        Raises NotBootstrapped if there is no repository, InvalidData if the plan cannot be read.
+        Requests without a token need it, so no process is started while the files of the reference are the
+        same. Raises NotBootstrapped if there is no repository, InvalidData if the plan cannot be read.
         """
         stamps = reference_stamps(self.bare)
         published = self._published
@@ -246,7 +246,7 @@ class Repository:
         self.write_text(SETTINGS, generated.to_text(document))
 
     def set_hosts(self, key: str, grants: Collection[str]) -> None:
-        """Say in `provider.json` which host names a project may have. Raises InvalidData if one is none."""
+        """Say in `provider.json` which host names a project may have. Raises InvalidData for a wrong one."""
         settings = self.read_settings()
         document = replace(settings, grants={**settings.grants, key: tuple(sorted(grants))}).to_json()
         ProviderSettings.parse(document, self.config.public_url)
@@ -386,7 +386,7 @@ class Repository:
         self.git(*command, cwd=folder, timeout=_COLLECTION_TIMEOUT)
 
     def make_bare(self, path: Path) -> None:
-        """Make a bare repository that nodes may read over HTTP and nobody may write so (contract 4)."""
+        """Make a bare repository that nodes may read, and nobody may write, over HTTP (contract 4)."""
         # Whole or absent: without its settings it would show what it must hide.
         unfinished = path.with_name(f"{path.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -417,7 +417,7 @@ class Repository:
 
 
 def environment_of(config: Config) -> Mapping[str, str]:
-    """The environment of git and nix: the service's home, its name on commits, never a question."""
+    """The environment of git and nix: the service's home, its name on commits, and no questions."""
     return {
         "HOME": str(config.data_dir),
         "XDG_CONFIG_HOME": str(config.data_dir / ".config"),

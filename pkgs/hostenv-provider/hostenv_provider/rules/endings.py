@@ -1,4 +1,4 @@
-"""How a job ends that its nodes do not end: an operator cancels it, or it makes no progress (contract 5).
+"""How a job ends if its nodes do not end it: an operator cancels it, or it makes no progress (contract 5).
 
 Like the rules in `jobs`: functions of recorded state.
 """

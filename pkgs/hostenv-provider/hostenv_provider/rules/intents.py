@@ -40,7 +40,7 @@ class Action:
             "fromNode": self.from_node,
             "toNode": self.to_node,
             "migrations": list(self.migrations),
-            # Only where it says something, so that other documents are what they were before there was such.
+            # Only where it is true, so that all other documents stay as earlier versions wrote them.
             **({"acceptLoss": True} if self.accept_loss else {}),
             **({"physical": True} if self.physical else {}),
         }
@@ -91,7 +91,7 @@ def derive_actions(
     `deployed`, `planned` and `stale` hold the environments of one project by user name. `stale` names the
     nodes that hold an old copy of an environment: each is told again to deactivate it. `migration_sources`
     overrides a previous placement; a copy deployed on a third node is then deactivated like a stale one.
-    `databases` names the series of MariaDB of the nodes that told it.
+    `databases` holds the series of MariaDB of the nodes that reported it.
     Raises HostenvError if that would replace the data of the copy that is deployed: a job that failed then
     would leave neither the old data in place nor the site up.
     """

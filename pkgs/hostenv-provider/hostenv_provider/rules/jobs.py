@@ -193,7 +193,7 @@ class Retire:
 class Uncertain:
     """A node began to stop or to replace an environment, and nobody knows how far it got.
 
-    If it is deployed there, the placement stays, but the plan's next word is `activate`, not `reload`.
+    If it is deployed there, the placement stays, but the next plan says `activate`, not `reload`.
     """
 
     user: str
@@ -204,7 +204,7 @@ class Uncertain:
 class Accepted:
     """The event counts: rows, the job's state and placements change in one transaction.
 
-    `progress` is whether the job has gone on by it: its time-out begins anew (contract 5).
+    `progress` is whether the job has made progress by it: then its time-out starts again (contract 5).
     """
 
     state: JobState
@@ -271,7 +271,7 @@ def on_event(job: JobSnapshot, event: Event) -> Outcome:
     if event.status is Status.QUEUED or (row.status is event.status and not told):
         return Repeated()
     changed = _with(row, event)
-    # A node that only goes to and fro would hold the source's freeze for ever.
+    # A node that only alternates between states would keep the source frozen for ever.
     forward = row.status is Status.QUEUED or changed.begun > row.begun
     return Accepted(job.state, rows=(changed,), progress=forward)
 
@@ -356,9 +356,10 @@ def on_verification(job: JobSnapshot, user: str, status: Status, message: str | 
 
 
 def on_failed_check(job: JobSnapshot, user: str, found: str, outlook: str, newer: str | None) -> Outcome:
-    """What one failed try of the service's own check does, which will be repeated as `outlook` says.
+    """What one failed attempt of the service's own check does. `outlook` says how it will be repeated.
 
-    Not if it lets a `newer` queued job through: a push that fixes what fails should not wait for the end.
+    It is not repeated if it makes way for a `newer` queued job: a push that fixes the failure should not
+    wait for the end.
     """
     row = job.row(PROVIDER_NODE, VERIFY, user)
     if row is None or job.state is not JobState.WAITING or not row.pending:

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from hostenv_provider.rules.jobs import JobState, Request
 
 FETCH_FOR = 1800.0
-"""For so many seconds it is tried to fetch a project before its job fails (contract 5, sources)."""
+"""Seconds for which a job tries to fetch its project before it fails (contract 5, sources)."""
 
 _FIRST_PAUSE = 10.0
 _LONGEST_PAUSE = 300.0
 
 
 def merge(older: Request, newer: Request) -> Request:
-    """What a job must do that takes the place of another one: both requests, the newer one's word last.
+    """What a job must do that supersedes another one: both requests, the newer one last.
 
-    A placement brings its own migration options, so it also takes the older ones' place; a push of a
-    reference takes back an older roll-back of its environments.
+    A placement brings its own migration options, which replace the older ones; a push of a reference undoes
+    an older roll-back of its environments.
     """
     replaced = frozenset(newer.placements)
     return Request(
@@ -43,7 +43,7 @@ def merge(older: Request, newer: Request) -> Request:
 class Unfinished:
     """A job that has not ended, for the choice of the next one; `number` grows with every job.
 
-    A `postponed` one is queued until a moment that has not come.
+    A `postponed` one stays queued until a later moment.
     """
 
     job: str

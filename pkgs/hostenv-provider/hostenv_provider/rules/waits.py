@@ -83,7 +83,7 @@ def _waiting(situation: Situation) -> Iterator[str]:
 
 
 def _checked(snapshot: JobSnapshot) -> set[str | None]:
-    """The nodes that go on with their list only after the service's check of what they activated."""
+    """The nodes that continue with their list only after the service's check of what they activated."""
     return {
         row.action.to_node
         for row in snapshot.rows
@@ -95,7 +95,8 @@ def _checked(snapshot: JobSnapshot) -> set[str | None]:
 
 
 def _blocked(snapshot: JobSnapshot) -> list[str]:
-    """Only one thing holds up what nobody works on: a source that has not said yet that it froze."""
+    """If nobody works on an action, only one thing holds it up: a source that has not reported its
+    freeze."""
     return [text for row in snapshot.rows if row.pending and (text := unmet(snapshot, row)) is not None][-1:]
 
 

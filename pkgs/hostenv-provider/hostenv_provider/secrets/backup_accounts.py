@@ -85,7 +85,7 @@ class BackupAccounts:
         return account is not None and hmac.compare_digest(password.encode(), account.password.encode())
 
     def end_former(self) -> None:
-        """End the accounts that nothing needs any more; one that cannot be ended keeps no other.
+        """End the accounts that nothing needs any more; one that cannot be ended does not stop the others.
 
         Raises HostenvError.
         """
@@ -146,7 +146,7 @@ class BackupAccounts:
                 self._write(user, found)
                 self._store.renew_account(node, user)
             shared = self._secrets.shared_account(user) is not None
-            # Whose locks there are nobody knows when all nodes shared one account.
+            # When all nodes shared one account, nobody knows whose locks these are.
             self._tidy(user, time.time() if shared else None)
             self._secrets.forget_shared_account(user)
             return found.nodes
@@ -159,7 +159,7 @@ class BackupAccounts:
                 raise HostenvError(f"{self._path(user)} is missing: restore it, or move {repository} away")
             return self._add_key(user, shared["resticPassword"], password, names.PROVIDER_NODE)
         for key in _files(repository / "keys"):
-            # It was cut short: without its configuration this is no repository.
+            # An earlier attempt was interrupted: without its configuration this is no repository.
             key.unlink()
         self._restic(user, password, "init")
         (key,) = _files(repository / "keys")
@@ -168,7 +168,7 @@ class BackupAccounts:
     def _add_key(self, user: str, opened_with: str, password: str, host: str) -> Key:
         folder = self._repository(user) / "keys"
         before = {path.name for path in _files(folder)}
-        # A file, for arguments are seen by all.
+        # A file, because everybody can see arguments.
         with NamedTemporaryFile("w", dir=self._folder, prefix=f".{user}.") as file:
             file.write(password)
             file.flush()

@@ -1,4 +1,4 @@
-"""Secrets of environments (contract 8), but for those of their backups (`secrets.backup_accounts`)."""
+"""Secrets of environments (contract 8), except those of their backups (`secrets.backup_accounts`)."""
 
 import re
 import secrets
@@ -30,7 +30,7 @@ class EnvironmentSecrets:
         self._lock_path = config.secrets_dir / ".lock"
 
     def ensure(self, users: Iterable[str]) -> None:
-        """Make the generated secrets of these environments where they lack.
+        """Make the generated secrets of these environments where they are missing.
 
         Raises HostenvError if one of their files cannot be read or written.
         """
@@ -39,7 +39,7 @@ class EnvironmentSecrets:
                 self._ensure(user)
 
     def read(self, user: str) -> dict[str, str] | None:
-        """All secrets of an environment but its backups'; None if it has never been planned.
+        """All secrets of an environment except its backups'; None if it has never been planned.
 
         Raises HostenvError.
         """
@@ -117,7 +117,7 @@ class EnvironmentSecrets:
         path = self._path(user)
         document = read_strings(path)
         if path.exists() and _SALT not in document:
-            # A new one would end log-ins and links that are good.
+            # A new one would end valid log-ins and links.
             raise HostenvError(f"{path}: {_SALT} is missing: restore it")
         return document
 

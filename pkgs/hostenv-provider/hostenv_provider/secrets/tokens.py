@@ -19,7 +19,7 @@ from hostenv_provider.config import Config
 
 @dataclass(frozen=True)
 class Tokens:
-    """Each node's token, and those before it that stay valid until the new one was used."""
+    """Each node's token, and earlier ones that stay valid until the new one has been used."""
 
     current: Mapping[str, str]
     previous: Mapping[str, tuple[str, ...]]
@@ -28,7 +28,7 @@ class Tokens:
 def matches(tokens: Tokens, node: str, given: str) -> tuple[bool, bool]:
     """Whether `given` is valid for `node`, and whether it is the node's current token.
 
-    All candidates are compared, in constant time each, so that the answer's time tells nothing of them.
+    All candidates are compared, in constant time each, so that the answer's time reveals nothing about them.
     """
     candidate = given.encode()
     current = tokens.current.get(node, "")
@@ -95,7 +95,7 @@ class TokenFile:
             self._write(self._path, current)
 
     def revoke(self, nodes: Collection[str]) -> None:
-        """Take all tokens of these nodes."""
+        """Remove all tokens of these nodes."""
         with locked(self._lock_path):
             current, previous = read_strings(self._path), _read_previous(self._previous_path)
             self._write(self._path, {node: each for node, each in current.items() if node not in nodes})
@@ -104,7 +104,7 @@ class TokenFile:
             )
 
     def rotate(self, nodes: Iterable[str]) -> None:
-        """Replace the tokens of these nodes; each old one stays valid until the new one was used.
+        """Replace the tokens of these nodes; each old one stays valid until the new one has been used.
 
         Raises HostenvError, with nothing changed, if one of them has none.
         """
@@ -121,7 +121,7 @@ class TokenFile:
             self._write(self._path, {**current, **replaced})
 
     def replace(self, node: str) -> bool:
-        """Replace a node's token, which ends at once, as all before it; whether it had one."""
+        """Replace a node's token; it and all earlier ones end at once. Returns whether it had one."""
         with locked(self._lock_path):
             current, previous = dict(read_strings(self._path)), _read_previous(self._previous_path)
             known = node in current
@@ -147,7 +147,7 @@ class TokenFile:
             if stamps != self._stamps:
                 self._tokens = Tokens(read_strings(self._path), _read_previous(self._previous_path))
                 known = (*self._tokens.current.values(), *chain(*self._tokens.previous.values()))
-                # By their digests, so that the time of a search tells nothing of a token.
+                # By their digests, so that the time of a search reveals nothing about a token.
                 self._digests = frozenset(_digest(token) for token in known if token)
                 self._stamps = stamps
             return self._tokens

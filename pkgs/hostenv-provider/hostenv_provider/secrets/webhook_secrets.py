@@ -17,7 +17,7 @@ from hostenv_provider.config import Config
 class Secret:
     """How a project's webhook is guarded: by a shared secret, or on purpose not at all (None).
 
-    `previous` are those before it, which pass until the new one was used.
+    `previous` are those before it, which are accepted until the new one has been used.
     """
 
     value: str | None = field(repr=False)
@@ -25,7 +25,7 @@ class Secret:
 
 
 def create(config: Config, project: str) -> str:
-    """Make the secret of a project, `<org>__<project>`, which ends all that it had, and return it.
+    """Make and return a new secret of the project `<org>__<project>`; all earlier ones end.
 
     Raises HostenvError if it cannot be written.
     """
@@ -55,7 +55,7 @@ def guarded(config: Config) -> list[str]:
 
 
 def rotate(config: Config, project: str) -> str:
-    """Replace a project's secret and return the new one; the old one passes until the new one was used.
+    """Replace a project's secret and return it; the old one is valid until the new one has been used.
 
     Raises HostenvError if the webhook has none.
     """

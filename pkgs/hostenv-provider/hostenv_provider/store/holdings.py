@@ -21,8 +21,8 @@ _MOVES = frozenset({"backup", "restore"})
 class Part:
     """A node's part in an environment: whether it is deployed there, and the node's open operations on it.
 
-    Of what the node has activated the check is its own too. `ending` is whether its account of the backups is
-    to be replaced, and is kept only for what is under way.
+    The check of what a node has activated counts as the node's own operation too. `ending` is whether its
+    account of the backups is to be replaced, and is kept only for what is under way.
     """
 
     hosts: bool = False
@@ -31,7 +31,7 @@ class Part:
 
     @property
     def gets_secrets(self) -> bool:
-        """What only has to stop its copy needs none."""
+        """A node that only has to stop its copy needs none."""
         return self.hosts or bool(self.operations - {"deactivate"})
 
     @property

@@ -8,7 +8,7 @@ from hostenv_provider.rules.stored import NodeCommit
 from hostenv_provider.store.queries import Queries
 
 SLICES_KEPT = 20
-"""So many slices of a node are kept, the latest: what its newest commits point to."""
+"""How many slices of a node are kept: the latest ones, to which its newest commits point."""
 
 
 class NodeCommits(Queries):

@@ -57,7 +57,7 @@ class Queries:
             return [to_job(row) for row in rows]
 
     def databases(self) -> dict[str, str]:
-        """The series of MariaDB of each node that told it."""
+        """The series of MariaDB of each node that reported it."""
         with self._database.reading() as db:
             return {row["node"]: row["series"] for row in db.execute("SELECT node, series FROM databases")}
 
@@ -227,7 +227,7 @@ def load_note(db: sqlite3.Connection, job_id: str, node: str) -> str | None:
 
 
 def _notes(db: sqlite3.Connection, job_id: str) -> list[StoredEvent]:
-    # A node takes its words back by a later event without a message.
+    # A later event without a message takes back what the node said.
     rows = db.execute(
         "SELECT * FROM events WHERE id IN (SELECT MAX(id) FROM events WHERE job = ? AND phase = ?"
         " AND status IN (?, ?) GROUP BY node) AND message IS NOT NULL ORDER BY node",

@@ -47,7 +47,7 @@ class Access:
         method = request.headers.get("x-original-method", "")
         if match is None or method != ("GET" if "?" in match["service"] else "POST"):
             raise HttpError(403, "forbidden")
-        # The token of a node that is gone may not have been taken yet.
+        # The token of a node that is gone may not have been removed yet.
         if node not in self._nodes():
             raise HttpError(403, "forbidden")
         if not self._may_read(node, match["repository"], fetches=method == "POST"):

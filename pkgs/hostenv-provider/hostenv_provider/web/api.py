@@ -38,13 +38,13 @@ from hostenv_provider.web.messages import (
 from hostenv_provider.web.renewal import Renewal
 
 MAX_MESSAGE = 2000
-"""So many characters of an event's message are kept."""
+"""How many characters of an event's message are kept."""
 
 MAX_DELIVERY = 25 * 1024 * 1024
-"""So many bytes of a webhook are taken: Git hosts send up to 25 MB (contract 4)."""
+"""The most bytes of a webhook that are accepted: Git hosts send up to 25 MB (contract 4)."""
 
 MAX_EVENT = 64 * 1024
-"""So many bytes of a node's event are taken: a message, and of a backup its snapshots."""
+"""The most bytes of a node's event that are accepted: a message, and a backup's snapshots."""
 
 _MAX_INDEX = 100_000
 _JOBS_SHOWN = 50
@@ -209,7 +209,7 @@ class Api:
         sha, node = request.sha(), request.parameter("node")
         self._access.require_node(request, node)
         opened = request.query.get("open")
-        # What goes unheard keeps jobs longer, nothing more.
+        # If this is lost, jobs are only kept longer.
         if opened is not None and opened.count(",") < _MAX_OPENED:
             self._store.hear_open_jobs(node, opened.split(","))
         database = request.query.get("database")
@@ -292,7 +292,7 @@ class Api:
         )
 
     def _explained(self, job_id: str, event: Event) -> Event:
-        """A failed backup's event with why it was refused, which the node was not told."""
+        """A failed backup's event, with the reason of the refusal, which the node was not told."""
         if event.status is not Status.FAILED:
             return event
         for record in self._store.actions(job_id, event.node):

@@ -21,7 +21,7 @@ _LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 class BackupAccess:
-    """Accounts are good for what their node has to do with the environment at that moment."""
+    """An account allows what its node has to do with the environment at that moment."""
 
     def __init__(
         self, accounts: BackupAccounts, quota: BackupQuota, store: Store, secrets: EnvironmentSecrets

@@ -12,7 +12,7 @@ from hostenv_core.errors import HostenvError
 from hostenv_provider.config import Config
 
 _TIMEOUT = 60.0
-# Of what may run restic for each of many environments.
+# For requests that may run restic for each of many environments.
 _LONG_TIMEOUT = 3600.0
 
 
@@ -47,7 +47,7 @@ class Client:
         return self._request("POST", "/api/backup-accounts/replace", timeout=_LONG_TIMEOUT)[0]
 
     def compromised(self, node: str, *, hash_salts: bool, dry_run: bool) -> dict[str, object]:
-        """Change all that a node ever had, or say what that is. Raises HostenvError."""
+        """Replace all that a node ever had, or only list it. Raises HostenvError."""
         body = json.dumps({"hashSalts": hash_salts, "dryRun": dry_run})
         path = f"/api/nodes/{quote(node, safe='')}/compromised"
         return self._request("POST", path, body, timeout=_LONG_TIMEOUT)[0]

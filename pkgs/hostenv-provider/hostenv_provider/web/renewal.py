@@ -10,7 +10,7 @@ from hostenv_provider.web.messages import HttpAnswer, HttpError, HttpRequest, op
 
 
 class Renewal:
-    """Each may be asked for again after it was cut short, and then has the same end."""
+    """Each may be repeated after an interruption, and then has the same result."""
 
     def __init__(
         self, tokens: TokenFile, store: Store, secrets: EnvironmentSecrets, accounts: BackupAccounts
@@ -31,7 +31,7 @@ class Renewal:
         return HttpAnswer(200, {"replaced": replaced + len(shared) - len(moving), "later": moving})
 
     def compromised(self, request: HttpRequest, node: str) -> HttpAnswer:
-        """Change all that a node ever had, at once; with `dryRun` say what that is.
+        """Replace all that a node ever had, at once; with `dryRun` only list it.
 
         Raises HttpError 404 if nothing was ever given to a node of this name.
         """

@@ -23,8 +23,9 @@ _log = logging.getLogger(__name__)
 _READ_TIMEOUT = 30.0
 _MAX_LINE = 65536
 _MAX_PARAMETERS = 50
-# Requests with a body over MAX_BODY have so many threads, which bounds their memory. The others wait so many
-# seconds, and their bodies in nginx's files: with a thread of its own, each would keep memory of its own.
+# Requests with a body over MAX_BODY share this many threads, which limits their memory. The others wait for
+# the seconds below, and their bodies in nginx's files: with its own thread, each would also keep its own
+# memory.
 _LARGE_AT_ONCE = 2
 _LARGE_WAIT = 60.0
 _DRAINED = 32 * 1024 * 1024

@@ -26,7 +26,7 @@ _UNQUOTED_AT_ONCE = 65536
 
 
 class Signature(Enum):
-    """What became of the check of a delivery's signature."""
+    """The result of the check of a delivery's signature."""
 
     VALID = "valid"
     PREVIOUS = "valid, of a secret that was replaced"
@@ -167,7 +167,7 @@ def _form_payload(body: bytes) -> bytes:
     if found is None:
         return b""
     payload = bytearray()
-    # Piece by piece: what the standard library makes of a whole one meanwhile is many times as large.
+    # Piece by piece: the standard library needs many times the memory for a whole one.
     position, end = found.span(1)
     while position < end:
         stop = min(position + _UNQUOTED_AT_ONCE, end)

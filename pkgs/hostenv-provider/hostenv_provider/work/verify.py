@@ -27,12 +27,12 @@ _WHOLE_TIMEOUT = 30.0
 _PAUSE = 1.0
 _MAX_BODY = 1024 * 1024
 _DEFAULT = (Constraint("minHttpStatus", 200), Constraint("maxHttpStatus", 399))
-# A front door's own words for an application that is not up.
+# With these a front door says that the application does not run.
 _SILENT = frozenset({502, 503, 504})
 WRONG_ANSWERS = 5
-"""So many wrong answers in a row are the application's last word."""
+"""After this many wrong answers in a row the check has failed."""
 PATIENCE = 20.0
-"""So many seconds an application may be silent before a newer job of its project is let through."""
+"""Seconds that an application may be silent before its check makes way for a newer job of the project."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Verifier:
     def verify(self, verification: Verification) -> None:
         """Repeat one environment's check until it passes, it is given up, or its job has ended.
 
-        Silence is waited for until the limit; wrong answers only for a few of them in a row.
+        It waits for a silent application until the limit, but accepts only a few wrong answers in a row.
         """
         job_id, user = verification.job_id, verification.user
         self._store.start_verification(job_id, user)

@@ -156,9 +156,9 @@ class Worker:
             self._nodes.begin()
 
     def _bring(self) -> bool:
-        """Let each node see what is published, if it differs for that node; False if nothing new is.
+        """Let each node see what is published, if it differs for that node; False if nothing is new.
 
-        So it also sees what no job brings: an operator's push, a new node, a change without actions. A
+        So nodes also see what no job brings: an operator's push, a new node, a change without actions. A
         repository that cannot be written holds up nobody else: it is tried again when no job waits.
         """
         published = self._repository.published()
