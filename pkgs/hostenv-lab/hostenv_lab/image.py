@@ -1,11 +1,13 @@
 """The Debian image that all machines start from, made by mmdebstrap and kept in a cache."""
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -43,6 +45,12 @@ _PROXY = re.compile(r'^(Acquire::https?::Proxy(?:-Auto-Detect)?(?:::\S+)? ".+");
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _COMPLAINT = re.compile(r"^[EW]: .*$", re.MULTILINE)
 _DISK_TIMEOUT = 600
+# so many images stay, those that were used last, and all that somebody uses or has used within a day
+_KEPT = 2
+_DAY = 24 * 3600
+_KEY = re.compile(r"[0-9a-f]{16}")
+# descriptors that tell other processes of it as long as this one lives
+_in_use: dict[Path, int] = {}
 
 
 @dataclass(frozen=True)
@@ -102,17 +110,19 @@ def ensure(
 ) -> Image:
     """The image, made if the cache does not hold it; one maker at a time, inside control groups.
 
+    It stays as long as this process lives. Making one removes those that nobody has used for long.
+
     Raises HostenvError, BuildFailed above all, if it cannot be made; the cache then holds no trace of it.
     """
-    if image := find(description):
+    if image := _use(description):
         return image
     with _locked(progress):
-        if image := find(description):
+        if image := _use(description):
             return image
+        _remove_old()
         progress("making the Debian image (about a minute, once)")
         final = cache_folder() / image_key(description)
         partial = final.with_suffix(".partial")
-        _remove(partial)
         require_space(partial.parent, _NEEDED_MIB)
         umask = os.umask(0o022)
         try:
@@ -124,7 +134,9 @@ def ensure(
             raise
         finally:
             os.umask(umask)
-        return Image(final)
+        image = _use(description)
+        assert image is not None
+        return image
 
 
 def ensure_disk(image: Image, progress: Callable[[str], None], groups: Sequence[Path] = ()) -> None:
@@ -241,6 +253,48 @@ def _locked(progress: Callable[[str], None]) -> AbstractContextManager[None]:
     # Not by `locked`, for the owner alone: apt works in it as a user of its own.
     cache.mkdir(parents=True, exist_ok=True)
     return locked(cache / "lock", lambda: progress("waiting for another run that is making an image"))
+
+
+def _use(description: ImageDescription) -> Image | None:
+    image = find(description)
+    if image is None:
+        return None
+    try:
+        descriptor = os.open(image.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    # somebody may just be removing it
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if not image.folder.is_dir():
+        os.close(descriptor)
+        return None
+    os.utime(image.folder)
+    before = _in_use.get(image.folder)
+    _in_use[image.folder] = descriptor
+    if before is not None:
+        os.close(before)
+    return image
+
+
+def _remove_old() -> None:
+    """Remove the images that nobody needs, and what makers left that were killed; under the lock."""
+    for leftover in cache_folder().glob("*.partial"):
+        _remove(leftover)
+    images = [folder for folder in cache_folder().iterdir() if _KEY.fullmatch(folder.name)]
+    images.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    # one more is about to be made
+    for folder in images[_KEPT - 1 :]:
+        if time.time() - folder.stat().st_mtime < _DAY:
+            continue
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # whole or absent, whenever this is killed
+            _remove(folder.rename(folder.with_suffix(".partial")))
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def _remove(folder: Path) -> None:

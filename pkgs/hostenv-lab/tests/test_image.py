@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,28 @@ def test_an_image_depends_neither_on_the_hosts_files_nor_on_its_environment(
         r" /usr/bin/env -i (\S+=\S* )*https_proxy=http://cache:3142 mmdebstrap ", command.read_text()
     )
     assert "/of/the/host" not in command.read_text()
+
+
+def test_only_images_go_that_nobody_needs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = dataclasses.replace(DESCRIBED, suite="forky")
+    (cache / image.image_key(used)).mkdir(parents=True)
+    image.ensure(used, print)
+    ages = {
+        image.image_key(used): 90,
+        "1" * 16: 2,
+        "2" * 16: 40,
+        "3" * 16: 50,
+        "4" * 16: 0.9,
+        "of-others": 99,
+    }
+    for name, days in ages.items():
+        (cache / name / "root").mkdir(parents=True, exist_ok=True)
+        os.utime(cache / name, (time.time() - days * 24 * 3600,) * 2)
+    (cache / "5555555555555555.partial").mkdir()
+    monkeypatch.setattr(image, "_NEEDED_MIB", 1 << 40)
+    with pytest.raises(HostenvError, match="make room"):
+        image.ensure(DESCRIBED, print)
+    assert {path.name for path in cache.iterdir()} == {image.image_key(used), "4" * 16, "of-others", "lock"}
 
 
 def test_a_full_disk_is_said_before_anything_is_made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
