@@ -64,8 +64,7 @@ def relocked(
     asked: Mapping[str, str],
     locked: Mapping[str, str],
 ) -> dict[str, object]:
-    """The lock file with the project `name` at another revision, without projects that flake.nix no longer
-    has."""
+    """The lock file with the project `name` at another revision, without those that left flake.nix."""
     lock = Value(document, LOCK, "$", most=None)
     nodes = {key: value.raw for key, value in lock.object()["nodes"].object().items()}
     root = Value(nodes["root"], LOCK, "$.nodes.root", most=None).object()

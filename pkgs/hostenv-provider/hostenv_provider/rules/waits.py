@@ -95,8 +95,7 @@ def _checked(snapshot: JobSnapshot) -> set[str | None]:
 
 
 def _blocked(snapshot: JobSnapshot) -> list[str]:
-    """If nobody works on an action, only one thing holds it up: a source that has not reported its
-    freeze."""
+    """What nobody works on is held up only by a source that has not reported its freeze yet."""
     return [text for row in snapshot.rows if row.pending and (text := unmet(snapshot, row)) is not None][-1:]
 
 
