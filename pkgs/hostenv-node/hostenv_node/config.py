@@ -12,7 +12,7 @@ from hostenv_core.json_value import Value
 DEFAULT_PATH = "/etc/hostenv/node.json"
 MOST_PARALLEL_JOBS = 64
 
-# Contract 8: the variables that configure the post-deployment command win over the file.
+# Contract 8: the variables that configure the post-deployment command override the file.
 OVERRIDES = {
     "HOSTENV_COMIN_NODE_NAME": "node",
     "HOSTENV_COMIN_API_BASE_URL": "apiBaseUrl",
@@ -53,7 +53,7 @@ class Config:
     set_aside_retention_days: int
     action_timeout: int
     parallel_jobs: int
-    """So many jobs work at once; one that waits for another node does not count."""
+    """How many jobs may work at once; one that waits for another node does not count."""
     applications: Mapping[str, Application]
     tools: Mapping[str, str]
 

@@ -93,8 +93,8 @@ def pipe(
 ) -> Completed:
     """Run `producer | consumer`; both must end with 0. Returns what the consumer left.
 
-    Raises CommandTimedOut, OutputTooLong or CommandFailed; the consumer's error first, for it usually breaks
-    the pipe.
+    Raises CommandTimedOut, OutputTooLong or CommandFailed; the consumer's error first, because it usually
+    breaks the pipe.
     """
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryFile() as complaints:
@@ -122,7 +122,7 @@ def pipe(
 
 @contextlib.contextmanager
 def reading(argv: Sequence[str], *, timeout: float, stdin: bytes = b"") -> Iterator[IO[bytes]]:
-    """Run a program and give what it writes, as it comes; the block reads it to its end or raises.
+    """Run a program and give its output as it comes; the block reads it to its end or raises.
 
     Raises CommandTimedOut, in the block where it reads, and CommandFailed when it does not end with 0.
     """
@@ -193,7 +193,7 @@ def _communicate(
 
     Returns when they are closed; without `whole` standard output is its end, too.
 
-    Not `Popen.communicate`, which keeps in memory whatever a stranger's program writes.
+    Not `Popen.communicate`, which keeps in memory whatever an untrusted program writes.
     Raises TimeoutExpired at `deadline` (`time.monotonic`), also while a child that left the program's group
     holds its streams, and OutputTooLong.
     """
@@ -232,7 +232,7 @@ def _send(descriptor: int, unsent: memoryview) -> memoryview:
     try:
         return unsent[os.write(descriptor, unsent[:_CHUNK_BYTES]) :]
     except BrokenPipeError:
-        # It wants to know no more; why is in what it says or ends with.
+        # It reads no more; its message or its exit status says why.
         return unsent[:0]
 
 

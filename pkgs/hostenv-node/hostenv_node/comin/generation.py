@@ -22,7 +22,8 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class Generation:
     """The commit of this node's repository and the store path that was built from it (contract 3).
 
-    `late` is whether the activation had to complete the switch, after comin's own was cut short or failed.
+    `late` is whether the activation had to complete the switch, because comin's own was interrupted or
+    failed.
     """
 
     commit: str
@@ -31,7 +32,7 @@ class Generation:
 
     @classmethod
     def at(cls, toplevel: Path, node: str) -> "Generation":
-        """The generation that a store path says it is by its name, `hostenv-<node>-<commit>`.
+        """The generation that a store path names, `hostenv-<node>-<commit>`.
 
         Raises HostenvError for another name, or another node's.
         """
@@ -91,7 +92,7 @@ def slice_hash(toplevel: Path) -> str:
 
 @dataclass(frozen=True)
 class Slice:
-    """This node's part of the plan: entries by environment user (contract 6), and the text that it is."""
+    """This node's part of the plan: its entries by environment user (contract 6), and its text."""
 
     text: str
     environments: Mapping[str, Mapping[str, object]]
@@ -116,7 +117,7 @@ class Slice:
 
     @classmethod
     def parse(cls, text: str, where: object, node: str) -> "Slice":
-        """Raises HostenvError naming where it is from and what is wrong in it."""
+        """Raises HostenvError naming its origin and what is wrong in it."""
         content = Value(parse_object(text, where, "plan again"), where, most=None, remedy="plan again")
         content.member("node").named(lambda name: name == node, f"the name of this node, {node}")
         environments = content.member("environments").entries(is_user_name, "an environment's user")

@@ -39,7 +39,7 @@ class SpooledDeployment:
     deployment: Deployment
 
     def remove(self) -> None:
-        """It was acted on."""
+        """It has been dealt with."""
         remove_durably(self.path)
 
 

@@ -1,4 +1,4 @@
-"""comin on this node: the failures that it tells nobody (contract 8)."""
+"""comin on this node: the failures that it reports to nobody (contract 8)."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class BrokenCommit:
 
 
 def broken_commit(config: Config) -> BrokenCommit | None:
-    """The commit that comin selected last, if it failed to evaluate or build; None too without an answer."""
+    """The commit that comin selected last, if it failed to evaluate or build; None also without an answer."""
     try:
         status = json.loads(run([config.tool("comin"), "status", "--json"], timeout=_SECONDS).stdout)
     except (CommandFailed, ValueError):

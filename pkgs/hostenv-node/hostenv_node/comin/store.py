@@ -14,13 +14,13 @@ _UNFINISHED = ("init", "running")
 
 
 def prepare(state: Path) -> None:
-    """Make comin forget what would stop it for good; it must not be running. Raises OSError.
+    """Make comin forget what would stop it permanently; it must not be running. Raises OSError.
 
-    Earlier versions followed the provider's own repository, which holds all nodes' plans; comin refuses any
-    other history than the one that it knows.
+    Earlier versions followed the provider's own repository, which holds all nodes' plans; comin refuses a
+    history other than the one that it knows.
 
-    comin notes a deployment before it switches, and takes what it noted for done: the commit of one that was
-    cut short, by a kill or a power failure, would never be switched to.
+    comin notes a deployment before it switches, and believes that what it noted is done: if a kill or a
+    power failure interrupts it, comin would never switch to that commit.
     """
     store, repository = state / "store.json", state / "repository"
     if _follows_provider(repository):

@@ -1,10 +1,11 @@
 """`hostenv-node switch`: take over a generation that comin built (contract 3 and 8).
 
-A generation, and all that Git and Nix bring, may be read by everybody on this machine: it holds the hash of
+Everybody on this machine may read a generation, and all that Git and Nix bring. So it holds only the hash of
 this node's slice, and the slice itself comes from the provider's API.
 
 The switch records and makes accounts; it starts, stops and removes nothing, so that a node keeps what a move
-still has to back up. comin runs it for every commit: it must be cheap, and the same again changes nothing.
+still has to back up. comin runs it for every commit: it must be cheap, and doing the same again changes
+nothing.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,13 @@ from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
 
 Fetch = Callable[[str], str]
-"""Gets the text of the slice of a hash from the provider (`jobs.api.Api.slice`)."""
+"""Gets from the provider the text of the slice that has a hash (`jobs.api.Api.slice`)."""
 
 
 def switch(config: Config, fetch: Fetch, toplevel: Path) -> Generation:
     """Record slice and commit of `toplevel` durably and create the users it names.
 
-    A slice that is recorded already is not asked for.
+    A slice that is already recorded is not asked for.
     Raises HostenvError, with nothing changed, when the generation is another node's or malformed, when the
     provider does not give the slice, or when a user is refused (see `ensure_users`).
     """
@@ -35,10 +36,10 @@ def switch(config: Config, fetch: Fetch, toplevel: Path) -> Generation:
 
 
 def reapply(config: Config, fetch: Fetch) -> Generation | None:
-    """Complete a switch that failed or was cut short; returns the generation that then holds.
+    """Complete a switch that failed or was interrupted; returns the generation that is then in force.
 
-    comin sets its profile before it switches and repeats neither: the profile's link tells what should hold.
-    Raises HostenvError as `switch` does.
+    comin sets its profile before it switches and repeats neither: the profile's link shows what should be in
+    force. Raises HostenvError as `switch` does.
     """
     with locks.switch(config):
         recorded = Generation.recorded(config)
@@ -67,7 +68,7 @@ def _switch(config: Config, fetch: Fetch, generation: Generation) -> Generation:
             raise HostenvError(f"the provider's answer is not the slice {wanted} of {generation.toplevel}")
     ensure_users(config, part.users())
     write_durably(config.slice_file, part.text.encode())
-    # Last, for it says that all before it is done.
+    # Last, because it says that everything before it is done.
     generation.record(config)
     return generation
 
@@ -76,5 +77,5 @@ def _recorded(config: Config) -> Slice | None:
     try:
         return Slice.recorded(config)
     except HostenvError:
-        # Whatever damaged it, the provider has it.
+        # Whatever has damaged it, the provider has a copy.
         return None

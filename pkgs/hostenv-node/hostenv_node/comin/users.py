@@ -19,9 +19,9 @@ _SECONDS = 60.0
 def ensure_users(config: Config, wanted: Mapping[str, int], homes: Path = Path("/home")) -> None:
     """Create the missing accounts of `wanted` (name → uid = gid), with a home of mode 0700.
 
-    Nothing is removed, and nothing is made at all when one of them is refused: HostenvError names the uid or
-    name that exists and is not hostenv's. An account is hostenv's when `users.json` claims it; the claim is
-    durable before the account is made, so that a crash in between leaves nothing that would be refused later.
+    Nothing is removed. If one of them is refused, none is made: HostenvError names the uid or name that
+    exists and is not hostenv's. An account is hostenv's when `users.json` claims it; the claim is durable
+    before the account is made, so that a crash in between leaves nothing that would be refused later.
     """
     claims = dict(read_json(config.users_file) or {})
     problems = [
@@ -73,10 +73,10 @@ def _ensure_user(config: Config, name: str, uid: int, home: Path) -> None:
             ],
             timeout=_SECONDS,
         )
-    # Made here and not by useradd, which leaves an account without one when it is cut short.
+    # Made here and not by useradd, which leaves an account without one when it is interrupted.
     home.mkdir(mode=0o700, exist_ok=True)
     if home.lstat().st_uid != uid:
-        # It may be root's own from before, open to everybody.
+        # It may have been there before, root's and open to everybody.
         home.chmod(0o700)
         os.chown(home, uid, uid, follow_symlinks=False)
 

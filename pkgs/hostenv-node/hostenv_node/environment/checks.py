@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hostenv_core.json_value import Value
 
 _PATH = re.compile(r"/[!-~]*")
-# A server's own words for an application that is not up.
+# With these a server says that the application does not run.
 _SILENT = frozenset({502, 503, 504})
 
 

@@ -20,9 +20,9 @@ def counted_in_transactions(database: str) -> str:
 
 
 def series(version: str) -> str:
-    """The series of a MariaDB, such as 11.8, by what it says of its version.
+    """The series of a MariaDB, such as 11.8, from its version.
 
-    Raises OperationFailed for what names none.
+    Raises OperationFailed if that names none.
     """
     found = re.search(r"(?<![\d.])(\d+\.\d+)\.\d+-MariaDB", version)
     if found is None:

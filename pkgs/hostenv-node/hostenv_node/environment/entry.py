@@ -17,7 +17,7 @@ Entry = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment; every text in it is safe to stand in a configuration file unquoted."""
+    """One environment; every string in it is safe in a configuration file without quotes."""
 
     user: str
     uid: int

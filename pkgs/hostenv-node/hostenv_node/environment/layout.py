@@ -10,7 +10,7 @@ from hostenv_node.errors import OperationFailed
 
 RUN_DIR = Path("/run/hostenv")
 PATH = "/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
-"""For whatever an environment's programs start by name, on NixOS and elsewhere."""
+"""Where an environment's programs find what they start by name, on NixOS and elsewhere."""
 
 SYSTEM_UNIT_DIRS = (Path("/etc/systemd/user"), Path("/usr/lib/systemd/user"))
 """User units that come with the node."""
@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def fpm_socket(self) -> Path:
-        # Not named after the project, which may be called like any other socket here.
+        # Not named after the project, whose name may be that of another socket here.
         return self.runtime_dir / "php-fpm.sock"
 
     @property
@@ -95,7 +95,7 @@ class Layout:
         return Servers(self.current, self.upstream_socket, self.fpm_socket, self.nginx_pid_file, "syslog")
 
     def candidate(self, release: str) -> Servers:
-        """What a new release is asked by before visitors see it."""
+        """The servers by which a new release is checked before visitors see it."""
         folder = self.runtime_dir
         return Servers(
             self.release(release),
@@ -107,7 +107,7 @@ class Layout:
 
     @property
     def candidate_log(self) -> Path:
-        """What PHP said while a new release was asked."""
+        """What PHP wrote while a new release was checked."""
         return self.state_dir / "candidate.log"
 
     @property
@@ -189,7 +189,7 @@ class Layout:
         return self.copies(key) / "database.sql"
 
     def dump_wanted(self, key: str) -> Path:
-        """Its being there tells the backup to make a dump."""
+        """If it exists, the backup makes a dump."""
         return self.state_dir / f"backup-{key}.dump"
 
     def sessions_copy(self, key: str) -> Path:
@@ -202,7 +202,7 @@ class Layout:
 
     @property
     def standing_still(self) -> Path:
-        """What of the customer's own the freeze stopped and the thaw starts again."""
+        """Which of the customer's own units the freeze stopped and the thaw starts again."""
         return self.state_dir / "standing-still.json"
 
     def set_aside(self, job: str) -> Path:
@@ -211,7 +211,7 @@ class Layout:
 
     @property
     def restore_dir(self) -> Path:
-        """Data being restored, before they take the place of the live ones."""
+        """Data being restored, before they replace the live ones."""
         return self.data_dir / "restore"
 
     @property
@@ -246,7 +246,7 @@ class Layout:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Our own services but the backups'."""
+        """Our own services, except the backups'."""
         return (self.mysql_unit, self.restore_unit, self.fpm_unit, self.nginx_unit, self.candidate_unit)
 
     def is_own_unit(self, name: str) -> bool:

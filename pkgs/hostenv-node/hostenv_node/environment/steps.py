@@ -11,7 +11,7 @@ UnitFiles = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class File:
-    """One file to be, with its mode."""
+    """One file that must exist, with its mode."""
 
     path: str
     content: str
@@ -28,7 +28,7 @@ class OperatorCode:
 
 @dataclass(frozen=True)
 class WriteFiles:
-    """Make directories and files, and remove those that an earlier one wrote beyond them."""
+    """Make directories and files, and remove others that an earlier step of this kind wrote."""
 
     directories: tuple[str, ...]
     files: tuple[File, ...]
@@ -55,7 +55,7 @@ class StartUnits:
 
 @dataclass(frozen=True)
 class RefreshUnits:
-    """Let running units take up changed files, so that one that starts again later agrees with the others."""
+    """Let running units use changed files, so that one that starts again later agrees with the others."""
 
     unit_files: UnitFiles
 
@@ -81,7 +81,7 @@ class BeginRelease:
 
 @dataclass(frozen=True)
 class DropRelease:
-    """Leave nothing of a release that was not finished."""
+    """Remove everything of a release that was not finished."""
 
     name: str
 
@@ -106,7 +106,7 @@ class CheckCandidate:
 
 @dataclass(frozen=True)
 class ActivateRelease:
-    """Serve a release, and remove all but those to be kept."""
+    """Serve a release, and remove all others except those to be kept."""
 
     name: str
     keep: tuple[str, ...]
@@ -114,7 +114,7 @@ class ActivateRelease:
 
 @dataclass(frozen=True)
 class Tidy:
-    """Remove paths, and all releases but the served one and those to be kept."""
+    """Remove paths, and all releases except the served one and those to be kept."""
 
     paths: tuple[str, ...]
     keep: tuple[str, ...]
@@ -139,24 +139,24 @@ class PrepareApplication:
 
 @dataclass(frozen=True)
 class Freeze:
-    """Let requests under way end, and the customer's own units stand still."""
+    """Let requests under way end, and stop the customer's own units."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Let the customer's own units stand still, and start these when it thaws."""
+    """Stop the customer's own units, and start these when it thaws."""
 
     units: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Thaw:
-    """Start again what stood still."""
+    """Start again what was stopped."""
 
 
 @dataclass(frozen=True)
 class FindLosses:
-    """Look what a copy of the database does not hold; answers with names by kind."""
+    """Find what a copy of the database does not hold; answers with names by kind."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ class CheckData:
 class Backup:
     """Back up by each migration key; answers with the snapshot ids by key.
 
-    `repository` is whether the backup server has one of this environment. The database goes as a copy of its
-    files with `physical`, else as a dump.
+    `repository` is whether the backup server has one of this environment. With `physical` the database is
+    saved as a copy of its files, else as a dump.
     """
 
     keys: tuple[str, ...]
@@ -179,7 +179,7 @@ class Backup:
 
 @dataclass(frozen=True)
 class Restore:
-    """Put a snapshot's data in the place of those there, which are set aside once per job."""
+    """Replace the data by a snapshot's; the replaced data are set aside once per job."""
 
     job: str
     key: str

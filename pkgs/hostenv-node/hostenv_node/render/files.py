@@ -24,7 +24,7 @@ _OWN_SECRETS = ("backupUrl", "backupUser", "backupPassword", "resticPassword", "
 
 @dataclass(frozen=True)
 class Rendered:
-    """Everything below the home that is made from an entry, but data and code."""
+    """Everything below the home that is made from an entry, except data and code."""
 
     directories: tuple[str, ...]
     files: tuple[File, ...]
@@ -33,7 +33,7 @@ class Rendered:
 
 
 def render(environment: Environment, layout: Layout, config: Config) -> Rendered:
-    """Everything but secrets.
+    """Everything except secrets.
 
     Raises OperationFailed when the node does not supply the application or a program.
     """
@@ -131,7 +131,7 @@ def render_secrets(layout: Layout, secrets: Mapping[str, str]) -> tuple[File, ..
 
 
 def _candidate(environment: Environment, layout: Layout, config: Config) -> tuple[File, ...]:
-    """What the entry's release is asked by before it is served."""
+    """The servers by which the entry's release is checked before it is served."""
     name = release_name(environment, config)
     servers = layout.candidate(name)
     pool = php_fpm(environment, layout, servers) + f"env[{CANDIDATE_VARIABLE}] = {name}\n"
@@ -148,7 +148,7 @@ def php_fpm(environment: Environment, layout: Layout, servers: Servers) -> str:
 
 
 def my_cnf(layout: Layout) -> str:
-    """The database server: on a socket only; its redo log is small, for every restore writes a fresh one."""
+    """The database server: on a socket only; its redo log is small: every restore writes a new one."""
     return filled("my.cnf", layout=layout, max_packet=MAX_PACKET)
 
 

@@ -29,12 +29,12 @@ def units(environment: Environment, layout: Layout, config: Config, path: str) -
 
 
 def _freeze(layout: Layout) -> dict[str, str]:
-    """While the environment is frozen nothing of the customer's starts, also over a reboot."""
+    """While the environment is frozen, none of the customer's units starts, not even after a reboot."""
     drop_in = "10-hostenv-freeze.conf"
     # Any of several may hold. Not conditions, of which a customer's unit may have several of its own.
     asserts = [f"!{layout.freeze_file}", *(f"{folder}/%n" for folder in SYSTEM_UNIT_DIRS)]
     text = "[Unit]\n" + "".join(f"AssertPathExists=|{path}\n" for path in asserts)
-    # A unit's own drop-in of this name takes the place of its type's.
+    # A unit's own drop-in of this name replaces that of its type.
     ours = (*layout.services, "restic-backups-.service")
     return {
         f"timer.d/{drop_in}": f"[Unit]\nConditionPathExists=!{layout.freeze_file}\n",
@@ -46,7 +46,7 @@ def _freeze(layout: Layout) -> dict[str, str]:
 def backup_script(layout: Layout, config: Config, key: str) -> str:
     """Database, files and sessions in one snapshot, its tag the migration key.
 
-    Sessions are copied first: readers end some while it runs, and restic fails for a file that vanishes.
+    Sessions are copied first: readers end some of them while it runs, and restic fails if a file vanishes.
     """
     copies = layout.copies(key)
     return filled(

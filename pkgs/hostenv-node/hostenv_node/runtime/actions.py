@@ -22,7 +22,7 @@ def environment_of(action: Action, entry: Entry) -> Environment:
 
 
 def chosen_snapshot(action: Action, snapshots: Mapping[str, str]) -> tuple[str, str]:
-    """The snapshot to restore: the first key's, for each holds the whole frozen environment."""
+    """The snapshot to restore: the first key's, because each holds the whole frozen environment."""
     if not action.migrations:
         raise OperationFailed(f"the intent names no migration for {action.user}; plan again")
     checked = [(key, snapshot_id(key, snapshots.get(key))) for key in action.migrations]
@@ -30,9 +30,9 @@ def chosen_snapshot(action: Action, snapshots: Mapping[str, str]) -> tuple[str, 
 
 
 def snapshot_id(key: str, value: object) -> str:
-    """The id that a backup gave for a migration key. Raises OperationFailed for what can be none."""
+    """The id that a backup gave for a migration key. Raises OperationFailed for what cannot be one."""
     if not isinstance(value, str) or not _SNAPSHOT_ID.fullmatch(value):
-        # Its user chooses the value, also one without end.
+        # Its user chooses the value, which may be endless.
         shown = repr(value[:80]) if isinstance(value, str) else "no text"
         raise OperationFailed(f"no snapshot id for {key}: {shown}; the backup has to run again")
     return value

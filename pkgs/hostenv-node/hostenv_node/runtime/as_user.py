@@ -1,7 +1,8 @@
-"""How root has something done by an environment's user; it opens no path below a home itself (contract 8).
+"""How root lets an environment's user do something; root itself opens no path below a home (contract 8).
 
-All of it runs in `hostenv-step-<uid>.service`, a unit in that user's own slice: what it uses is the tenant's,
-and it ends with all that it started. What such a unit may do is in `systemd/hostenv-step-.service.d`.
+All of it runs in `hostenv-step-<uid>.service`, a unit in that user's own slice: what it uses counts as the
+tenant's, and all that it started ends with it. What such a unit may do is in
+`systemd/hostenv-step-.service.d`.
 """
 
 import json
@@ -24,7 +25,7 @@ from hostenv_node.runtime.leftovers import Leftovers
 
 _ANSWER_SECONDS = 5.0
 _STOP_SECONDS = 60.0
-# Only if nobody is left to stop the unit at its time limit.
+# Matters only if nobody is left to stop the unit at its time limit.
 _OVERTIME_SECONDS = 30.0
 _MESSAGE_CHARACTERS = 4000
 # Nothing of the user's own joins the part that root starts: neither its usercustomize nor its folders.
@@ -53,7 +54,7 @@ def layout_of(config: Config, user: str, uid: int, codebase: str) -> Layout:
 
 
 def open_home(layout: Layout) -> None:
-    """Let the user into the home again: its modes are the user's to change, and keep out all that runs so."""
+    """Let the user into the home again: the user may change its modes and lock itself out."""
     with suppress(FileNotFoundError):
         if layout.home.stat().st_mode & 0o700 != 0o700:
             layout.home.chmod(0o700)
@@ -74,13 +75,13 @@ def pipe_to_user(
 def user_apply(
     config: Config, layout: Layout, deadline: Deadline, steps: Sequence[Step]
 ) -> Mapping[type[Step], object]:
-    """Do the steps as the user, in one process; what each answered, which nobody has looked at yet.
+    """Do the steps as the user, in one process. Returns what each answered, which nobody has checked yet.
 
     What could not be removed is noted (`Leftovers`). Raises OperationFailed with the first failing step's
     message, OperationTimedOut at the deadline. The user may have answered anything.
     """
     open_home(layout)
-    # So that the user's side speaks first about its own time-out.
+    # So that the user's side is the first to report its own time-out.
     timeout = max(1.0, deadline.remaining() - _ANSWER_SECONDS)
     request = Request(layout, config.tools, timeout, tuple(steps))
     completed = _run_as_user(config, layout, deadline, request.to_json().encode())
@@ -121,7 +122,7 @@ def _as_user(config: Config, layout: Layout, timeout: float, argv: Sequence[str]
     }
     return [
         config.tool("systemd-run"),
-        # Whose it is comes first, for an error names the beginning.
+        # The user's name comes first, because an error shows the beginning.
         f"--uid={layout.user}",
         f"--unit={_unit(layout.uid)}",
         f"--slice=user-{layout.uid}.slice",
@@ -140,7 +141,7 @@ def _unit(uid: int) -> str:
 
 @contextmanager
 def _alone(config: Config, layout: Layout) -> Iterator[None]:
-    """No other step of the user runs beside the block, and none is left when it is cut short."""
+    """No other step of the user runs beside the block, and none is left when it is interrupted."""
     # An earlier run may have been killed in the middle of one.
     _stop(config, layout.uid)
     try:

@@ -15,9 +15,9 @@ _PAUSES = (1.0, 2.0, 4.0)
 
 
 def demand_answer(secrets: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Ask for an environment's repository by its own account; whether there is one yet.
+    """Ask for an environment's repository with its own account; returns whether there is one yet.
 
-    restic repeats a request that fails for 15 minutes, for all of which a source would be frozen.
+    restic repeats a failing request for 15 minutes, and the source would be frozen all that time.
 
     Raises OperationFailed when the answer is neither the repository nor its absence, and Unreachable when
     there is none at all: then the provider is away, and the next run tries again.

@@ -20,7 +20,8 @@ from hostenv_node.runtime.as_user import pipe_to_user, user_apply
 from hostenv_node.runtime.nar import nar_hash
 from hostenv_node.runtime.source_tree import MAX_BYTES, Entry, entries
 
-# The highest precedence of all attributes: the tree's bytes as they are, whatever the project's own say.
+# This has the highest precedence of all attributes: the tree's bytes stay as they are, whatever the
+# project's own attributes say.
 _RAW_BYTES = "* -text -eol -filter -ident -working-tree-encoding -export-subst -export-ignore\n"
 # So that of a large file no more than this is in the memory of root's unit.
 _STREAMED_BYTES = 1 << 20
@@ -94,7 +95,7 @@ def fetch(
     try:
         _fetch(config, environment, repository, deadline)
     except CommandTimedOut:
-        # It may hold locks and halves of files now, and nothing that cannot be fetched again.
+        # It may hold locks and incomplete files now, and nothing that cannot be fetched again.
         shutil.rmtree(repository, ignore_errors=True)
         raise
     except CommandFailed:
@@ -125,7 +126,7 @@ def check(config: Config, environment: Environment, repository: Path, deadline: 
 
 
 def forget_copies(config: Config, needed: Callable[[], Collection[str]]) -> None:
-    """Remove root's copies of all projects but those `needed` (`Environment.mirror`), and what lies beside.
+    """Remove root's copies of all projects except those `needed` (`Environment.mirror`), and what is beside.
 
     What cannot be removed stays, for the next time, and so does what a job is about to use.
     """
@@ -205,7 +206,7 @@ def _demand_room(error: CommandFailed, place: Path, files: Sequence[Entry] = ())
 def _git(config: Config, repository: Path, *arguments: str) -> list[str]:
     settings = {
         "core.bigFileThreshold": _STREAMED_BYTES,
-        # Nothing of it goes on beside the next action.
+        # Nothing of it continues beside the next action.
         "maintenance.auto": "false",
     }
     options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]

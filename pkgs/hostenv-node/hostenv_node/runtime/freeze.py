@@ -31,6 +31,6 @@ class Freezes:
         return True
 
     def lift(self, user: str) -> None:
-        """Lift the freeze of an environment that is served no more, whoever holds it."""
+        """Lift the freeze of an environment that is no longer served, whoever holds it."""
         if self.directory.is_dir():
             remove_durably(self.directory / user)

@@ -22,7 +22,7 @@ DEFAULT_FILE = "default.conf"
 
 _PROBE_SECONDS = 30
 _POLL_SECONDS = 0.1
-# For a moment after a reload workers with the old and with the new configuration take turns.
+# For a moment after a reload, workers with the old and with the new configuration answer in turn.
 _AGREEING_PROBES = 3
 
 
@@ -42,7 +42,7 @@ class FrontDoor:
         self._wait(environment.hostname, deadline, served=True)
 
     def withdraw(self, user: str, hostname: str, deadline: Deadline) -> None:
-        """Serve the environment no more; checks that nobody answers to its host name (contract 10.6)."""
+        """Stop serving the environment; checks that nobody answers to its host name (contract 10.6)."""
         self._change(user, None, deadline)
         self._wait(hostname, deadline, served=False)
 
@@ -72,7 +72,7 @@ class FrontDoor:
             )
         except CommandFailed as error:
             if text is None:
-                # Without this environment nothing can be worse than with it; the fault is elsewhere.
+                # Without this environment nothing can get worse; the fault is elsewhere.
                 raise OperationFailed(f"the system nginx refuses its configuration: {error}") from error
             _put(path, before)
             raise OperationFailed(f"the system nginx refuses {user}: {error}") from error

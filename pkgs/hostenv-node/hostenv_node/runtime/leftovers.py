@@ -20,7 +20,7 @@ class Leftovers:
         return None if noted is None else str(noted.get("reason"))
 
     def rest(self, user: str, now: float) -> bool:
-        """Whether it was tried so lately (`now` in seconds since the epoch) that trying again is in vain."""
+        """Whether the last attempt is too recent (`now` in seconds since the epoch) to try again."""
         noted = read_json(self.directory / f"{user}.json")
         tried = None if noted is None else noted.get("triedAt")
         return isinstance(tried, float) and now - _REST_SECONDS < tried <= now

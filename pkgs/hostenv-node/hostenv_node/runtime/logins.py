@@ -24,15 +24,15 @@ def is_open(user: str) -> bool:
 
 
 def allow(config: Config, user: str) -> None:
-    """Take back what `end` did to the account. Raises CommandFailed or OSError."""
+    """Undo what `end` did to the account. Raises CommandFailed or OSError."""
     if _expiry(user) == _CLOSED:
         _expire(config, user, "")
 
 
 def end(config: Config, user: str, uid: int) -> None:
-    """Nobody logs in as the user from here on, and neither cron nor at starts anything for it any more.
+    """From here on nobody logs in as the user, and neither cron nor at starts anything for it.
 
-    What runs already runs on. Raises CommandFailed or OSError.
+    What already runs continues. Raises CommandFailed or OSError.
     """
     if _expiry(user) == "":
         _expire(config, user, _CLOSED)

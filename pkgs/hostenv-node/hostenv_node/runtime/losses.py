@@ -1,4 +1,4 @@
-"""What a move changes in a database or leaves behind of it, in words for the job. Pure."""
+"""What a move changes in a database, or leaves behind, in words for the job. Pure."""
 
 from collections.abc import Mapping, Sequence
 

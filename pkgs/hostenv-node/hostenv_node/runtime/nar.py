@@ -1,4 +1,4 @@
-"""Nix's hash of a commit's tree, from Git's objects as they come: no stranger's files are unpacked for it."""
+"""Nix's hash of a commit's tree, from Git's objects as they come: no untrusted files are unpacked for it."""
 
 import base64
 import hashlib

@@ -63,7 +63,7 @@ class Runtime:
         self.front_door = FrontDoor(config)
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
-        """Look what is left behind, then freeze, drain and back up.
+        """Find what would be left behind, then freeze, drain and back up.
 
         A repetition for the same job gives the same snapshots.
         """
@@ -149,7 +149,7 @@ class Runtime:
                 self.records.put(replace(record, phase=Phase.ACTIVE))
 
     def reload(self, context: Context, action: Action, entry: Entry) -> None:
-        """Change over to `entry`; what served before stays ready for `revert`."""
+        """Change to `entry`; what served before stays ready for `revert`."""
         with _reported():
             record = self.records.get(action.user)
             if record is None or record.phase is not Phase.ACTIVE:
@@ -178,14 +178,14 @@ class Runtime:
                 self.front_door.serve(environment, layout, context.deadline)
 
     def deactivate(self, context: Context, action: Action) -> None:
-        """Serve and run the environment no more, let nobody log in as it, and check it; its data stay."""
+        """Stop serving and running the environment, close its log-in, and check all this; its data stay."""
         with _reported():
             record = self.records.get(action.user)
             if record is not None:
                 self._take_down(context, record)
 
     def freeze(self, context: Context, user: str) -> None:
-        """Let no more writes through and end those under way; another job's freeze stays that job's."""
+        """Let no more writes through and end those under way; a freeze of another job remains that job's."""
         with _reported():
             record = self.records.get(user)
             if record is None or record.phase is not Phase.ACTIVE:
@@ -206,7 +206,7 @@ class Runtime:
             if self.freezes.holder(user) not in (None, context.job):
                 return
             self.freezes.thaw(user, context.job)
-            # Without a freeze too: a thaw may have been cut short between the two.
+            # Without a freeze too: a thaw may have been interrupted between the two.
             if record is not None and record.phase is Phase.ACTIVE:
                 layout = self._layout(record)
                 self._prepare(context, layout)
@@ -223,7 +223,7 @@ class Runtime:
             self.records.put(record)
 
     def withdraw(self, context: Context, user: str) -> None:
-        """Serve and run no more what this job restored or activated here; its data stay."""
+        """Stop serving and running what this job restored or activated here; its data stay."""
         with _reported():
             record = self.records.get(user)
             if record is None:
@@ -277,7 +277,7 @@ class Runtime:
                 problem = str(error)
                 self.leftovers.note(user, problem, now)
                 problems.append(f"{user}: {problem}")
-        # A record that is no good was told of above; nobody knows then what is needed.
+        # A damaged record was reported above; then nobody knows what is needed.
         with suppress(HostenvError):
             self._forget_copies()
         return problems
@@ -285,7 +285,7 @@ class Runtime:
     def boot(self) -> None:
         """Recreate `/run/hostenv` and the front door's files from the records alone.
 
-        A record that is no good keeps no other environment from being served; it is reported at the end.
+        A damaged record does not stop other environments from being served; it is reported at the end.
         """
         served: dict[str, str] = {}
 
@@ -336,7 +336,7 @@ class Runtime:
         return problem
 
     def _forget_copies(self) -> None:
-        """Copies of projects that no environment here is laid out from any more go."""
+        """Remove the copies of projects that no environment here is laid out from any more."""
 
         def needed() -> set[str]:
             found = [
@@ -385,7 +385,7 @@ class Runtime:
             raise OperationFailed(f"the backup of {record.user} named no snapshots")
         snapshots = {key: snapshot_id(key, taken.get(key)) for key in action.migrations}
         if record.phase is Phase.INACTIVE:
-            # Only `--migration-source` asks for the data of a copy that serves no more.
+            # Only `--migration-source` asks for the data of a copy that no longer serves.
             self._stop(context.deadline, record, layout)
         record = replace(record, job=context.job, snapshots=snapshots)
         self.records.put(record)
@@ -439,7 +439,7 @@ class Runtime:
         self.freezes.lift(record.user)
 
     def _close(self, context: Context, record: Record) -> None:
-        """Serve the environment no more, also after a boot."""
+        """Stop serving the environment, also after a boot."""
         hostname = parse_environment(record.applied.entry).hostname
         with self._front_door_held():
             self.front_door.withdraw(record.user, hostname, context.deadline)

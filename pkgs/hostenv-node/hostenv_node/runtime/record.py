@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Applied:
-    """An entry and whether its release is laid out."""
+    """An entry, and whether its release is laid out."""
 
     entry: Entry
     release: str | None

@@ -24,7 +24,7 @@ def lay_out(environment: Environment, config: Config, release: str) -> list[Step
 
 
 def hold() -> list[Step]:
-    """The customer's units stay as they are: those that are enabled here start when it thaws, not before."""
+    """The customer's units are not touched: those that are enabled here start when it thaws, not before."""
     return [steps.Hold(("default.target",))]
 
 
@@ -64,7 +64,7 @@ def change(
 
 
 def refresh(layout: Layout, rendered: Rendered) -> list[Step]:
-    """Let what answers visitors agree with files that were written; the database need not start again."""
+    """Let what answers visitors use the files that were written; the database need not start again."""
     return [steps.RefreshUnits(_unit_files(rendered, [layout.fpm_unit, layout.nginx_unit]))]
 
 

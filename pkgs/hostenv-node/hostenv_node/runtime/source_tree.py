@@ -1,4 +1,4 @@
-"""The files of a commit: a project may have so much of them, checked before any is unpacked.
+"""The files of a commit: how much of them a project may have, checked before any is unpacked.
 
 The provider refuses the same (its `source_tree`); a node does not rely on it.
 """

@@ -13,7 +13,7 @@ from hostenv_node.user.process import UserProcess
 def prepare(process: UserProcess, wanted: PrepareApplication) -> None:
     """Install Drupal into an empty database; where tables are, fit them to the code that is now there.
 
-    Where the tree has drush, it updates the database. An installation that was cut short is begun anew.
+    Where the tree has drush, it updates the database. An interrupted installation is begun again.
     """
     layout = process.layout
     begun = layout.state_dir / "installing"

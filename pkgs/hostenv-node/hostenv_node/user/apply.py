@@ -2,7 +2,7 @@
 
 Root sends a `Request` on standard input. The answer is one JSON object on standard output: `results` by the
 name of the step's class, or `error`, `timedOut` and `unitFailed`; `left` says what could not be removed, a
-line about each thing. One process does all steps, for starting Python takes long on a small machine.
+line about each thing. One process does all steps, because starting Python takes long on a small machine.
 """
 
 import json
@@ -45,7 +45,7 @@ def perform(source: IO[str], sink: IO[str]) -> int:
         for step in request.steps:
             results[type(step).__name__] = _do(process, step)
     except Exception as error:
-        # Whatever a home holds, its job gets a reason.
+        # Whatever a home holds, the job gets a reason.
         known = isinstance(error, HostenvError | OSError)
         answer = {
             "error": str(error) if known else f"internal error: {type(error).__name__} {error}",

@@ -19,9 +19,9 @@ _ERROR_CHARACTERS = 1000
 def backup(process: UserProcess, keys: Sequence[str], *, repository: bool, physical: bool) -> dict[str, str]:
     """Run the unit of each migration key; the snapshot ids by key.
 
-    The database goes as a copy of its files with `physical`, which only the same series of MariaDB takes,
-    else as a dump. The repository is made first when the backup server has none, and only then: after another
-    failure restic would hide why by saying that there is one.
+    With `physical` the database is saved as a copy of its files, which only the same series of MariaDB
+    accepts, else as a dump. The repository is made first when the backup server has none, and only then:
+    after another failure restic would hide the reason by saying that there is one.
     Raises OperationFailed with the end of what the backup said.
     """
     snapshots = {}

@@ -1,4 +1,4 @@
-"""Asking a new release before visitors see it, as the environment's user."""
+"""Checking a new release before visitors see it, as the environment's user."""
 
 import http.client
 import re
@@ -33,7 +33,7 @@ def check(process: UserProcess, release: str, checks: Sequence[Check], applicati
     """Start a release beside the one that is served, make the environment's checks, and stop it.
 
     Raises OperationFailed with what is wrong. A Drupal whose database waits for updates may fail here and
-    work once it has them: it is let through to the provider's own check.
+    work once it has them: then only the provider's own check decides.
     """
     unit, path = process.layout.candidate_unit, process.layout.candidate(release).socket
     try:
@@ -54,7 +54,7 @@ def check(process: UserProcess, release: str, checks: Sequence[Check], applicati
 def _judge(checks: Sequence[Check], path: Path) -> str | None:
     """Make the checks until they pass or are given up; what is wrong, or None.
 
-    A wrong answer counts when it comes a few times in a row; silence is waited for.
+    Only a few wrong answers in a row count as wrong; while there is no answer, it waits.
     """
     end = time.monotonic() + _PATIENCE_SECONDS
     wrong = 0

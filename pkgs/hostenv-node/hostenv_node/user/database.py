@@ -37,7 +37,7 @@ def initialise(process: UserProcess, directory: Path) -> None:
         "mariadb-install-db",
         "--no-defaults",
         f"--datadir={directory}",
-        # A server that starts deletes the temporary tables of others in its folder for them.
+        # A starting server deletes temporary tables in its folder, even those of other servers.
         f"--tmpdir={directory}",
         f"--basedir={Path(process.tools['mariadb-install-db']).resolve().parent.parent}",
         "--auth-root-authentication-method=socket",
@@ -85,7 +85,7 @@ def query(process: UserProcess, socket: Path, statement: str) -> str:
 def make_consistent(process: UserProcess, base: Path) -> None:
     """Make a data folder of what was copied from a running server.
 
-    Raises OperationFailed when no server of this node's series wrote it, or its copy was cut short.
+    Raises OperationFailed when no server of this node's series wrote it, or its copy was interrupted.
     """
     # The file's name changed in MariaDB 11.
     found = next((path for name in _INFO for path in [base / name] if os.path.lexists(path)), None)

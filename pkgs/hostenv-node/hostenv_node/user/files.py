@@ -15,7 +15,7 @@ _PROFILE = '# Written by hostenv-node once; it is yours.\nPATH="$HOME/.local/bin
 
 
 def write_files(process: UserProcess, directories: Sequence[str], files: Sequence[File]) -> None:
-    """Make directories and files as rendered, and remove what an earlier entry had rendered beyond them."""
+    """Make directories and files as rendered, and remove others that were rendered from an earlier entry."""
     _adopt_sessions(process)
     for directory in directories:
         make_folder(Path(directory))
@@ -48,7 +48,7 @@ def write_secrets(process: UserProcess, files: Sequence[File]) -> None:
 
 
 def write_file(process: UserProcess, path: Path, content: bytes, mode: int) -> None:
-    """Replace `path` at once, whatever stands there, unless it is the same already."""
+    """Replace `path` at once, whatever is there, unless it is already the same."""
     if read_file(path) == content and path.stat().st_mode & 0o777 == mode:
         return
     _make_way(process, path)
@@ -56,7 +56,7 @@ def write_file(process: UserProcess, path: Path, content: bytes, mode: int) -> N
 
 
 def make_link(process: UserProcess, path: Path, target: str) -> None:
-    """Make `path` a link to `target`, replacing it at once, whatever stands there."""
+    """Make `path` a link to `target`, replacing at once whatever is there."""
     make_folder(path.parent)
     if path.is_symlink() and os.readlink(path) == target:
         return
@@ -69,7 +69,7 @@ def make_link(process: UserProcess, path: Path, target: str) -> None:
 
 def _make_way(process: UserProcess, path: Path) -> None:
     make_folder(path.parent)
-    # No rename replaces a folder by something else.
+    # A rename cannot replace a folder by something else.
     for place in (path, path.with_name(f".{path.name}.new")):
         if place.is_dir() and not place.is_symlink():
             clear(process, place)

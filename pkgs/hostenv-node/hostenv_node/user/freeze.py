@@ -1,4 +1,4 @@
-"""The user's side of the freeze (contract 8): requests in flight end, what the customer runs stands still."""
+"""The user's side of the freeze (contract 8): requests in flight end, the customer's units are stopped."""
 
 import json
 import os
@@ -33,7 +33,7 @@ class _Memory:
 
 
 def freeze(process: UserProcess) -> None:
-    """Let the customer's units stand still and requests in flight end (30 s at most), then renew PHP-FPM."""
+    """Stop the customer's units and let requests in flight end (30 s at most), then renew PHP-FPM."""
     layout = process.layout
     _stand_still(process, [])
     end = time.monotonic() + DRAIN_SECONDS
@@ -46,13 +46,13 @@ def freeze(process: UserProcess) -> None:
 
 
 def hold(process: UserProcess, units: Sequence[str]) -> None:
-    """Let what the customer has here stand still, and start `units` when it thaws."""
+    """Stop what the customer has here, and start `units` when it thaws."""
     _stand_still(process, units)
 
 
 def thaw(process: UserProcess) -> None:
-    """Start again what stood still, and nothing else; whether it starts is its owner's business."""
-    # Without a memory an earlier version froze, which stopped timers only.
+    """Start again what was stopped, and nothing else; whether it starts is its owner's business."""
+    # Without this file an earlier version froze the environment, which stopped only timers.
     memory = _remembered(process.layout) or _Memory(["timers.target"], {})
     # Whoever made it for the moment, and a reboot removed it or systemd, once it was stopped.
     folder = _runtime_dir() / "user"
@@ -68,10 +68,10 @@ def thaw(process: UserProcess) -> None:
 
 
 def _stand_still(process: UserProcess, others: Sequence[str]) -> None:
-    """Stop what the customer runs, once it is on disk that this and `others` are to be started again."""
+    """Stop what the customer runs, after it is on disk that this and `others` must be started again."""
     layout = process.layout
     running = _customers(process)
-    # A freeze that is done again finds stopped what it stopped before.
+    # A repeated freeze finds what it stopped before already stopped.
     before = _remembered(layout) or _Memory([], {})
     units = sorted({*before.units, *running, *others})
     memory = {"units": units, "texts": {**before.texts, **_transient(running)}}
@@ -89,7 +89,7 @@ def _remembered(layout: Layout) -> _Memory | None:
         texts = {str(name): str(text) for name, text in values["texts"].items()}
         return _Memory([str(unit) for unit in values["units"]], texts)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        # It is the customer's own to spoil.
+        # The customer may damage this file; the harm is the customer's own.
         return _Memory(["default.target"], {})
 
 
@@ -120,7 +120,7 @@ def _transient(units: Sequence[str]) -> dict[str, str]:
     texts = {}
     for path in (_runtime_dir() / "transient").glob("*.*"):
         if path.stem in stems and path.suffix[1:] in _TYPES:
-            # One that ends meanwhile takes its file along.
+            # If one ends meanwhile, its file is gone too.
             content = read_file(path)
             if content is not None:
                 texts[path.name] = content.decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Ending whatever runs as the environment's user, also log-ins and what they left behind; as that user."""
+"""Ending everything that runs as the environment's user, also log-ins and what they left; as that user."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def all_others(process: UserProcess) -> None:
         raise OperationFailed(f"this would end the processes of {os.getuid()}, and not those of {uid}")
 
     def ended() -> bool:
-        # All at once, so that none can start another; this one is left out.
+        # All at once, so that none can start another; this process is left out.
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         return not _others(uid)

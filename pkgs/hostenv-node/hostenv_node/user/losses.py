@@ -43,7 +43,7 @@ def _statements(database: str, user: str) -> dict[str, str]:
             "SELECT IF(host = '', user, CONCAT(user, '@', host)) FROM mysql.global_priv"
             f" WHERE NOT (host = 'localhost' AND user IN ('root', 'mariadb.sys', '{user}'))"
         ),
-        # One such table lets mariadb-dump refuse the history of all.
+        # With one such table mariadb-dump refuses the history of all tables.
         "histories": (
             "SELECT table_name FROM information_schema.tables"
             f" WHERE table_schema = '{database}' AND table_type = 'SYSTEM VERSIONED'"

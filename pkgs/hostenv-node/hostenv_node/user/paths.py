@@ -1,7 +1,7 @@
 """Names below a home, whatever its user made of them: modes, links, mounts, pipes, locked files.
 
-What is to be deleted loses its name first and is deleted then, so that what cannot be deleted stands in
-nobody's way and can be tried again.
+What is to be deleted is first renamed and then deleted, so that what cannot be deleted is in nobody's way
+and can be tried again.
 """
 
 import errno
@@ -18,7 +18,7 @@ from hostenv_node.user.process import UserProcess
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _MAX_FILE_BYTES = 16 << 20
-# So much of an operation's time at most goes into deleting; the rest is deleted later.
+# At most this many seconds of an operation are spent on deleting; the rest is deleted later.
 _DELETE_SECONDS = 60.0
 _OWNERS_MODE = 0o700
 _KINDS = (
@@ -30,7 +30,7 @@ _KINDS = (
 
 
 def demand_folder(path: Path) -> None:
-    """Raises OperationFailed, saying what to do, unless a folder of its own stands there."""
+    """Raises OperationFailed, saying what to do, unless there is a folder of its own."""
     kind = _kind(path)
     if kind is None:
         raise OperationFailed(f"{path} is missing; make the folder again, as its user: mkdir {path}")
@@ -42,7 +42,7 @@ def demand_folder(path: Path) -> None:
 
 
 def demand_no_mount(path: Path) -> None:
-    """Raises OperationFailed when `path` is a mount point, which cannot change its place."""
+    """Raises OperationFailed when `path` is a mount point, which cannot be moved."""
     if _real(path) in _mount_points():
         raise OperationFailed(
             f"{path} is a mount point, which cannot move; unmount it and put its data into a folder there"
@@ -50,9 +50,9 @@ def demand_no_mount(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what is missing above it, and let the user into it again if he shut himself out.
+    """Make `path` and what is missing above it, and let its user in again if the modes forbid it.
 
-    Raises OperationFailed when something else stands there.
+    Raises OperationFailed when something else is there.
     """
     if not os.path.lexists(path):
         if path.parent != path:
@@ -83,7 +83,7 @@ def read_file(path: Path) -> bytes | None:
 
 
 def clear(process: UserProcess, path: Path) -> None:
-    """Let nothing stand at `path`. A folder is only moved away; `tidy` deletes it.
+    """Let nothing remain at `path`. A folder is only moved away; `tidy` deletes it.
 
     Raises OperationFailed, saying why, when it cannot even be moved.
     """
@@ -146,7 +146,7 @@ def _delete(process: UserProcess, entry: Path) -> str | None:
     real = f"{_real(entry)}/"
     for mounted in _mount_points():
         if f"{mounted}/".startswith(real):
-            # Whatever is mounted there is no part of what was discarded.
+            # Whatever is mounted there does not belong to what was discarded.
             return f"cannot delete {entry}: {mounted} is a mount point; unmount it"
     remove = ["rm", "-rf", "--", str(entry)]
     allow = ["find", str(entry), "-type", "d", "!", "-perm", "-700", "-execdir", "chmod", "u+rwx", "{}", ";"]

@@ -60,7 +60,7 @@ class UserProcess:
         return self.run("systemctl", "--user", "--no-pager", *arguments, check=check, whole=True)
 
     def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Look at `condition` until it holds or `seconds` have passed; whether it holds."""
+        """Check `condition` until it holds or `seconds` have passed; returns whether it holds."""
         end = time.monotonic() + self.deadline.remaining(seconds)
         while not condition():
             if time.monotonic() >= end:

@@ -15,14 +15,14 @@ from hostenv_node.user.process import UserProcess
 
 
 def begin(process: UserProcess, name: str) -> None:
-    """An empty folder for the source of a release; what an earlier attempt left is cleared away."""
+    """An empty folder for the source of a release; what an earlier attempt left is removed."""
     unfinished = process.layout.unfinished_release(name)
     clear(process, unfinished)
     make_folder(unfinished / "source")
 
 
 def drop(process: UserProcess, name: str) -> None:
-    """Leave nothing of a release that was not finished."""
+    """Remove everything of a release that was not finished."""
     discard(process, [process.layout.unfinished_release(name)])
 
 
@@ -39,20 +39,20 @@ def lay_out(process: UserProcess, name: str, docroot: str, operator: OperatorCod
 
 
 def activate(process: UserProcess, name: str, keep: Sequence[str]) -> None:
-    """Let `current` name the release, and remove all but those to be kept."""
+    """Let `current` name the release, and remove all others except those to be kept."""
     make_folder(process.layout.app_dir)
     make_link(process, process.layout.current, name)
     discard_but(process, [name, *keep])
 
 
 def tidy(process: UserProcess, paths: Sequence[str], keep: Sequence[str]) -> None:
-    """Remove the named paths, and all releases but `current` and those to be kept."""
+    """Remove the named paths, and all releases except `current` and those to be kept."""
     discard(process, map(Path, paths))
     discard_but(process, keep)
 
 
 def discard_but(process: UserProcess, keep: Sequence[str]) -> None:
-    """Discard all releases but `current` and those to be kept."""
+    """Discard all releases except `current` and those to be kept."""
     current = process.layout.current
     kept = {current.name, *keep}
     if current.is_symlink():
@@ -74,13 +74,13 @@ def _lay_out(process: UserProcess, name: str, docroot: str, operator: OperatorCo
         site = unfinished / "site"
         clear(process, site)
         process.run_program(["cp", "-r", "--reflink=auto", f"{operator.root}/.", str(site)])
-        # A read-only store's modes come along.
+        # The modes of a read-only store are copied too.
         process.run_program(["chmod", "-R", "u+w", str(site)])
         public = Path("site") / operator.docroot
         process.run_program(["cp", "-r", f"{source}/.", str(unfinished / public)])
         _join_site(process, unfinished / public / "sites/default")
     make_link(process, unfinished / "public", str(public))
-    # A reload that is done again after a crash may find it there, and served.
+    # A reload that is repeated after a crash may find it there, already served.
     clear(process, layout.release(name))
     os.rename(unfinished, layout.release(name))
 

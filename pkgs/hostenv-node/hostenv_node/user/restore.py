@@ -19,8 +19,8 @@ _DUMP_END = b"-- Dump completed"
 def restore(process: UserProcess, job: str, key: str, snapshot: str) -> None:
     """Restore the snapshot; what is there is set aside once per job (contract 8).
 
-    Cut short anywhere and run again for the same job and snapshot, it ends the same: the live data are
-    touched only after everything is restored, by renames that a repetition finishes.
+    If it is interrupted anywhere and runs again for the same job and snapshot, the result is the same: the
+    live data are touched only after everything is restored, by renames that a repetition finishes.
     """
     layout = process.layout
     done = layout.state_dir / "restored"
@@ -38,7 +38,7 @@ def restore(process: UserProcess, job: str, key: str, snapshot: str) -> None:
     units.stop_stale(process, layout.units[::-1])
     swap(process, job)
     write_file(process, done, identity, 0o600)
-    # An installation that the old data had begun is not theirs.
+    # An installation that was begun for the old data does not belong to these.
     clear(process, layout.state_dir / "installing")
     os.sync()
     discard(process, [layout.restore_dir])
@@ -97,7 +97,7 @@ def _import_dump(process: UserProcess, key: str, snapshot: str) -> None:
     database.create_database(process, layout.restore_socket)
     database.import_dump(process, layout.restore_socket, dump)
     database.query(process, layout.restore_socket, "SHUTDOWN")
-    # Killed, it would lack its last second, for it flushes nothing on the way.
+    # If it were killed, its last second would be missing, because it does not flush on the way.
     units.await_end(process, layout.restore_unit)
     dump.unlink()
 

@@ -35,7 +35,7 @@ def start(process: UserProcess, unit_files: UnitFiles) -> None:
 
 
 def bring_up(process: UserProcess, wanted: UnitFiles) -> None:
-    """Start units; one whose files changed since its last start takes up the change."""
+    """Start units; one whose files changed since its last start uses the new ones."""
     stamps = process.layout.state_dir / "started.json"
     known = _stamps(stamps)
     digests = {
@@ -47,7 +47,7 @@ def bring_up(process: UserProcess, wanted: UnitFiles) -> None:
         if unit not in changed:
             verb = "start"
         else:
-            # nginx alone can take up a new configuration without refusing anybody.
+            # Only nginx can load a new configuration without refusing anybody.
             verb = "reload-or-restart" if unit == process.layout.nginx_unit else "restart"
             _await_start(process, [unit], math.inf)
         control(process, verb, [unit])
@@ -55,7 +55,7 @@ def bring_up(process: UserProcess, wanted: UnitFiles) -> None:
 
 
 def control(process: UserProcess, verb: str, units: Sequence[str]) -> None:
-    """Have the manager do something with units; raises UnitFailed when one does not come to it."""
+    """Let the manager do something with units; raises UnitFailed if that does not happen to one of them."""
     try:
         process.systemctl(verb, *units)
     except CommandTimedOut:
@@ -72,7 +72,7 @@ def start_anew(process: UserProcess, unit: str) -> None:
 def stop(process: UserProcess, *, manager_runs: bool) -> None:
     """Stop and disable everything of the environment, and check that nothing runs.
 
-    Its credentials and the keys of those who log in go. Unless `manager_runs`, no unit does.
+    Its credentials and the keys of those who log in are removed. Unless `manager_runs`, no unit does.
     """
     layout = process.layout
     disable(process)
@@ -86,11 +86,11 @@ def stop(process: UserProcess, *, manager_runs: bool) -> None:
 
 
 def stop_stale(process: UserProcess, units: Sequence[str]) -> None:
-    """Stop units of ours that serve nobody any more; a MariaDB that is killed recovers.
+    """Stop units of ours that no longer serve anybody; a MariaDB that is killed recovers.
 
     Raises OperationFailed when one runs on.
     """
-    # MariaDB may hang for good when it is told so while it starts.
+    # MariaDB may hang for ever when it is told to stop while it starts.
     _await_start(process, process.layout.units, _START_SECONDS)
     stop_all(process, units, _STOP_SECONDS)
 
@@ -102,7 +102,7 @@ def stop_all(process: UserProcess, units: Sequence[str], seconds: float) -> None
     """
 
     def killed() -> bool:
-        # Again and again, for commands of its own may follow a unit's end.
+        # Repeatedly, because a unit's own commands may run after its end.
         process.systemctl("kill", "--signal=KILL", "--", *units, check=False)
         return not _running(process, units)
 
@@ -131,7 +131,7 @@ def disable(process: UserProcess) -> None:
 
 
 def _await_start(process: UserProcess, units: Sequence[str], seconds: float) -> None:
-    """Wait, at most so long, until none of the units is on its way from its start to being ready."""
+    """Wait, at most this long, until none of the units is still between its start and being ready."""
 
     def settled() -> bool:
         shown = process.systemctl("show", "--property=SubState", *units).text
