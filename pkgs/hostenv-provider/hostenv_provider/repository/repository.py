@@ -56,6 +56,7 @@ _COLLECTION = {
 _COLLECTION_TIMEOUT = 1800
 # More than there are in the provider's repository before it is collected, which a clone of it shares.
 _MAX_LOOSE = 10_000
+_NEEDED = "refs/hostenv/needed"
 _MAX_ANCESTRY = 20_000
 
 
@@ -352,9 +353,10 @@ class Repository:
         found = [*sorted(git.glob("*.git")), *sorted(git.glob("nodes/*.git")), self.work_tree / ".git"]
         return [path for path in found if path.is_dir()]
 
-    def collect(self, folder: Path) -> None:
+    def collect(self, folder: Path, needed: Collection[str] = ()) -> None:
         """Pack a repository that has many loose objects or packs, and drop what nothing names any more.
 
+        The `needed` commits stay, also when no branch has them any more.
         Under the lock, but for the provider's own: its plans are many and large, Git lets others work
         meanwhile, and no lock of Git's in it is taken for an abandoned one. The work tree, which has nothing
         of its own, is made anew instead. Raises HostenvError.
@@ -367,12 +369,22 @@ class Repository:
             for key, value in _COLLECTED_BY_US.items():
                 # Repositories of earlier versions were made without.
                 self.git(f"--git-dir={folder}", "config", key, value, cwd=folder)
+            self._keep(folder, needed)
             if folder == self.work_tree / ".git":
                 self._renew_work_tree()
             elif folder != self.bare:
                 self._collect(folder)
         if folder == self.bare:
             self._collect(folder)
+
+    def _keep(self, folder: Path, commits: Collection[str]) -> None:
+        names = self.git("for-each-ref", "--format=%(refname)", _NEEDED, cwd=folder).stdout.split()
+        wanted = {f"{_NEEDED}/{commit}": commit for commit in commits}
+        for name in wanted.keys() - set(names):
+            # One that is not there cannot be kept; who needs it fetches it again.
+            self.git("update-ref", name, wanted[name], cwd=folder, check=False)
+        for name in set(names) - wanted.keys():
+            self.git("update-ref", "-d", name, cwd=folder)
 
     def _renew_work_tree(self) -> None:
         # A clone shares the files of the provider's repository: it is as quick after years.

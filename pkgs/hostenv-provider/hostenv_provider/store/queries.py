@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Mapping
 
 from hostenv_core.names import PROVIDER_NODE
 
@@ -147,6 +148,12 @@ class Queries:
             rows = db.execute("SELECT * FROM deployed WHERE project = ?", (project,)).fetchall()
             found = [_to_deployed(row) for row in rows]
             return {each.user: each for each in found}
+
+    def releases(self, project: str) -> set[str]:
+        """The commits that are deployed of a project, and those to which a roll-back would return."""
+        found = self.deployed(project).values()
+        sources = [source for each in found for source in (each.environment["repo"], each.previous_source)]
+        return {str(source["rev"]) for source in sources if isinstance(source, Mapping)}
 
     def stale(self, project: str) -> dict[str, frozenset[str]]:
         """The nodes that hold an old copy of an environment, by user."""

@@ -71,7 +71,7 @@ class Housekeeper:
             _log.info("removed %s jobs that ended long ago, and %s old deliveries", jobs, deliveries)
         for folder in self._repository.folders():
             try:
-                self._repository.collect(folder)
+                self._repository.collect(folder, self._store.releases(folder.stem))
             except HostenvError as error:
                 # A damaged one keeps no other from its turn.
                 _log.warning("%s: not collected: %s", folder, error)

@@ -97,6 +97,27 @@ def test_git_collects_between_pushes_only_and_all_repositories(machine: Machine)
     machine.finish(machine.run())
 
 
+def test_a_mirror_keeps_what_a_roll_back_would_return_to(machine: Machine) -> None:
+    mirror = machine.config.git_dir / f"{PROJECT}.git"
+    machine.repository.make_bare(mirror)
+    tree = git(mirror, "hash-object", "-w", "-t", "tree", "/dev/null")
+    revisions: list[str] = []
+
+    def deploy() -> list[str]:
+        """A commit with a history of its own: the branch was rewritten. Returns which revisions stay."""
+        revisions.append(git(mirror, "commit-tree", "-m", f"{len(revisions)}", tree))
+        machine.projects.heads["main"] = revisions[-1]
+        machine.finish(machine.run())
+        run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+        git(mirror, "gc", "--quiet", "--prune=now")
+        there = git(mirror, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
+        return [each for each in revisions if each in there]
+
+    assert deploy() == revisions[:1]
+    assert deploy() == revisions[:2]
+    assert deploy() == revisions[1:3]
+
+
 def test_a_work_tree_with_too_many_objects_is_made_anew(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
