@@ -27,7 +27,7 @@ from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile
 from hostenv_provider.store.store import Store
-from hostenv_provider.web.api import Api
+from hostenv_provider.web.api import Api, Route
 from hostenv_provider.web.server import Server
 from provider_support import Machine
 
@@ -273,6 +273,7 @@ class Running:
     published: Published
     tokens: TokenFile
     problem: str | None = None
+    routes: tuple[Route, ...] = ()
 
     @property
     def store(self) -> Store:
@@ -371,6 +372,7 @@ def api(config: Config, provider: Provider) -> Iterator[Running]:
     running = Running(config, provider, published, tokens)
     nodes = NodeHistories(published)
     served = Api(config, provider.store, published, nodes, Disks(config), lambda: running.problem)
+    running.routes = served.routes
     server = Server(config.socket, served.answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

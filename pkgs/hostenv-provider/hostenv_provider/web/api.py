@@ -119,7 +119,7 @@ class Api:
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)
         job = "/api/deploy-jobs/{job_id}"
-        self._routes = (
+        self.routes = (
             Route("POST", "/webhook/{project_hash}", self._webhook, max_body=MAX_DELIVERY),
             Route("GET", "/api/deploy-intents/by-sha", self._intent_by_sha),
             Route("GET", "/api/deploy-intents/pending", self._pending_intents),
@@ -151,7 +151,7 @@ class Api:
 
     def _dispatch(self, request: HttpRequest) -> HttpAnswer:
         allowed = []
-        for route in self._routes:
+        for route in self.routes:
             arguments = route.match(request.path)
             if arguments is None or (route.socket_only and PUBLIC_MARK in request.headers):
                 continue

@@ -1,5 +1,6 @@
 """Who may do what with the API: a table, each cell of which is tried; docs/access.md shows it too."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hostenv_provider.secrets import webhook_secrets
 from conftest import slice_text
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "access.md"
+CONTRACT = DOCUMENT.with_name("contract.md")
 PUBLIC = {"X-Hostenv-Public": "1"}
 SHA = "0" * 39 + "2"
 
@@ -174,3 +176,20 @@ def test_the_document_shows_this_table() -> None:
         *(f"| {row.what} | {' | '.join(words[status] for status in row.statuses)} |" for row in ROWS),
     ]
     assert "\n".join(lines) in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_every_route_is_tried_and_promised(api: Any) -> None:
+    paths = [(row.method, row.path.partition("?")[0]) for row in ROWS]
+    untried = [
+        route.pattern
+        for route in api.routes
+        if not any(route.method == method and route.match(path) is not None for method, path in paths)
+    ]
+    # who may ask for this one is in the table of what comes over the network
+    assert untried == ["/health"]
+    section = CONTRACT.read_text(encoding="utf-8").partition("\n## 4. ")[2].partition("\n## 5. ")[0]
+    promised = re.findall(r"`(GET|POST) (/[^`?\[]*)", section)
+    # these two are nginx' own questions
+    asked_by_nginx = {("GET", "/api/git-access"), ("GET", "/api/backup-access")}
+    routes = {(route.method, re.sub(r"{\w+}", "{}", route.pattern)) for route in api.routes}
+    assert {(method, re.sub(r"{\w+}", "{}", path)) for method, path in promised} == routes - asked_by_nginx
