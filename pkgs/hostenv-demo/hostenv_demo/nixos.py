@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
+from hostenv_core import processes
 from hostenv_core.errors import HostenvError
 from hostenv_lab import host, record, run
 from hostenv_lab.errors import MachineError
@@ -149,7 +150,7 @@ class NixosDriver:
     def close(self) -> None:
         """End what reaches into the machines."""
         if self._tunnel is not None:
-            run.kill(self._tunnel)
+            processes.kill(self._tunnel)
 
     def _reach_service(self) -> subprocess.Popen[bytes]:
         ssh = ["ssh", "-F", str(self._workdir / "ssh" / "config"), "-N", "-o", "ExitOnForwardFailure=yes"]

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from hostenv_core import processes
+
 from hostenv_lab import run
 from hostenv_lab.cgroup import ControlGroup
 from hostenv_lab.description import MachineDescription
@@ -145,13 +147,14 @@ class ContainerMachine(BaseMachine):
         with tempfile.TemporaryFile() as stderr:
             try:
                 done = run.run(
-                    run.in_groups(self._groups(), self._inside(argv)),
+                    self._inside(argv),
+                    groups=self._groups(),
                     timeout=timeout,
                     stdin=stdin,
                     stderr=stderr,
                     check=False,
                 )
-            except run.CommandFailed as error:
+            except processes.CommandFailed as error:
                 raise MachineError(f"{self.name} does not answer: {error}") from error
             stderr.seek(0)
             complaints = stderr.read()
@@ -205,11 +208,11 @@ class ContainerMachine(BaseMachine):
 
     def _clean_up(self) -> None:
         for process in self._detached:
-            run.kill(process)
+            processes.kill(process)
         self._detached.clear()
         self._group.kill(self.name)
         if self._process is not None:
-            run.kill(self._process)
+            processes.kill(self._process)
         self._process = self._leader = None
 
     def _set_link(self, up: bool) -> None:

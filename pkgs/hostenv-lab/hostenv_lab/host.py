@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from hostenv_core import processes
 from hostenv_core.errors import HostenvError
 
 from hostenv_lab import kvm, run
@@ -87,7 +88,7 @@ def kvm_works(image: Image, groups: Sequence[Path] = ()) -> bool:
         ]
         command += [*KVM.options, "-m", "256", "-no-reboot", "-serial", "stdio"]
         command += ["-kernel", str(image.kernel), "-append", "console=ttyS0 panic=-1"]
-        process = run.start_piped(run.in_groups(groups, command), stderr=console)
+        process = processes.start(run.in_groups(groups, command), stderr=console)
         assert process.stdout is not None
         said = b""
         limit = time.monotonic() + _FIRST_LINE_WITHIN
@@ -98,7 +99,7 @@ def kvm_works(image: Image, groups: Sequence[Path] = ()) -> bool:
                         break
                     said += part
         finally:
-            run.kill(process)
+            processes.kill(process)
         return _FIRST_LINE in said
 
 
@@ -112,5 +113,5 @@ def _guest_runs(device: Path) -> bool:
     probe = [sys.executable, str(Path(kvm.__file__)), str(device)]
     try:
         return run.run(probe, timeout=_PROBE_TIMEOUT, check=False).returncode == 0
-    except run.CommandFailed:
+    except processes.CommandFailed:
         return False

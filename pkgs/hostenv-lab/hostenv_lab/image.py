@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.locks import locked
+from hostenv_core.processes import CommandFailed
 
 from hostenv_lab import run
 from hostenv_lab.description import ImageDescription
@@ -219,17 +221,8 @@ def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) 
     finish = run.in_clean_environment(["/bin/sh", "-ec", _FINISH, "finish", *lists])
     # Mounts that mmdebstrap makes in the tree end with its process, however it ends.
     private = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    try:
-        run.run([*private, *make], timeout=_BUILD_TIMEOUT, groups=groups)
-        run.run(["chroot", str(root), *finish], timeout=_DISK_TIMEOUT, groups=groups)
-    except run.CommandFailed as error:
-        # the first complaint is the cause, what follows only says that it was one
-        complaint = _COMPLAINT.search(error.output)
-        raise BuildFailed(
-            f"the Debian image could not be made: {complaint[0] if complaint else error}; see whether"
-            " `apt-get update` works here (network, mirror, proxy), then try again",
-            error.output,
-        ) from error
+    _make([*private, *make], _BUILD_TIMEOUT, groups)
+    _make(["chroot", str(root), *finish], _DISK_TIMEOUT, groups)
     init = root / _INIT_TARGET
     init.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_INIT, init)
@@ -238,6 +231,22 @@ def _build(description: ImageDescription, folder: Path, groups: Sequence[Path]) 
     if not kernels:
         raise HostenvError("the image has no kernel: add linux-image-cloud-amd64 to image.packages")
     shutil.copyfile(kernels[-1], folder / "vmlinuz")
+
+
+def _make(argv: Sequence[str], timeout: float, groups: Sequence[Path]) -> None:
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            run.run(argv, timeout=timeout, stderr=complaints, groups=groups)
+        except CommandFailed as error:
+            complaints.seek(0)
+            output = complaints.read().decode("utf-8", "replace")
+            # the first complaint is the cause, what follows only says that it was one
+            complaint = _COMPLAINT.search(output)
+            raise BuildFailed(
+                f"the Debian image could not be made: {complaint[0] if complaint else error}; see whether"
+                " `apt-get update` works here (network, mirror, proxy), then try again",
+                output,
+            ) from error
 
 
 def _proxies() -> list[str]:

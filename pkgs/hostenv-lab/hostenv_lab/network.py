@@ -8,6 +8,8 @@ import subprocess
 import threading
 from pathlib import Path
 
+from hostenv_core import processes
+
 from hostenv_lab import run
 from hostenv_lab.cgroup import ControlGroup
 
@@ -38,11 +40,13 @@ class Network:
     @classmethod
     def open(cls, group: ControlGroup) -> "Network":
         """Make the namespace and its bridge. Raises HostenvError."""
-        holder = run.start_piped(run.in_groups(group.open("network"), _HOLDER), stderr=subprocess.DEVNULL)
+        holder = processes.start(run.in_groups(group.open("network"), _HOLDER), stderr=subprocess.DEVNULL)
         assert holder.stdout is not None
         if not holder.stdout.readline():
-            run.kill(holder)
-            raise run.CommandFailed("cannot make a network namespace: this kernel or container forbids it")
+            processes.kill(holder)
+            raise processes.CommandFailed(
+                "cannot make a network namespace: this kernel or container forbids it"
+            )
         network = cls(holder)
         network._ip("link", "set", "lo", "up")
         network._ip("link", "add", BRIDGE, "type", "bridge")
@@ -52,7 +56,7 @@ class Network:
 
     def close(self) -> None:
         """Let the namespace go, with all links in it."""
-        run.kill(self._holder)
+        processes.kill(self._holder)
 
     @property
     def path(self) -> Path:
@@ -69,7 +73,7 @@ class Network:
         for link in json.loads(self._ip("-json", "link", "show")):
             if link["ifindex"] == index:
                 return str(link["ifname"])
-        raise run.CommandFailed(f"no interface {index} in the run's network")
+        raise processes.CommandFailed(f"no interface {index} in the run's network")
 
     def set_link(self, interface: str, up: bool) -> None:
         """Take the cable out of a machine, or put it back. Raises CommandFailed."""

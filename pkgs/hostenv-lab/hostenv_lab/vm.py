@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core import processes
 from hostenv_core.errors import HostenvError
 
 from hostenv_lab import run
@@ -228,7 +229,7 @@ class VirtualMachine(BaseMachine):
             self._shell = None
         self._group.kill(self.name)
         if self._process is not None:
-            run.kill(self._process)
+            processes.kill(self._process)
             self._process = None
 
     def _set_link(self, up: bool) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hostenv_core import processes
 from hostenv_lab import run
 from hostenv_lab.cgroup import ControlGroup, Hierarchy, hierarchies
 
@@ -32,7 +33,7 @@ def test_a_group_is_emptied_with_what_its_processes_started(tmp_path: Path) -> N
     files = group.open("one")
     # children of their own sessions, one of them an orphan
     script = "setsid sleep 600 & (setsid sleep 600 &); echo; exec sleep 600"
-    process = run.start_piped(run.in_groups(files, ["/bin/sh", "-c", script]), stderr=subprocess.DEVNULL)
+    process = processes.start(run.in_groups(files, ["/bin/sh", "-c", script]), stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
         process.stdout.readline()
@@ -45,6 +46,6 @@ def test_a_group_is_emptied_with_what_its_processes_started(tmp_path: Path) -> N
         assert late.returncode != 0
         assert not (tmp_path / "late").exists()
     finally:
-        run.kill(process)
+        processes.kill(process)
         group.kill()
     group.kill()

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hostenv_core import processes
 from hostenv_core.errors import HostenvError
 from hostenv_core.locks import locked
 from hostenv_lab import host, image, record, run
@@ -120,7 +121,7 @@ class Machines:
         path = os.pathsep.join(str(TREE / "pkgs" / name) for name in ("hostenv-lab", "hostenv-core"))
         words = [str(os.getpid()), str(self._work), path, sys.executable]
         guard = run.start(["/bin/sh", "-ec", _GUARD, "guard", *words], output=Path(os.devnull))
-        self._stack.callback(run.kill, guard)
+        self._stack.callback(processes.kill, guard)
         self._stack.callback(record.teardown, self._work)
         self._group = kept.group()
         self._tools = self._group.open("tools")
@@ -178,7 +179,7 @@ class Machines:
             arguments += ["--arg", "cominProgram", "/given/comin"]
         command = ["env", f"NIX_CONFIG={_NIX_CONFIG}", program, *words, *arguments]
         log = self._work / "nix.log"
-        with log.open("wb") as stderr:
+        with log.open("w+b") as stderr:
             done = run.run(self._entered(*command), timeout=timeout, stderr=stderr, check=False)
         if done.returncode:
             text = log.read_text(encoding="utf-8", errors="replace")

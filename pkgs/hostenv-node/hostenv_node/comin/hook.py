@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.processes import run
 
 from hostenv_node.comin import spool
 from hostenv_node.config import Config
-from hostenv_node.run import run
 
 _SECONDS = 10.0
 

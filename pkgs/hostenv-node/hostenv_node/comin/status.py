@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hostenv_core.processes import CommandFailed, run
+
 from hostenv_node.config import Config
-from hostenv_node.run import CommandFailed, run
 
 _SECONDS = 30.0
 _STAGES = (("eval", "evaluate"), ("build", "build"))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.files import read_json, write_json
+from hostenv_core.processes import run
 
 from hostenv_node import locks
 from hostenv_node.config import Config
-from hostenv_node.run import run
 
 _SECONDS = 60.0
 

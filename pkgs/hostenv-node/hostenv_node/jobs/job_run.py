@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.lines import tail
+from hostenv_core.processes import CommandTimedOut
 
 from hostenv_node import locks
 from hostenv_node.comin.generation import Slice
@@ -46,7 +47,6 @@ from hostenv_node.jobs.job_status import VERDICTS, JobSnapshot
 from hostenv_node.jobs.journal import JobJournal, Progress
 from hostenv_node.jobs.journal_store import JournalStore
 from hostenv_node.jobs.operations import Context, Operations
-from hostenv_node.run import CommandTimedOut
 
 # The provider wakes a long poll at a change of the job; of other jobs a wait hears at its end.
 _WAIT_SECONDS = 5

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
+from hostenv_core.processes import run
+
 from hostenv_node.config import Config
-from hostenv_node.run import run
 
 _SECONDS = 30.0
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hostenv_core.lines import tail
+from hostenv_core.processes import CommandFailed, Completed, pipe, run
 
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
@@ -20,7 +21,6 @@ from hostenv_node.environment.layout import PATH, Layout
 from hostenv_node.environment.request import Request
 from hostenv_node.environment.steps import Step
 from hostenv_node.errors import OperationFailed, OperationTimedOut
-from hostenv_node.run import CommandFailed, Completed, pipe, run
 from hostenv_node.runtime.leftovers import Leftovers
 
 _ANSWER_SECONDS = 5.0

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.processes import CommandFailed, CommandTimedOut, reading, run
 
 from hostenv_node import locks
 from hostenv_node.config import Config
@@ -15,7 +16,6 @@ from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.jobs.api import git_environment, git_url
-from hostenv_node.run import CommandFailed, CommandTimedOut, reading, run
 from hostenv_node.runtime.as_user import pipe_to_user, user_apply
 from hostenv_node.runtime.nar import nar_hash
 from hostenv_node.runtime.source_tree import MAX_BYTES, Entry, entries

@@ -1,8 +1,9 @@
 """The node's MariaDB, of which every environment has a server of its own."""
 
+from hostenv_core.processes import run
+
 from hostenv_node.config import Config
 from hostenv_node.environment.database import MARIADB_BACKUP, series
-from hostenv_node.run import run
 
 _SECONDS = 60.0
 

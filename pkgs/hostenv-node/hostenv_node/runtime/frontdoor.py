@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from hostenv_core.files import remove_durably, write_durably
+from hostenv_core.processes import CommandFailed, run
 
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
@@ -13,7 +14,6 @@ from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.nginx import PROBE_PATH, default_server, front_door
-from hostenv_node.run import CommandFailed, run
 from hostenv_node.runtime.run_dirs import front_door_gid
 
 NGINX_CONF = Path("/etc/nginx/nginx.conf")

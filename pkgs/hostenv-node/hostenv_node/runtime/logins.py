@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from hostenv_core.processes import run
+
 from hostenv_node import locks
 from hostenv_node.config import Config
-from hostenv_node.run import run
 
 _SECONDS = 60.0
 _SHADOW = Path("/etc/shadow")

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from hostenv_core.processes import run
+
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
-from hostenv_node.run import run
 
 _LINGER_DIR = Path("/var/lib/systemd/linger")
 

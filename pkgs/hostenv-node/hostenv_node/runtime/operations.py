@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.processes import CommandTimedOut
 
 from hostenv_node import locks
 from hostenv_node.config import Config
@@ -21,7 +22,6 @@ from hostenv_node.jobs.api import Unreachable
 from hostenv_node.jobs.operations import Context
 from hostenv_node.render.files import Rendered, release_name, render, render_secrets
 from hostenv_node.render.nginx import front_door
-from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import backup_server, code, logins, sequences
 from hostenv_node.runtime.actions import chosen_snapshot, environment_of, snapshot_id
 from hostenv_node.runtime.as_user import layout_of, open_home, user_apply

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from hostenv_core.processes import Completed
+
 from hostenv_node.environment.steps import PrepareApplication
-from hostenv_node.run import Completed
 from hostenv_node.user import database
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear

@@ -9,12 +9,12 @@ import json
 from typing import IO, assert_never
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.processes import CommandTimedOut
 
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment import steps
 from hostenv_node.environment.request import Request
 from hostenv_node.errors import OperationTimedOut
-from hostenv_node.run import CommandTimedOut
 from hostenv_node.user import (
     application,
     backup,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hostenv_core.lines import last_lines
+from hostenv_core.processes import CommandFailed
 
 from hostenv_node.errors import OperationFailed
-from hostenv_node.run import CommandFailed
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, demand_folder, read_file
 from hostenv_node.user.process import UserProcess

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
+from hostenv_core.processes import CommandFailed
+
 from hostenv_node.environment.database import MARIADB_BACKUP, MAX_PACKET, series
 from hostenv_node.environment.steps import UnitFiles
 from hostenv_node.errors import OperationFailed
-from hostenv_node.run import CommandFailed
 from hostenv_node.user import units
 from hostenv_node.user.paths import clear, make_folder, read_file
 from hostenv_node.user.process import UserProcess

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from hostenv_core.processes import CommandFailed
+
 from hostenv_node.errors import OperationFailed, OperationTimedOut
-from hostenv_node.run import CommandFailed
 from hostenv_node.user.process import UserProcess
 
 _MOUNTINFO = Path("/proc/self/mountinfo")

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hostenv_core.processes import Completed, run
+
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
-from hostenv_node.run import Completed, run
 
 _POLL_SECONDS = 0.1
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hostenv_core.processes import CommandFailed, CommandTimedOut
+
 from hostenv_node.environment.steps import UnitFiles
 from hostenv_node.errors import OperationFailed
-from hostenv_node.run import CommandFailed, CommandTimedOut
 from hostenv_node.user.files import make_link, write_file
 from hostenv_node.user.paths import clear, read_file
 from hostenv_node.user.process import UserProcess

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 from hostenv_core.errors import HostenvError
-from hostenv_node import run
+from hostenv_core.processes import CommandTimedOut, OutputTooLong
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.request import Request
 from hostenv_node.environment.steps import LoadUnits, Tidy
 from hostenv_node.errors import OperationFailed, OperationTimedOut
-from hostenv_node.run import CommandTimedOut, OutputTooLong
 from hostenv_node.runtime.as_user import layout_of, stop_steps, user_apply
 from hostenv_node.runtime.leftovers import Leftovers
 from runtime_support import Systemd
@@ -78,11 +77,9 @@ def test_what_is_cut_short_ends_with_all_that_it_started(
     answering: Config,
     played: Systemd,
     layout: Layout,
-    monkeypatch: pytest.MonkeyPatch,
     script: str,
     error: type[HostenvError],
 ) -> None:
-    monkeypatch.setattr(run, "_MAX_OUTPUT", 1 << 20)
     Path(answering.tool("hostenv-node")).write_text(f"#!/bin/sh\n{script}\n")
     with pytest.raises(error, match=f"--uid={layout.user}"):
         user_apply(answering, layout, Deadline.after(2 if script == ENDLESS else 600), [LoadUnits()])

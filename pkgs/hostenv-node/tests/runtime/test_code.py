@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from hostenv_core.locks import locked as lock_held
+from hostenv_core.processes import CommandFailed
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.jobs.api import Unreachable
-from hostenv_node.run import CommandFailed
 from hostenv_node.runtime import code, source_tree
 from runtime_support import Systemd
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from hostenv_core.locks import locked_if_free
+from hostenv_core.processes import CommandTimedOut
 from hostenv_node.config import Config
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.steps import Restore, Tidy
 from hostenv_node.errors import OperationFailed, OperationTimedOut
-from hostenv_node.run import CommandTimedOut
 from hostenv_node.runtime import operations as module
 from hostenv_node.runtime.operations import Runtime
 from hostenv_node.runtime.record import Phase, Record

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hostenv_core.processes import CommandFailed
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.steps import PrepareApplication
-from hostenv_node.run import CommandFailed
 from hostenv_node.user import application
 from hostenv_node.user.process import UserProcess
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.processes import run
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.entry import Environment, parse_environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.files import release_name, render
-from hostenv_node.run import run
 from hostenv_node.runtime.sequences import change
 from hostenv_node.user import candidate
 from hostenv_node.user.process import UserProcess

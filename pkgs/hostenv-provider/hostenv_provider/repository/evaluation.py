@@ -17,11 +17,11 @@ from typing import IO
 
 from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_core.lines import one_line
+from hostenv_core.processes import CommandTimedOut, Completed, OutputTooLong, run
 
 from hostenv_provider.config import Config
 from hostenv_provider.plan.flake_template import project_expression
 from hostenv_provider.repository.mirror import Mirror
-from hostenv_provider.run import CommandTimedOut, Completed, OutputTooLong, run
 
 _TIMEOUT = 60
 _ANSWER_TIMEOUT = 120
@@ -145,7 +145,7 @@ def _evaluate(config: Config, tree: Path) -> object:
     if done.returncode:
         raise InvalidData(_problem(done))
     try:
-        return json.loads(done.stdout)
+        return json.loads(done.text)
     except (ValueError, RecursionError) as error:
         raise InvalidData(f"Nix answers no JSON ({error})") from error
 
@@ -165,8 +165,8 @@ def _problem(done: Completed) -> str:
 
 def nix_error(done: Completed) -> str:
     """What Nix said last, on one line."""
-    messages = _NIX_ERROR.findall(done.stderr)
-    text = messages[-1] if messages else done.stderr[-_MAX_MESSAGE:].strip() or "no message"
+    messages = _NIX_ERROR.findall(done.error_text)
+    text = messages[-1] if messages else done.error_text[-_MAX_MESSAGE:].strip() or "no message"
     return one_line(text, _MAX_MESSAGE)
 
 

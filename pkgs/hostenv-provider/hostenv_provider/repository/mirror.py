@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from hostenv_core.errors import InvalidData
 from hostenv_core.lines import one_line
+from hostenv_core.processes import CommandTimedOut, Completed
 
 from hostenv_provider.plan.lock_file import HEAD
 from hostenv_provider.repository import remotes
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import Repository, remove_locks
-from hostenv_provider.run import CommandTimedOut, Completed
 
 _ANSWER_TIMEOUT = 30
 _FETCH_TIMEOUT = 180
@@ -71,7 +71,7 @@ class Mirror:
         """
         answer = self._remote(url, "ls-remote", "--symref", "--", _address(url), reference)
         branch = None
-        for line in answer.stdout.splitlines():
+        for line in answer.text.splitlines():
             if found := _SYMBOLIC.fullmatch(line):
                 branch = found["branch"]
             # Git also lists references that only have the same ending.
@@ -99,7 +99,7 @@ class Mirror:
     def archive(self, rev: str, output: int) -> None:
         """Write a commit's files as a tar file to `output`, whose reader may end before."""
         command = ("archive", "--format=tar", rev)
-        self._repository.git(*command, cwd=self.path, output=output, check=False)
+        self._repository.git(*command, cwd=self.path, stdout=output, check=False)
 
     def show(self, user: str, rev: str) -> None:
         """Let nodes see a commit that is there as `refs/heads/<user>`."""
@@ -138,7 +138,7 @@ class Mirror:
         except CommandTimedOut:
             raise FetchFailed(f"{url}: does not answer: `git {command}` took {timeout:.0f} s") from None
         if answer.returncode:
-            words = one_line(answer.stderr[-_MAX_MESSAGE:], _MAX_MESSAGE) or "no message"
+            words = one_line(answer.error_text[-_MAX_MESSAGE:], _MAX_MESSAGE) or "no message"
             moved = "; give the address to which it leads" if _REDIRECTED.search(words) else ""
             raise FetchFailed(f"{url}: `git {command}`: {words}{moved}")
         return answer

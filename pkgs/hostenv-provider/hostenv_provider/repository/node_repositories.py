@@ -1,15 +1,15 @@
 """The nodes' own repositories, which only the service's worker writes, under the lock of the work tree."""
 
-import tempfile
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.processes import Completed
 
 from hostenv_provider.plan.node_tree import Entry, ProviderTree, wanted_contents
 from hostenv_provider.repository.repository import BRANCH, Repository, Stamps, reference_stamps, remove_locks
 from hostenv_provider.rules.stored import NodeCommit
-from hostenv_provider.run import Completed
 
 _MAIN = f"refs/heads/{BRANCH}"
 _NEXT = "refs/hostenv/next"
@@ -56,7 +56,7 @@ class NodeRepositories:
         if known is None or known[0] != stamps:
             answer = ""
             if self.path(node).is_dir():
-                answer = self._git(node, "for-each-ref", "--format=%(objectname)", _MAIN).stdout.strip()
+                answer = self._git(node, "for-each-ref", "--format=%(objectname)", _MAIN).text.strip()
             known = self._heads[node] = stamps, answer or None
         return known[1]
 
@@ -80,29 +80,27 @@ class NodeRepositories:
             entry.blob for path, entry in changed.items() if path not in tree.made and entry.mode != "160000"
         ]
         contents = self._blobs(copied)
-        with tempfile.TemporaryFile() as stream:
-            stream.write(f"feature done\nreset {_NEXT}\n\ncommit {_NEXT}\nmark :1\n".encode())
-            stream.write(b"committer hostenv-provider <hostenv-provider@localhost> now\n")
-            message = f"What {node} hosts\n\nMade of {provider_commit} of provider.git\n".encode()
-            stream.write(b"data %d\n%s\n" % (len(message), message))
-            if head is not None:
-                stream.write(f"from {head}\n".encode())
-            for path in before:
-                if path not in tree.entries:
-                    stream.write(f"D {_quoted(path)}\n".encode("utf-8", "surrogateescape"))
-            for path, entry in changed.items():
-                if entry.mode == "160000":
-                    stream.write(f"M {entry.mode} {entry.blob} {_quoted(path)}\n".encode())
-                    continue
-                stream.write(f"M {entry.mode} inline {_quoted(path)}\n".encode("utf-8", "surrogateescape"))
-                content = tree.made[path] if path in tree.made else contents[entry.blob]
-                stream.write(b"data %d\n%s\n" % (len(content), content))
-            stream.write(b"\nget-mark :1\ndone\n")
-            stream.flush()
-            stream.seek(0)
-            options = ("--quiet", "--force", "--date-format=now")
-            answer = self._git(node, "fast-import", *options, stdin=stream.fileno())
-        return NodeCommit(answer.stdout.strip(), tree.slice)
+        stream = io.BytesIO()
+        stream.write(f"feature done\nreset {_NEXT}\n\ncommit {_NEXT}\nmark :1\n".encode())
+        stream.write(b"committer hostenv-provider <hostenv-provider@localhost> now\n")
+        message = f"What {node} hosts\n\nMade of {provider_commit} of provider.git\n".encode()
+        stream.write(b"data %d\n%s\n" % (len(message), message))
+        if head is not None:
+            stream.write(f"from {head}\n".encode())
+        for path in before:
+            if path not in tree.entries:
+                stream.write(f"D {_quoted(path)}\n".encode("utf-8", "surrogateescape"))
+        for path, entry in changed.items():
+            if entry.mode == "160000":
+                stream.write(f"M {entry.mode} {entry.blob} {_quoted(path)}\n".encode())
+                continue
+            stream.write(f"M {entry.mode} inline {_quoted(path)}\n".encode("utf-8", "surrogateescape"))
+            content = tree.made[path] if path in tree.made else contents[entry.blob]
+            stream.write(b"data %d\n%s\n" % (len(content), content))
+        stream.write(b"\nget-mark :1\ndone\n")
+        options = ("--quiet", "--force", "--date-format=now")
+        answer = self._git(node, "fast-import", *options, stdin=stream.getvalue())
+        return NodeCommit(answer.text.strip(), tree.slice)
 
     def advance(self, node: str, commit: str) -> bool:
         """Let the node see a commit that `commit` made; one that it sees already needs nothing.
@@ -145,7 +143,7 @@ class NodeRepositories:
             known = self._known[node] = head, self._entries(self.path(node), head)
         return known[1]
 
-    def _git(self, node: str, *arguments: str, check: bool = True, stdin: int | None = None) -> Completed:
+    def _git(self, node: str, *arguments: str, check: bool = True, stdin: bytes = b"") -> Completed:
         try:
             return self._repository.git(
                 f"--git-dir={self.path(node)}", *arguments, cwd=self._folder, check=check, stdin=stdin
@@ -166,18 +164,11 @@ class NodeRepositories:
         """Contents of the provider repository, by id."""
         if not ids:
             return {}
-        with tempfile.TemporaryFile() as wanted:
-            wanted.write("".join(f"{each}\n" for each in ids).encode())
-            wanted.flush()
-            wanted.seek(0)
-            found = self._read(self._repository.work_tree, "cat-file", "--batch", stdin=wanted.fileno())
-        return dict(_batch(found))
+        wanted = "".join(f"{each}\n" for each in ids).encode()
+        return dict(_batch(self._read(self._repository.work_tree, "cat-file", "--batch", stdin=wanted)))
 
-    def _read(self, folder: Path, *arguments: str, stdin: int | None = None) -> bytes:
-        with tempfile.TemporaryFile() as output:
-            self._repository.git(*arguments, cwd=folder, stdin=stdin, output=output.fileno())
-            output.seek(0)
-            return output.read()
+    def _read(self, folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+        return self._repository.git(*arguments, cwd=folder, stdin=stdin, most=None).stdout
 
 
 def _batch(found: bytes) -> Iterator[tuple[str, bytes]]:

@@ -8,6 +8,7 @@ from hostenv_core import names
 from hostenv_core.errors import InvalidData
 from hostenv_core.json_value import Value
 from hostenv_core.lines import shown
+from hostenv_core.processes import Completed, run
 
 from hostenv_provider.plan import generated, lock_file
 from hostenv_provider.plan.definitions import EnvironmentDefinition, parse_environments
@@ -18,8 +19,7 @@ from hostenv_provider.plan.placement import moving
 from hostenv_provider.plan.plan import Environment, Plan, Source
 from hostenv_provider.repository import evaluation, remotes, source_tree
 from hostenv_provider.repository.mirror import Head, Mirror
-from hostenv_provider.repository.repository import Repository, environment_of
-from hostenv_provider.run import Completed, run
+from hostenv_provider.repository.repository import MAX_OUTPUT, Repository, environment_of
 
 _NIX_TIMEOUT = 60
 
@@ -128,7 +128,7 @@ class Projects:
         folder = remotes.local_folder(url)
         # Nix compares the first, git-upload-pack the second.
         wanted = [] if folder is None else [str(folder), f"{folder}/.git"]
-        known = self._global_git("--get-all", "safe.directory").stdout.splitlines()
+        known = self._global_git("--get-all", "safe.directory").text.splitlines()
         added = [each for each in wanted if each not in known]
         for each in added:
             self._global_git("--add", "safe.directory", each)
@@ -145,12 +145,12 @@ class Projects:
         answer = self._nix("eval", "--json", "--file", FLAKE, "inputs", *applied, check=False)
         if answer.returncode:
             raise InvalidData(f"{FLAKE}: {evaluation.nix_error(answer)}")
-        return Value(json.loads(answer.stdout), FLAKE, "inputs", most=None).object()
+        return Value(json.loads(answer.text), FLAKE, "inputs", most=None).object()
 
     def _nar_hash(self, mirror: Mirror, rev: str) -> str:
         """The hash of a commit's files by which nodes check what they get (contract 8), in SRI form."""
         with source_tree.unpacked(mirror, rev, self._repository.config.tree_dir) as tree:
-            return self._nix("hash", "path", "--type", "sha256", "--sri", str(tree)).stdout.strip()
+            return self._nix("hash", "path", "--type", "sha256", "--sri", str(tree)).text.strip()
 
     def _nix(self, *arguments: str, check: bool = True) -> Completed:
         # Without a registry, Nix does not ask the network about names that are no addresses.
@@ -160,6 +160,7 @@ class Projects:
             timeout=_NIX_TIMEOUT,
             cwd=self._repository.work_tree,
             env=environment_of(self._repository.config),
+            most=MAX_OUTPUT,
             check=check,
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_core.files import Stamp, stamp
 from hostenv_core.locks import locked
+from hostenv_core.processes import CommandFailed, CommandTimedOut, Completed, run
 
 from hostenv_provider.config import Config
 from hostenv_provider.plan import generated, lock_file
@@ -21,10 +22,11 @@ from hostenv_provider.plan.lock_file import EMPTY, LOCK, Input
 from hostenv_provider.plan.node_tree import FLAKE, SETTINGS
 from hostenv_provider.plan.plan import Plan, State
 from hostenv_provider.plan.settings import ProviderSettings
-from hostenv_provider.run import CommandFailed, CommandTimedOut, Completed, run
 
 BRANCH = "main"
 
+MAX_OUTPUT = 64 << 20
+"""Bytes that git and nix may answer, where a caller does not say otherwise: of a repository's size."""
 _log = logging.getLogger(__name__)
 _TIMEOUT = 300
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -124,7 +126,7 @@ class Repository:
             "fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{BRANCH}:refs/remotes/origin/{BRANCH}"
         )
         self._reset()
-        return self.git("rev-parse", "HEAD").stdout.strip()
+        return self.git("rev-parse", "HEAD").text.strip()
 
     def _clone(self, source: Path) -> None:
         settings = [f"--config={key}={value}" for key, value in _WORK_TREE_CONFIGURATION.items()]
@@ -196,7 +198,7 @@ class Repository:
             raise NotBootstrapped(
                 f"{self.bare} has no branch {BRANCH}: run `hostenv-provider init`, or push it"
             )
-        return answer.stdout.strip()
+        return answer.text.strip()
 
     def published_plan(self) -> Plan:
         """The plan that the nodes can see.
@@ -215,7 +217,7 @@ class Repository:
             answer = self._bare_git("show", f"{head}:{generated.PLAN}", check=False)
             if answer.returncode:
                 raise InvalidData(f"{generated.PLAN}: is not in commit {head}: run `hostenv-provider plan`")
-            plan = Plan.from_json(generated.from_text(answer.stdout, generated.PLAN), generated.PLAN)
+            plan = Plan.from_json(generated.from_text(answer.text, generated.PLAN), generated.PLAN)
         self._published = (stamps, head, plan)
         return plan
 
@@ -237,7 +239,7 @@ class Repository:
         answer = self._bare_git("show", f"{head}:{path}", check=False)
         if answer.returncode:
             raise InvalidData(f"{path}: is not in commit {head}: restore it")
-        return generated.from_text(answer.stdout, path)
+        return generated.from_text(answer.text, path)
 
     def set_node(self, user: str, node: str) -> None:
         """Place an environment on `node` in `provider.json`. Raises InvalidData if there is no such node."""
@@ -272,7 +274,7 @@ class Repository:
 
     def changed(self) -> bool:
         """Whether the work tree differs from its commit."""
-        return self.git("status", "--porcelain", "--untracked-files=all").stdout != ""
+        return self.git("status", "--porcelain", "--untracked-files=all").text != ""
 
     def commit(self, message: str, *, allow_empty: bool = False) -> str:
         """Commit everything. Returns the SHA."""
@@ -280,7 +282,7 @@ class Repository:
         self.git(
             "commit", "--quiet", "--no-gpg-sign", *(["--allow-empty"] if allow_empty else []), "-m", message
         )
-        return self.git("rev-parse", "HEAD").stdout.strip()
+        return self.git("rev-parse", "HEAD").text.strip()
 
     def push(self, sha: str) -> None:
         """Push a commit to the remote's main branch; one that is there already needs nothing.
@@ -292,7 +294,7 @@ class Repository:
         answer = self.git("push", "--porcelain", "origin", f"{sha}:refs/heads/{BRANCH}", check=False)
         if answer.returncode == 0:
             return
-        report = " ".join(f"{answer.stdout} {answer.stderr}".split())
+        report = " ".join(f"{answer.text} {answer.error_text}".split())
         if "[rejected]" in report or "cannot lock ref" in report:
             raise PushRejected(f"{self.bare}: {BRANCH} has moved: {report}")
         raise CommandFailed(f"git push to {self.bare} failed: {report}")
@@ -330,8 +332,9 @@ class Repository:
         check: bool = True,
         timeout: float = _TIMEOUT,
         env: Mapping[str, str] | None = None,
-        stdin: int | None = None,
-        output: int | None = None,
+        stdin: bytes = b"",
+        stdout: int | None = None,
+        most: int | None = MAX_OUTPUT,
     ) -> Completed:
         """Run git in the work tree or in `cwd`, with the service's home and name and for `timeout` seconds.
 
@@ -343,7 +346,8 @@ class Repository:
             cwd=cwd or self.work_tree,
             env={**environment_of(self.config), **(env or {})},
             stdin=stdin,
-            output=output,
+            stdout=stdout,
+            most=most,
             check=check,
         )
 
@@ -378,7 +382,7 @@ class Repository:
             self._collect(folder)
 
     def _keep(self, folder: Path, commits: Collection[str]) -> None:
-        names = self.git("for-each-ref", "--format=%(refname)", _NEEDED, cwd=folder).stdout.split()
+        names = self.git("for-each-ref", "--format=%(refname)", _NEEDED, cwd=folder).text.split()
         wanted = {f"{_NEEDED}/{commit}": commit for commit in commits}
         for name in wanted.keys() - set(names):
             # One that is not there cannot be kept; who needs it fetches it again.
@@ -388,7 +392,7 @@ class Repository:
 
     def _renew_work_tree(self) -> None:
         # A clone shares the files of the provider's repository: it is as quick after years.
-        if int(self.git("count-objects").stdout.split()[0]) > _MAX_LOOSE:
+        if int(self.git("count-objects").text.split()[0]) > _MAX_LOOSE:
             shutil.rmtree(self.work_tree)
             self._clone(self.bare)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from hostenv_core.errors import InvalidData
 from hostenv_core.lines import shown
+from hostenv_core.processes import OutputTooLong
 
 from hostenv_provider.repository.mirror import Mirror
-from hostenv_provider.run import OutputTooLong
 
 MAX_BYTES = 1 << 30
 MAX_FILES = 200_000
@@ -47,7 +47,7 @@ def parse(listing: str) -> list[Entry]:
 def check_size(mirror: Mirror, rev: str, where: str) -> list[Entry]:
     """The entries of a commit. Raises InvalidData, which begins with `where`, if there is too much of it."""
     try:
-        entries = parse(mirror.git("ls-tree", "-r", "-l", "-z", "--full-tree", rev).stdout)
+        entries = parse(mirror.git("ls-tree", "-r", "-l", "-z", "--full-tree", rev).text)
     except OutputTooLong:
         raise InvalidData(f"{where}: has too many files: {MAX_FILES} are the most") from None
     check(entries, where)
@@ -92,7 +92,7 @@ def check_source(mirror: Mirror, rev: str, where: str) -> None:
 def _lines_with(mirror: Mirror, rev: str, text: str, *paths: str) -> list[tuple[str, str]]:
     """Path and number of each line of the commit's texts that has `text` in it."""
     options = ("-z", "-n", "-I", "--full-name", "--fixed-strings", "-e", text)
-    found = mirror.git("grep", *options, rev, "--", *paths, check=False).stdout
+    found = mirror.git("grep", *options, rev, "--", *paths, check=False).text
     return re.findall(rf"{rev}:([^\0]+)\0([0-9]+)\0", found)
 
 

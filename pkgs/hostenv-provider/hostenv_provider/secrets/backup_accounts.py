@@ -18,9 +18,9 @@ from hostenv_core.errors import HostenvError
 from hostenv_core.files import read_json, write_json
 from hostenv_core.json_value import Value
 from hostenv_core.locks import locked
+from hostenv_core.processes import run
 
 from hostenv_provider.config import Config
-from hostenv_provider.run import run
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store.store import Store
 

@@ -288,7 +288,7 @@ def test_a_mirror_is_made_after_a_kill_at_any_moment_of_its_making(
 
     assert mirrored(repository) == {f"refs/heads/{planned.user_name}": planned.source.rev}
     for key, value in (("http.receivepack", "false"), ("transfer.hideRefs", "refs/hostenv")):
-        assert repository.git("config", key, cwd=path).stdout.strip() == value
+        assert repository.git("config", key, cwd=path).text.strip() == value
 
 
 def test_a_mirror_of_a_revision_that_does_not_exist(
@@ -316,7 +316,7 @@ def test_a_job_ends_with_one_line_if_the_project_may_not_be_fetched(repository: 
 def test_trust_is_taken_back_when_the_project_is_refused(repository: Repository) -> None:
     def trusted() -> list[str]:
         command = ("config", "--global", "--get-all", "safe.directory")
-        return repository.git(*command, cwd=repository.config.data_dir, check=False).stdout.splitlines()
+        return repository.git(*command, cwd=repository.config.data_dir, check=False).text.splitlines()
 
     with suppress(InvalidData), Projects(repository).trusting("git+file:///srv/project"):
         assert trusted() == ["/srv/project", "/srv/project/.git"]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.processes import CommandFailed
 from hostenv_provider.config import Config
 from hostenv_provider.plan.plan import Plan, State
 from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import NotBootstrapped, PushRejected, Repository
-from hostenv_provider.run import CommandFailed
 
 GIT = shutil.which("git") or "git"
 USER = "drupal-main-2855093"
@@ -76,7 +76,7 @@ def change(repository: Repository, content: str = "x") -> str:
 
 
 def test_a_new_repository_holds_what_the_contract_names(repository: Repository) -> None:
-    files = repository.git("ls-tree", "-r", "HEAD").stdout.splitlines()
+    files = repository.git("ls-tree", "-r", "HEAD").text.splitlines()
     modes = {line.split("\t")[1]: line.split()[0] for line in files}
 
     assert modes == {
@@ -92,7 +92,7 @@ def test_a_new_repository_holds_what_the_contract_names(repository: Repository) 
         "generated/nodes/node-b/slice.sha256": "100644",
         "generated/nodes/node-b/bin/switch-to-configuration": "100755",
     }
-    assert repository.published_head() == repository.git("rev-parse", "HEAD").stdout.strip()
+    assert repository.published_head() == repository.git("rev-parse", "HEAD").text.strip()
     assert repository.read_settings().nodes["node-b"].address == "192.0.2.2"
     assert repository.read_plan() == Plan.empty(repository.read_settings()) == repository.published_plan()
     assert repository.read_state() == State.empty()
@@ -282,7 +282,7 @@ def test_a_damaged_work_tree_is_made_anew(
 
 def test_commits_of_the_work_tree_reach_the_disk(repository: Repository) -> None:
     def configured() -> str:
-        return repository.git("config", "core.fsync").stdout.strip()
+        return repository.git("config", "core.fsync").text.strip()
 
     assert configured() == "added,reference"
     shutil.rmtree(repository.work_tree)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from git_hosts import GIT
 from hostenv_core.errors import InvalidData
+from hostenv_core.processes import CommandFailed
 from hostenv_provider.config import Config
 from hostenv_provider.repository import source_tree
 from hostenv_provider.repository.mirror import Mirror
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.repository.source_tree import Entry
-from hostenv_provider.run import CommandFailed
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
 

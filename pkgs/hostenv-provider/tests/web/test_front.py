@@ -367,7 +367,7 @@ def test_nothing_of_what_a_node_fetches_is_anothers_by_whatever_name_it_asks(
     nodes = NodeRepositories(repositories)
     subprocess.run([GIT, "init", "--quiet", "--bare", str(tmp_path / "own")], check=True)
     fetch = ("-C", str(tmp_path / "own"), "-c", "protocol.version=2", "fetch", "--quiet")
-    foreign = repositories.git("rev-list", "--objects", "--all").stdout.split()
+    foreign = repositories.git("rev-list", "--objects", "--all").text.split()
     for sha in (nodes.head("node-b") or "", *(each for each in foreign if len(each) == 40)):
         asked = front.git(*fetch, front.url("nodes/node-a"), f"{sha}:refs/asked/{sha}")
         assert asked.returncode == 0 or "not our ref" in asked.stderr, asked.stderr

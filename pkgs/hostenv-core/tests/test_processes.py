@@ -1,11 +1,11 @@
-"""Programs that this package starts, and their time limits (contract 8: every action has one)."""
+"""Programs that are started, and their time limits (contract 8: every action has one)."""
 
 import os
 import time
 from pathlib import Path
 
 import pytest
-from hostenv_node.run import CommandFailed, CommandTimedOut, pipe, reading, run
+from hostenv_core.processes import CommandFailed, CommandTimedOut, pipe, reading, run
 
 SHELL = ["/bin/sh", "-c"]
 
@@ -24,8 +24,21 @@ def test_what_a_program_says() -> None:
     assert (completed.returncode, completed.stdout, completed.stderr) == (0, b"x", b"hello\n")
 
 
+def test_what_is_written_elsewhere_is_not_kept(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("w+b") as err:
+        completed = run(
+            [*SHELL, "cat; seq 100000; seq 100000 >&2"], timeout=30, stdout=out.fileno(), stderr=err
+        )
+        with pytest.raises(CommandFailed, match=r"^make it ended with status 3: .* no space$"):
+            run([*SHELL, "echo no space >&2; exit 3"], timeout=30, stderr=err, shown=["make", "it"])
+    assert completed.stdout == b""
+    assert completed.error_text.endswith("\n100000\n")
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 100000
+    assert (tmp_path / "err").read_bytes().count(b"\n") == 100001
+
+
 def test_failure_says_which_program_and_why() -> None:
-    with pytest.raises(CommandFailed, match=r"^/bin/sh -c .* ended with status 3: no space$"):
+    with pytest.raises(CommandFailed, match=r"^sh -c .* ended with status 3: no space$"):
         run([*SHELL, "echo no space >&2; exit 3"], timeout=30)
     assert run([*SHELL, "exit 3"], timeout=30, check=False).returncode == 3
     with pytest.raises(CommandFailed, match="cannot start /nonexistent"):

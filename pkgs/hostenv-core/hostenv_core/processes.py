@@ -1,4 +1,4 @@
-"""The only place of this package that starts processes. Every one has a time limit."""
+"""Starts programs: each has a time limit, what it says is bounded, and all that it started ends with it."""
 
 import contextlib
 import io
@@ -20,9 +20,11 @@ from hostenv_core.lines import last_lines
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+MAX_OUTPUT = 16 << 20
+"""Bytes that a program may write to its standard output, where a caller does not say otherwise."""
+
 # So that a message that begins with the program's name is not cut where it is handed on.
 _ERROR_CHARACTERS = 3000
-_MAX_OUTPUT = 16 << 20
 _KEPT_END = 1 << 16
 _CHUNK_BYTES = 1 << 16
 
@@ -40,6 +42,11 @@ class Completed:
         """Standard output as text; bytes that are not UTF-8 are replaced."""
         return self.stdout.decode("utf-8", "replace")
 
+    @property
+    def error_text(self) -> str:
+        """The end of standard error as text; bytes that are not UTF-8 are replaced."""
+        return self.stderr.decode("utf-8", "replace")
+
 
 class CommandFailed(HostenvError):
     """A program ended with another exit status than 0, or could not be started."""
@@ -50,38 +57,55 @@ class CommandTimedOut(CommandFailed):
 
 
 class OutputTooLong(CommandFailed):
-    """A program was killed because it wrote more on standard output than anybody reads here."""
+    """A program was killed because it wrote more on standard output than it may."""
 
 
 def run(
     argv: Sequence[str],
     *,
-    timeout: float,
-    stdin: bytes = b"",
+    timeout: float | None,
+    stdin: bytes | int | IO[bytes] = b"",
+    stdout: int | None = None,
+    stderr: IO[bytes] | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    check: bool = True,
+    most: int | None = MAX_OUTPUT,
     whole: bool = True,
+    shown: Sequence[str] = (),
+    check: bool = True,
 ) -> Completed:
     """Run a program to its end; `env` is added to this process's environment.
 
-    Without `whole` only the end of standard output is kept too, however much the program writes.
+    It may write `most` bytes to standard output, which are kept whole; without `whole` any number, of which
+    the end is kept; or what it likes to the file descriptor `stdout` instead. All that it writes to standard
+    error goes to the file `stderr`, if there is one. Errors show `argv`, or the command line `shown`.
     At `timeout` seconds the program and all that it started are killed.
     Raises CommandTimedOut, OutputTooLong, and with `check` CommandFailed on an exit status other than 0.
     """
-    deadline = time.monotonic() + timeout
-    process = _start(argv, subprocess.PIPE, subprocess.PIPE, cwd, env)
+    name = _name(shown or argv)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    source: int | IO[bytes] = stdin if not isinstance(stdin, bytes) else subprocess.PIPE
+    process = start(
+        argv,
+        stdin=source,
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE if stderr is None else stderr,
+        cwd=cwd,
+        env=env,
+    )
     try:
-        stdout, stderr = _communicate(process, argv, stdin, deadline, whole=whole)
-        process.wait(max(0, deadline - time.monotonic()))
+        given = stdin if isinstance(stdin, bytes) else b""
+        said, complaints = _communicate(process, name, given, deadline, most, whole=whole)
+        process.wait(_left(deadline))
     except subprocess.TimeoutExpired:
-        raise CommandTimedOut(f"{_name(argv)} did not end within {timeout:.0f} s") from None
+        raise CommandTimedOut(f"{name} did not end within {timeout:.0f} s") from None
     finally:
-        _kill(process)
-    completed = Completed(process.returncode, stdout, stderr)
-    if check and completed.returncode:
-        raise CommandFailed(_failure(argv, completed.returncode, stderr or stdout))
-    return completed
+        kill(process)
+    if stderr is not None:
+        complaints = _end_of(stderr)
+    if check and process.returncode:
+        raise CommandFailed(_failure(name, process.returncode, complaints or said))
+    return Completed(process.returncode, said, complaints)
 
 
 def pipe(
@@ -96,27 +120,28 @@ def pipe(
     Raises CommandTimedOut, OutputTooLong or CommandFailed; the consumer's error first, because it usually
     breaks the pipe.
     """
+    name = _name(consumer)
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryFile() as complaints:
-        source = _start(producer, subprocess.DEVNULL, complaints, None, env)
+        source = start(producer, stderr=complaints, env=env)
         try:
-            sink = _start(consumer, source.stdout, subprocess.PIPE, None, env)
+            assert source.stdout is not None
+            sink = start(consumer, stdin=source.stdout, env=env)
             try:
-                assert source.stdout is not None
                 source.stdout.close()
-                stdout, stderr = _communicate(sink, consumer, b"", deadline, whole=True)
+                stdout, stderr = _communicate(sink, name, b"", deadline, MAX_OUTPUT, whole=True)
                 for process in (sink, source):
-                    process.wait(max(0, deadline - time.monotonic()))
+                    process.wait(_left(deadline))
             except subprocess.TimeoutExpired:
-                raise CommandTimedOut(f"{_name(consumer)} did not end within {timeout:.0f} s") from None
+                raise CommandTimedOut(f"{name} did not end within {timeout:.0f} s") from None
             finally:
-                _kill(sink)
+                kill(sink)
         finally:
-            _kill(source)
+            kill(source)
         if sink.returncode:
-            raise CommandFailed(_failure(consumer, sink.returncode, stderr or stdout))
+            raise CommandFailed(_failure(name, sink.returncode, stderr or stdout))
         if source.returncode:
-            raise CommandFailed(_failure(producer, source.returncode, _end_of(complaints)))
+            raise CommandFailed(_failure(_name(producer), source.returncode, _end_of(complaints)))
     return Completed(0, stdout, stderr)
 
 
@@ -126,30 +151,31 @@ def reading(argv: Sequence[str], *, timeout: float, stdin: bytes = b"") -> Itera
 
     Raises CommandTimedOut, in the block where it reads, and CommandFailed when it does not end with 0.
     """
+    name = _name(argv)
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryFile() as complaints, open(os.memfd_create("stdin"), "w+b") as given:
         given.write(stdin)
         given.seek(0)
-        process = _start(argv, given, complaints, None, None)
+        process = start(argv, stdin=given, stderr=complaints)
         try:
             assert process.stdout is not None
-            yield io.BufferedReader(_Stream(process.stdout.fileno(), argv, deadline), _CHUNK_BYTES)
-            process.wait(max(0, deadline - time.monotonic()))
+            yield io.BufferedReader(_Stream(process.stdout.fileno(), name, deadline), _CHUNK_BYTES)
+            process.wait(_left(deadline))
         except subprocess.TimeoutExpired:
-            raise CommandTimedOut(f"{_name(argv)} did not end in time") from None
+            raise CommandTimedOut(f"{name} did not end in time") from None
         finally:
-            _kill(process)
+            kill(process)
         if process.returncode:
-            raise CommandFailed(_failure(argv, process.returncode, _end_of(complaints)))
+            raise CommandFailed(_failure(name, process.returncode, _end_of(complaints)))
 
 
 class _Stream(io.RawIOBase):
     """What a process writes, until `deadline` (`time.monotonic`)."""
 
-    def __init__(self, descriptor: int, argv: Sequence[str], deadline: float) -> None:
+    def __init__(self, descriptor: int, name: str, deadline: float) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._argv = argv
+        self._name = name
         self._deadline = deadline
 
     def readable(self) -> bool:
@@ -158,38 +184,65 @@ class _Stream(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         left = self._deadline - time.monotonic()
         if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
-            raise CommandTimedOut(f"{_name(self._argv)} did not end in time")
+            raise CommandTimedOut(f"{self._name} did not end in time")
         view = memoryview(buffer).cast("B")
         chunk = os.read(self._descriptor, len(view))
         view[: len(chunk)] = chunk
         return len(chunk)
 
 
-def _start(
+def start(
     argv: Sequence[str],
-    stdin: int | IO[bytes] | None,
-    stderr: int | IO[bytes],
-    cwd: Path | None,
-    env: Mapping[str, str] | None,
+    *,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, which `kill` ends.
+
+    `env` is added to this process's environment. A terminal's Ctrl-C does not reach the program: who started
+    it decides what ends when. Raises CommandFailed if it cannot be started.
+    """
     try:
         return subprocess.Popen(
             list(argv),
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             cwd=cwd,
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
     except OSError as error:
-        raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}; check tools in node.json") from error
+        raise CommandFailed(
+            f"cannot start {argv[0]}: {error.strerror}; install it or correct its path"
+        ) from error
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those it started in its session, unless it has ended, and reap it."""
+    # Not reaped yet, so the group's number is still ours; it also names children the leader left behind.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], argv: Sequence[str], stdin: bytes, deadline: float, *, whole: bool
+    process: subprocess.Popen[bytes],
+    name: str,
+    stdin: bytes,
+    deadline: float | None,
+    most: int | None,
+    *,
+    whole: bool,
 ) -> tuple[bytes, bytes]:
-    """Feed `stdin` and collect standard output and, if it is a pipe, the end of standard error.
+    """Feed `stdin` and collect standard output and the end of standard error, as far as they are pipes.
 
     Returns when they are closed; without `whole` standard output is its end, too.
 
@@ -207,20 +260,19 @@ def _communicate(
             os.set_blocking(process.stdin.fileno(), False)
             selector.register(process.stdin, selectors.EVENT_WRITE)
         while selector.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise subprocess.TimeoutExpired(list(argv), 0)
+            left = _left(deadline)
+            if left == 0:
+                raise subprocess.TimeoutExpired(name, 0)
             for key, _ in selector.select(left):
                 if key.data is None:
                     unsent = _send(key.fd, unsent)
                     done = not unsent
                 else:
                     done = not _receive(key.fd, key.data)
-                    if key.data is stdout and whole:
-                        if len(stdout) > _MAX_OUTPUT:
-                            raise OutputTooLong(f"{_name(argv)} wrote more than {_MAX_OUTPUT >> 20} MiB")
-                    else:
+                    if key.data is stderr or not whole:
                         del key.data[:-_KEPT_END]
+                    elif most is not None and len(stdout) > most:
+                        raise OutputTooLong(f"{name} wrote more than {most / (1 << 20):g} MiB")
                 if done:
                     selector.unregister(key.fileobj)
                     if process.stdin is not None and key.data is None:
@@ -242,15 +294,8 @@ def _receive(descriptor: int, collected: bytearray) -> bool:
     return bool(chunk)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    # Not reaped yet, so the group's number is still ours; it also names children the leader left behind.
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0, deadline - time.monotonic())
 
 
 def _end_of(complaints: IO[bytes]) -> bytes:
@@ -259,9 +304,8 @@ def _end_of(complaints: IO[bytes]) -> bytes:
 
 
 def _name(argv: Sequence[str]) -> str:
-    return " ".join(argv[:6])
+    return " ".join([os.path.basename(argv[0]), *argv[1:6]])
 
 
-def _failure(argv: Sequence[str], returncode: int, output: bytes) -> str:
-    detail = last_lines(output, _ERROR_CHARACTERS)
-    return f"{_name(argv)} ended with status {returncode}: {detail or 'no output'}"
+def _failure(name: str, returncode: int, output: bytes) -> str:
+    return f"{name} ended with status {returncode}: {last_lines(output, _ERROR_CHARACTERS) or 'no output'}"
