@@ -31,10 +31,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "pkgs" / name) for name in ("hostenv-core", "hostenv-provider")]
 
+from hostenv_core.intents import Action  # noqa: E402
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
 from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
 from hostenv_provider.repository.repository import Repository  # noqa: E402
-from hostenv_provider.rules.intents import Action  # noqa: E402
 from hostenv_provider.rules.jobs import Request  # noqa: E402
 from hostenv_provider.rules.stored import NodeCommit, Prepared  # noqa: E402
 from hostenv_provider.secrets.tokens import TokenFile  # noqa: E402

@@ -33,6 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "pkgs" / name) for name in ("hostenv-core", "hostenv-provider")]
 
+from hostenv_core.states import Status  # noqa: E402
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
 from hostenv_provider.plan.definitions import Application, VirtualHost  # noqa: E402
 from hostenv_provider.plan.plan import Environment, Plan, Source, State  # noqa: E402
@@ -40,7 +41,7 @@ from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
 from hostenv_provider.repository.node_repositories import NodeRepositories  # noqa: E402
 from hostenv_provider.repository.repository import Repository  # noqa: E402
 from hostenv_provider.rules.intents import derive_actions, verify_actions  # noqa: E402
-from hostenv_provider.rules.jobs import Event, Request, Status  # noqa: E402
+from hostenv_provider.rules.jobs import Event, Request  # noqa: E402
 from hostenv_provider.rules.retention import Retention  # noqa: E402
 from hostenv_provider.rules.stored import Delivery, NodeCommit, Prepared, Target  # noqa: E402
 from hostenv_provider.store.node_commits import insert_slice  # noqa: E402

@@ -52,9 +52,9 @@ BORDERS = {
     CORE: Package(
         needs="",
         rooms=(),
-        common="errors files json_value lines locks names processes",
+        common="errors files intents json_value lines locks names processes states",
         open="",
-        pure="errors json_value lines names",
+        pure="errors intents json_value lines names states",
         values="",
         alone={"subprocess": "processes"},
     ),
@@ -68,7 +68,7 @@ BORDERS = {
             ),
             Room(
                 "jobs",
-                "comin config deadline environment.entry errors intent locks core.files core.processes",
+                "comin config deadline environment.entry errors locks core.files core.processes",
                 "what is done to environments stands behind `jobs.operations`; the simulator has its own",
             ),
             Room(
@@ -83,7 +83,7 @@ BORDERS = {
             ),
             Room(
                 "runtime",
-                "config deadline environment errors intent locks render jobs.api jobs.operations"
+                "config deadline environment errors locks render jobs.api jobs.operations"
                 " core.files core.processes",
                 "root opens nothing in a home, so it imports nothing of `user`; jobs decide what comes next",
             ),
@@ -93,10 +93,10 @@ BORDERS = {
                 "it runs as a tenant: nothing of root's, as tokens, configuration and records, leads into it",
             ),
         ),
-        common="config deadline errors intent locks",
+        common="config deadline errors locks",
         open="cli",
         pure=(
-            "environment errors intent render"
+            "environment errors render"
             " jobs.decide jobs.job_status jobs.journal jobs.operations jobs.overview"
             " runtime.actions runtime.losses runtime.nar runtime.sequences runtime.source_tree"
         ),
@@ -148,7 +148,7 @@ BORDERS = {
             ),
             Room(
                 "cli",
-                "config dns plan repository rules secrets service web.client",
+                "config dns plan repository secrets service web.client",
                 "a command asks the service over its socket: the database has one writer",
             ),
         ),

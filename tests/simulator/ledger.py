@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hostenv_provider.rules.jobs import Deploy, JobState, Request, Retire
+from hostenv_core.states import JobState
+from hostenv_provider.rules.jobs import Deploy, Request, Retire
 from hostenv_provider.store.store import Store
 
 from simulator.history import History, Tree

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+from hostenv_core.intents import VERIFY
 from hostenv_node.jobs import decide, job_run
 from hostenv_node.jobs.api import Api, Conflict, Unreachable
 from hostenv_node.jobs.job_status import JobSnapshot
 from hostenv_node.jobs.journal import ActionRecord, JobJournal
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules import intents, jobs, queue
-from hostenv_provider.rules.intents import VERIFY, Deployed
+from hostenv_provider.rules.intents import Deployed
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import worker
 

@@ -3,17 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hostenv_provider.rules.jobs import (
-    Accepted,
-    Deploy,
-    Event,
-    JobSnapshot,
-    JobState,
-    Outcome,
-    Retire,
-    Status,
-    Uncertain,
-)
+from hostenv_core.states import JobState, Status
+from hostenv_provider.rules.jobs import Accepted, Deploy, Event, JobSnapshot, Outcome, Retire, Uncertain
 from hostenv_provider.rules.stored import NodeCommit, Prepared, Verification
 from hostenv_provider.store.store import Store
 

@@ -6,9 +6,9 @@ Each is done in steps; between two of them the node may lose power or the action
 from collections.abc import Callable, Container, Mapping
 from typing import Protocol
 
+from hostenv_core.intents import Action
 from hostenv_node.environment.entry import Entry
 from hostenv_node.errors import OperationFailed, OperationTimedOut
-from hostenv_node.intent import Action
 from hostenv_node.jobs.operations import Context
 
 from simulator.faults import Faults

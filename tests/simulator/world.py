@@ -12,8 +12,9 @@ from typing import cast
 from unittest.mock import patch
 
 from hostenv_core import names
+from hostenv_core.states import ENDED, JobState
 from hostenv_node.jobs.api import Api
-from hostenv_provider.rules.jobs import ENDED, JobState, Request
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import verify

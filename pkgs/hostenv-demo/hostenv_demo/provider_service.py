@@ -10,7 +10,6 @@ from urllib.parse import quote
 from hostenv_core.errors import HostenvError
 
 SOCKET = Path("runtime/hostenv-provider.sock")
-ENDED = ("succeeded", "failed", "superseded")
 _TIMEOUT = 60.0
 
 Document = Mapping[str, object]

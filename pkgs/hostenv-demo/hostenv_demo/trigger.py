@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import ENDED
 
 from hostenv_demo.names import LINK, PROJECT_HASH
-from hostenv_demo.provider_service import ENDED, Document, ProviderService
+from hostenv_demo.provider_service import Document, ProviderService
 
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 

@@ -4,10 +4,11 @@ import threading
 from dataclasses import dataclass
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import ENDED
 from hostenv_lab.log import Event
 
 from hostenv_demo.evidence import Recorder
-from hostenv_demo.provider_service import ENDED, Document, ProviderService
+from hostenv_demo.provider_service import Document, ProviderService
 from hostenv_demo.stages import STAGES
 
 _PERIOD = 0.5

@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import Action
 from hostenv_node.comin import switch as taking_over
 from hostenv_node.comin.generation import Generation
 from hostenv_node.config import Config
 from hostenv_node.environment.entry import Entry
 from hostenv_node.errors import OperationFailed
-from hostenv_node.intent import Action
 from hostenv_node.jobs.activation import Activation
 from hostenv_node.jobs.api import Api, ApiError
 from hostenv_node.jobs.job_run import JobRun

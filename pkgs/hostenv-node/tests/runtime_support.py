@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hostenv_core.intents import Action
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.steps import Backup, FindLosses, Step
-from hostenv_node.intent import Action
 from hostenv_node.jobs.operations import Context
 from hostenv_node.runtime.operations import Runtime
 from hostenv_node.runtime.record import Phase

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import Action
 from hostenv_node.cli import main
 from hostenv_node.comin import spool
 from hostenv_node.comin.generation import Generation, Slice
@@ -15,7 +16,6 @@ from hostenv_node.comin.users import ensure_users
 from hostenv_node.config import Config
 from hostenv_node.environment.entry import parse_environment
 from hostenv_node.environment.layout import Layout
-from hostenv_node.intent import Action
 from hostenv_node.jobs.activation import Activation
 from hostenv_node.jobs.api import Api
 from hostenv_node.jobs.journal import JobJournal, Progress

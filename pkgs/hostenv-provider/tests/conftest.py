@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import Action
+from hostenv_core.states import JobState, Status
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.definitions import Application, Check, VirtualHost
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Plan, Source
-from hostenv_provider.rules.intents import Action, derive_actions, verify_actions
-from hostenv_provider.rules.jobs import Event, JobState, Outcome, Request, Status
+from hostenv_provider.rules.intents import derive_actions, verify_actions
+from hostenv_provider.rules.jobs import Event, Outcome, Request
 from hostenv_provider.rules.stored import NodeCommit, Prepared, Target
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets

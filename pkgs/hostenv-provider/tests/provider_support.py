@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import JobState, Status
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.definitions import Application, EnvironmentDefinition
@@ -22,7 +23,7 @@ from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.node_repositories import NodeRepositories
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import Repository
-from hostenv_provider.rules.jobs import Event, JobState, Request, Status
+from hostenv_provider.rules.jobs import Event, Request
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.store import database
 from hostenv_provider.store.store import Store, utc_now

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import JobState
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.plan.definitions import parse_environments
 from hostenv_provider.plan.generated import render
 from hostenv_provider.plan.plan import Environment, Plan, Reservation, State
 from hostenv_provider.plan.settings import ProviderSettings
-from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile
 from provider_support import Machine

@@ -19,13 +19,14 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState, Status
 from hostenv_provider import stop_point
 from hostenv_provider.cli import main
 from hostenv_provider.config import PATH_VARIABLE, Config
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.plan.settings import ProviderSettings
 from hostenv_provider.repository.repository import Repository
-from hostenv_provider.rules.jobs import JobState, Request, Status
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.stored import Verification
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import parse_intent
 
 from hostenv_node import locks
 from hostenv_node.comin import spool
@@ -16,7 +17,6 @@ from hostenv_node.comin.generation import Generation, commit_of
 from hostenv_node.comin.status import broken_commit
 from hostenv_node.comin.switch import profile_target, reapply
 from hostenv_node.config import Config
-from hostenv_node.intent import parse_intent
 from hostenv_node.jobs.api import INTENT, Api, Conflict, Event, Unreachable
 from hostenv_node.jobs.journal import JobJournal
 from hostenv_node.jobs.journal_store import JournalStore

@@ -13,7 +13,11 @@ crash between the two repeats the step, which every step allows.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from hostenv_node.jobs.job_status import PROVIDER, VERDICTS, JobSnapshot
+from hostenv_core.intents import VERIFY, prerequisites
+from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.states import ENDED
+
+from hostenv_node.jobs.job_status import JobSnapshot
 from hostenv_node.jobs.journal import ActionRecord, JobJournal, Progress
 
 
@@ -140,7 +144,7 @@ def next_step(
 
 def step_of_job(journal: JobJournal, job: JobSnapshot, failed: Container[FailedCleanup] = ()) -> Step:
     """The same for a job that waits for no other."""
-    if job.state in VERDICTS:
+    if job.state in ENDED:
         return _tell(journal, journal.trouble) or _act_on_verdict(journal, job, failed)
     if job.state != "waiting":
         return Wait()
@@ -183,15 +187,14 @@ def after(journal: JobJournal, step: Announce | Report | Cleanup | Finish | Tell
 def blocked(record: ActionRecord, node: str, job: JobSnapshot) -> bool:
     """Whether the action must wait for another's row (contract 7).
 
-    A.`backup` → B.`restore` → B.`activate` → `verify` → A.`deactivate`. What stands in this node's own list
-    is ordered by the list. A job without the row has nothing to wait for.
+    What stands in this node's own list is ordered by the list.
     """
     action = record.action
-    if action.op == "restore":
-        return job.status(action.from_node, "backup", action.user) not in (None, "success")
-    if action.op == "deactivate" and action.to_node not in (None, node):
-        return job.status(PROVIDER, "verify", action.user) not in (None, "success")
-    return False
+    return any(
+        job.status(other, op, action.user) not in (None, "success")
+        for other, op in prerequisites(action, node)
+        if other != node
+    )
 
 
 def _step_of_action(index: int, record: ActionRecord, node: str, job: JobSnapshot) -> Step | None:
@@ -217,7 +220,7 @@ def _commit(record: ActionRecord, job: JobSnapshot) -> Step | None:
     action = record.action
     if action.op not in ("activate", "reload") or record.settled:
         return None
-    if job.status(PROVIDER, "verify", action.user) not in (None, "success"):
+    if job.status(PROVIDER_NODE, VERIFY, action.user) not in (None, "success"):
         return Wait()
     return Thaw(action.user) if action.op == "activate" else Keep(action.user)
 

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import Action
 from hostenv_core.lines import tail
 from hostenv_core.processes import CommandTimedOut
+from hostenv_core.states import ENDED
 
 from hostenv_node import locks
 from hostenv_node.comin.generation import Slice
 from hostenv_node.config import Config
 from hostenv_node.deadline import Deadline
 from hostenv_node.errors import OperationTimedOut
-from hostenv_node.intent import Action
 from hostenv_node.jobs.api import INTENT, Api, Conflict, Event, NotFound, Unreachable
 from hostenv_node.jobs.decide import (
     Announce,
@@ -43,7 +44,7 @@ from hostenv_node.jobs.decide import (
     predecessors,
 )
 from hostenv_node.jobs.disk_space import demand_room
-from hostenv_node.jobs.job_status import VERDICTS, JobSnapshot
+from hostenv_node.jobs.job_status import JobSnapshot
 from hostenv_node.jobs.journal import JobJournal, Progress
 from hostenv_node.jobs.journal_store import JournalStore
 from hostenv_node.jobs.operations import Context, Operations
@@ -171,7 +172,7 @@ class JobRun:
         try:
             self._api.post(journal.job_id, event)
         except Conflict as conflict:
-            if conflict.state not in VERDICTS:
+            if conflict.state not in ENDED:
                 raise
             self._log(
                 f"job {journal.job_id}: {event.status}/{event.phase} came late, the job is {conflict.state}"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hostenv_core.intents import VERIFY
 from hostenv_core.json_value import Value
+from hostenv_core.names import PROVIDER_NODE
 
-PROVIDER = "provider"
-VERDICTS = frozenset({"succeeded", "failed", "superseded"})
 _ROW = ("node", "op", "user", "status")
 
 
@@ -44,4 +44,4 @@ class JobSnapshot:
 
     def verified(self, user: str) -> bool:
         """Whether the environment has passed the job's commit point (contract 7)."""
-        return self.state == "succeeded" or self.status(PROVIDER, "verify", user) == "success"
+        return self.state == "succeeded" or self.status(PROVIDER_NODE, VERIFY, user) == "success"

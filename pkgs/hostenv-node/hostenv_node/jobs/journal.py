@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from hostenv_core.intents import Action
 from hostenv_core.json_value import Value
-
-from hostenv_node.intent import Action
 
 T = TypeVar("T")
 
@@ -183,7 +182,7 @@ class JobJournal:
 def _record(value: Value) -> ActionRecord:
     message, payload, trouble = (value.optional(key) for key in ("message", "payload", "trouble"))
     return ActionRecord(
-        action=Action.from_json(value.raw),
+        action=Action.from_json(value),
         progress=Progress(value.member("progress").choice(tuple(Progress))),
         message=None if message is None else message.text(),
         payload=None if payload is None else payload.mapping(),

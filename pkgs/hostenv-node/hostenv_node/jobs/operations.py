@@ -8,9 +8,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hostenv_core.intents import Action
+
 from hostenv_node.deadline import Deadline
 from hostenv_node.environment.entry import Entry
-from hostenv_node.intent import Action
 
 
 @dataclass(frozen=True)

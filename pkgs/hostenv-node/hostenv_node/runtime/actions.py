@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hostenv_core.intents import Action
+
 from hostenv_node.environment.entry import Entry, Environment, parse_environment
 from hostenv_node.errors import OperationFailed
-from hostenv_node.intent import Action
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 

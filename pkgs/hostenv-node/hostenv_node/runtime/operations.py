@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import Action
 from hostenv_core.processes import CommandTimedOut
 
 from hostenv_node import locks
@@ -17,7 +18,6 @@ from hostenv_node.environment.entry import Entry, Environment, parse_environment
 from hostenv_node.environment.layout import Layout, job_name
 from hostenv_node.environment.steps import Step
 from hostenv_node.errors import OperationFailed, OperationTimedOut
-from hostenv_node.intent import Action
 from hostenv_node.jobs.api import Unreachable
 from hostenv_node.jobs.operations import Context
 from hostenv_node.render.files import Rendered, release_name, render, render_secrets

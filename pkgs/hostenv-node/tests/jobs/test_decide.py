@@ -1,7 +1,7 @@
 """The rules of contract 7 and 8, one by one."""
 
 import pytest
-from hostenv_node.intent import Action
+from hostenv_core.intents import Action
 from hostenv_node.jobs.decide import (
     Announce,
     Close,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hostenv_core.errors import HostenvError
 from hostenv_core.files import write_json
-from hostenv_node.intent import Action, parse_intent
+from hostenv_core.intents import Action
 from hostenv_node.jobs.journal import JobJournal, Progress
 from hostenv_node.jobs.journal_store import JournalStore
-from node_support import C1, USER, action
+from node_support import C1, USER
 
 ACTIONS = (
     Action("restore", USER, "node-a", "node-b", ("data",)),
@@ -92,20 +92,3 @@ def test_crash_while_writing_leaves_the_old_content(tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         store.save(opened().done())
     assert store.load() == [opened()]
-
-
-@pytest.mark.parametrize(
-    "intent",
-    [
-        {"schemaVersion": 2, "actions": []},
-        {"schemaVersion": 1},
-        {"schemaVersion": 1, "actions": ["activate"]},
-        {"schemaVersion": 1, "actions": [action("destroy")]},
-        {"schemaVersion": 1, "actions": [action("activate", user="")]},
-        {"schemaVersion": 1, "actions": [action("activate") | {"migrations": "data"}]},
-        {"schemaVersion": 1, "actions": [action("activate") | {"toNode": 3}]},
-    ],
-)
-def test_malformed_intent_is_refused(intent: dict[str, object]) -> None:
-    with pytest.raises(HostenvError):
-        parse_intent(intent)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_core.intents import Action
 from hostenv_core.locks import locked, locked_if_free
 from hostenv_node.cli import main
 from hostenv_node.config import Config
 from hostenv_node.errors import OperationFailed
-from hostenv_node.intent import Action
 from hostenv_node.jobs import units
 from hostenv_node.jobs.journal import JobJournal, Progress
 from hostenv_node.jobs.journal_store import JournalStore

@@ -5,9 +5,9 @@ import json
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.lines import printable
+from hostenv_core.states import ENDED, JobState
 
 from hostenv_provider.config import Config
-from hostenv_provider.rules.jobs import ENDED, JobState
 from hostenv_provider.web.client import Client
 
 _Document = dict[str, object]

@@ -3,8 +3,10 @@
 Like the rules in `jobs`: functions of recorded state.
 """
 
-from hostenv_provider.rules.intents import VERIFY
-from hostenv_provider.rules.jobs import ENDED, Accepted, Conflict, JobSnapshot, Status, fail
+from hostenv_core.intents import VERIFY
+from hostenv_core.states import ENDED, Status
+
+from hostenv_provider.rules.jobs import Accepted, Conflict, JobSnapshot, fail
 
 
 def cancel(job: JobSnapshot, by: str) -> Accepted | Conflict:

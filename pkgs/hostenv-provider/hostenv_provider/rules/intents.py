@@ -1,65 +1,13 @@
 """Deploy intents: what each node must do for one job, derived from what is deployed (contract 7)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from hostenv_core.errors import HostenvError
-from hostenv_core.json_value import Value
+from hostenv_core.intents import OPERATIONS, VERIFY, Action
 
 from hostenv_provider.plan.plan import Environment
-
-SCHEMA_VERSION = 1
-# A node's order for one environment; contract 7 lists each row's operations in it.
-OPERATIONS = ("backup", "restore", "activate", "reload", "deactivate")
-VERIFY = "verify"
-
-
-@dataclass(frozen=True)
-class Action:
-    """One thing that one node, or with `op` = verify the service, does to the environment of `user`.
-
-    `from_node` is where the environment is deployed, or where its data come from; None when a stale copy,
-    which is neither, is deactivated. With `accept_loss` a backup may leave behind what it cannot hold. A
-    `physical` one copies the database's files, which only the same series of MariaDB takes.
-    """
-
-    op: str
-    user: str
-    from_node: str | None
-    to_node: str | None
-    migrations: tuple[str, ...] = ()
-    accept_loss: bool = False
-    physical: bool = False
-
-    def to_json(self) -> dict[str, object]:
-        """The form of an intent's action (contract 7)."""
-        return {
-            "op": self.op,
-            "user": self.user,
-            "fromNode": self.from_node,
-            "toNode": self.to_node,
-            "migrations": list(self.migrations),
-            # Only where it is true, so that all other documents stay as earlier versions wrote them.
-            **({"acceptLoss": True} if self.accept_loss else {}),
-            **({"physical": True} if self.physical else {}),
-        }
-
-    @classmethod
-    def from_json(cls, document: object) -> "Action":
-        """Raises InvalidData if `document` is not what `to_json` makes."""
-        members = Value(document, "deploy intent", "action").members(
-            ["op", "user", "fromNode", "toNode", "migrations"], ["acceptLoss", "physical"]
-        )
-        return cls(
-            op=members["op"].choice((*OPERATIONS, VERIFY)),
-            user=members["user"].string(),
-            from_node=_node(members["fromNode"]),
-            to_node=_node(members["toNode"]),
-            migrations=tuple(item.string() for item in members["migrations"].items()),
-            accept_loss="acceptLoss" in members and members["acceptLoss"].boolean(),
-            physical="physical" in members and members["physical"].boolean(),
-        )
 
 
 @dataclass(frozen=True)
@@ -127,11 +75,6 @@ def verify_actions(actions_by_node: Mapping[str, Sequence[Action]]) -> list[Acti
     )
 
 
-def intent_document(actions: Iterable[Action]) -> dict[str, object]:
-    """The intent of one node, as the API hands it out and the database keeps it."""
-    return {"schemaVersion": SCHEMA_VERSION, "actions": [action.to_json() for action in actions]}
-
-
 def _user_actions(
     user: str,
     deployed: Deployed | None,
@@ -180,7 +123,3 @@ def _user_actions(
         result.append((source, Action("deactivate", user, source, target)))
         result.append((target, Action("activate", user, source, target)))
     return result
-
-
-def _node(value: Value) -> str | None:
-    return None if value.raw is None else value.string()

@@ -7,41 +7,14 @@ says (contract 5 and 7). Nothing here reads a clock, a file or the network.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
+from hostenv_core.intents import VERIFY, Action, prerequisites
 from hostenv_core.names import PROVIDER_NODE
-
-from hostenv_provider.rules.intents import VERIFY, Action
+from hostenv_core.states import ENDED, FINAL, JobState, Status
 
 INTENT_PHASE = "intent"
 
 _SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
-
-
-class JobState(StrEnum):
-    """Where a job stands (contract 5)."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    WAITING = "waiting"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
-
-
-class Status(StrEnum):
-    """Status of an action row and of an event (contract 4)."""
-
-    QUEUED = "queued"
-    WAITING = "waiting"
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-
-
-FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.TIMED_OUT})
-ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.SUPERSEDED})
 
 
 @dataclass(frozen=True)
@@ -384,19 +357,10 @@ def verifiable(job: JobSnapshot) -> tuple[Row, ...]:
 def unmet(job: JobSnapshot, row: Row) -> str | None:
     """What an action must still wait for, or None (contract 7, order)."""
     action = row.action
-    wanted: Row | None = None
-    if action.op == "restore" and action.from_node is not None:
-        wanted = job.row(action.from_node, "backup", action.user)
-    elif action.op == "activate":
-        wanted = job.row(row.node, "restore", action.user)
-    elif action.op == VERIFY and action.to_node is not None:
-        wanted = job.row(action.to_node, "activate", action.user) or job.row(
-            action.to_node, "reload", action.user
-        )
-    elif action.op == "deactivate" and action.to_node != row.node:
-        wanted = job.row(PROVIDER_NODE, VERIFY, action.user)
-    if wanted is not None and wanted.status is not Status.SUCCESS:
-        return f"{action.op} of {action.user} must wait for {wanted.action.op} on {wanted.node}"
+    for node, op in prerequisites(action, row.node):
+        wanted = job.row(node, op, action.user)
+        if wanted is not None and wanted.status is not Status.SUCCESS:
+            return f"{action.op} of {action.user} must wait for {op} on {node}"
     if action.op == VERIFY:
         for writer in _unfrozen(job, action):
             return f"{action.op} of {action.user} must wait until {writer} has frozen it"

@@ -6,7 +6,9 @@ Like the rules of one job in `jobs`: functions of recorded state.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hostenv_provider.rules.jobs import JobState, Request
+from hostenv_core.states import JobState
+
+from hostenv_provider.rules.jobs import Request
 
 FETCH_FOR = 1800.0
 """Seconds for which a job tries to fetch its project before it fails (contract 5, sources)."""

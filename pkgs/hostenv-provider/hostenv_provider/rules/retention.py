@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hostenv_provider.rules.jobs import ENDED, JobState
+from hostenv_core.states import ENDED, JobState
 
 JOBS_KEPT = 20
 """So many jobs of a project stay, the latest, however old they are."""

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hostenv_core.intents import Action
+from hostenv_core.states import JobState
+
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.intents import Action
-from hostenv_provider.rules.jobs import JobState, Request, Row
+from hostenv_provider.rules.jobs import Request, Row
 
 
 @dataclass(frozen=True)

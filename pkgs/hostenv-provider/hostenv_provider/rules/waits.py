@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hostenv_core.intents import VERIFY
 from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.states import ENDED, JobState, Status
 
-from hostenv_provider.rules.intents import VERIFY
-from hostenv_provider.rules.jobs import ENDED, JobSnapshot, JobState, Row, Status, unmet
+from hostenv_provider.rules.jobs import JobSnapshot, Row, unmet
 from hostenv_provider.rules.queue import Unfinished
 from hostenv_provider.rules.stored import Job, StoredAction
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.states import FINAL, JobState
 
-from hostenv_provider.rules import jobs
-from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.store.database import Database
 from hostenv_provider.store.queries import Queries
 from hostenv_provider.store.writing import time_text
@@ -137,7 +136,7 @@ class Holdings(Queries):
             rows = db.execute(
                 "SELECT DISTINCT user FROM actions JOIN jobs ON jobs.id = actions.job"
                 " WHERE jobs.state = ? AND op IN ('backup', 'restore') AND actions.status NOT IN (?, ?, ?)",
-                (JobState.WAITING, *sorted(jobs.FINAL)),
+                (JobState.WAITING, *sorted(FINAL)),
             ).fetchall()
         return frozenset(row["user"] for row in rows)
 
@@ -165,7 +164,7 @@ def _parts(db: sqlite3.Connection, user: str | None) -> dict[tuple[str, str], Pa
     for row in db.execute(
         "SELECT actions.node, to_node, user, op FROM actions JOIN jobs ON jobs.id = actions.job"
         f" WHERE jobs.state = ? AND actions.status NOT IN (?, ?, ?){narrowed}",
-        (JobState.WAITING, *sorted(jobs.FINAL), *parameters),
+        (JobState.WAITING, *sorted(FINAL), *parameters),
     ):
         # The service's own check is a part of the node that it looks at.
         node = row["to_node"] if row["node"] == PROVIDER_NODE else row["node"]
@@ -186,6 +185,6 @@ def _restoring(db: sqlite3.Connection, user: str) -> list[str]:
     rows = db.execute(
         "SELECT DISTINCT node FROM actions JOIN jobs ON jobs.id = actions.job"
         " WHERE jobs.state = ? AND user = ? AND op = 'restore' AND actions.status NOT IN (?, ?, ?)",
-        (JobState.WAITING, user, *sorted(jobs.FINAL)),
+        (JobState.WAITING, user, *sorted(FINAL)),
     )
     return [str(row["node"]) for row in rows]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hostenv_provider.rules.jobs import JobState
+from hostenv_core.states import JobState
+
 from hostenv_provider.rules.retention import JOBS_KEPT, OpenJobs, Past, Retention, removable
 from hostenv_provider.store.queries import Queries
 from hostenv_provider.store.writing import time_text

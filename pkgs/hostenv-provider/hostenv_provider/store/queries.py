@@ -4,20 +4,14 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
+from hostenv_core.intents import Action
 from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.states import ENDED, FINAL, JobState, Status
 
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules import jobs, waits
-from hostenv_provider.rules.intents import Action, Deployed
-from hostenv_provider.rules.jobs import (
-    INTENT_PHASE,
-    Event,
-    JobSnapshot,
-    JobState,
-    Request,
-    Row,
-    Status,
-)
+from hostenv_provider.rules.intents import Deployed
+from hostenv_provider.rules.jobs import INTENT_PHASE, Event, JobSnapshot, Request, Row
 from hostenv_provider.rules.queue import Unfinished
 from hostenv_provider.rules.stored import (
     Delivery,
@@ -100,7 +94,7 @@ class Queries:
 
     def waits_for(self, job: Job) -> str | None:
         """What the job waits for, in words; None once it has ended."""
-        if job.state in jobs.ENDED:
+        if job.state in ENDED:
             return None
         with self._database.reading() as db:
             return waits.waits_for(load_situation(db, job.job_id))
@@ -174,7 +168,7 @@ class Queries:
                 "SELECT 1 FROM actions JOIN jobs ON jobs.id = actions.job"
                 " WHERE jobs.state = ? AND +project = ? AND actions.status NOT IN (?, ?, ?)"
                 " AND (actions.node = ? OR actions.node = ? AND actions.to_node = ?))",
-                (project, node, JobState.WAITING, project, *sorted(jobs.FINAL), node, PROVIDER_NODE, node),
+                (project, node, JobState.WAITING, project, *sorted(FINAL), node, PROVIDER_NODE, node),
             ).fetchone()
             return bool(row[0])
 
@@ -207,7 +201,7 @@ def load_snapshot(db: sqlite3.Connection, job_id: str) -> JobSnapshot:
     final = db.execute(
         "SELECT DISTINCT node, action_index, status FROM events WHERE job = ? AND node <> ?"
         " AND status IN (?, ?, ?)",
-        (job_id, PROVIDER_NODE, *sorted(jobs.FINAL)),
+        (job_id, PROVIDER_NODE, *sorted(FINAL)),
     ).fetchall()
     return JobSnapshot(
         state=JobState(state),

@@ -12,25 +12,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.intents import VERIFY, intent_document
 from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.states import ENDED, FINAL, JobState, Status
 
 from hostenv_provider.rules import endings, jobs, queue
-from hostenv_provider.rules.intents import VERIFY, intent_document
 from hostenv_provider.rules.jobs import (
-    ENDED,
-    FINAL,
     INTENT_PHASE,
     Accepted,
     Conflict,
     Deploy,
     Event,
-    JobState,
     Noted,
     Outcome,
     Repeated,
     Request,
     Row,
-    Status,
     Uncertain,
 )
 from hostenv_provider.rules.retention import Retention

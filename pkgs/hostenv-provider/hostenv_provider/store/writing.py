@@ -5,8 +5,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from hostenv_provider.rules.intents import Action
-from hostenv_provider.rules.jobs import Deploy, Event, Status
+from hostenv_core.intents import Action
+from hostenv_core.states import Status
+
+from hostenv_provider.rules.jobs import Deploy, Event
 
 
 def write_deployment(db: sqlite3.Connection, job_id: str, change: Deploy) -> None:

@@ -11,13 +11,14 @@ from urllib.parse import unquote
 from hostenv_core import names
 from hostenv_core.errors import HostenvError
 from hostenv_core.lines import one_line
+from hostenv_core.states import ENDED, Status
 
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.lock_file import LOCK, Input
 from hostenv_provider.plan.plan import Plan
 from hostenv_provider.repository.repository import NotBootstrapped
-from hostenv_provider.rules.jobs import ENDED, INTENT_PHASE, Conflict, Event, Malformed, Request, Status
+from hostenv_provider.rules.jobs import INTENT_PHASE, Conflict, Event, Malformed, Request
 from hostenv_provider.rules.stored import Delivery, Job
 from hostenv_provider.secrets import webhook_secrets
 from hostenv_provider.secrets.backup_accounts import BackupAccounts

@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import JobState, Status
 
 from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import JobState, Status
 from hostenv_provider.rules.stored import Target, Verification
 from hostenv_provider.store.store import Store, utc_now
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState
 from hostenv_provider.config import Config
 from hostenv_provider.disks.backup_quota import FILE_BYTES, LOCKS_BYTES, BackupQuota, measure
-from hostenv_provider.rules.jobs import JobState, Request
+from hostenv_provider.rules.jobs import Request
 from provider_support import PROJECT, Machine
 
 USER = "drupal-main-2855093"

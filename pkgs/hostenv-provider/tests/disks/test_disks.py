@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState
 from hostenv_provider.config import Config
 from hostenv_provider.disks import free_space
 from hostenv_provider.disks.free_space import Disks, NoRoom
-from hostenv_provider.rules.jobs import JobState, Request
+from hostenv_provider.rules.jobs import Request
 from provider_support import PROJECT, Machine, definition
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount")

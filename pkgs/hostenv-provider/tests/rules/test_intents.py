@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from hostenv_core.errors import HostenvError, InvalidData
+from hostenv_core.errors import HostenvError
+from hostenv_core.intents import Action
 from hostenv_provider.plan.definitions import Application
 from hostenv_provider.plan.plan import Environment, Source
-from hostenv_provider.rules.intents import Action, Deployed, derive_actions, intent_document, verify_actions
+from hostenv_provider.rules.intents import Deployed, derive_actions, verify_actions
 
 Short = dict[str, list[tuple[str, str | None, str | None, tuple[str, ...]]]]
 MIGRATIONS = ("drupal-migrate",)
@@ -80,7 +81,6 @@ def test_files_of_a_database_are_copied_between_nodes_of_one_series(
     assert [action.op for each in actions.values() for action in each if action.physical] == (
         ["backup"] if physical else []
     )
-    assert Action.from_json(actions["a"][0].to_json()) == actions["a"][0]
 
 
 def test_new() -> None:
@@ -237,24 +237,3 @@ def test_every_target_is_verified_once() -> None:
     assert verify_actions(moved) == [Action("verify", USER, "a", "b")]
     assert verify_actions(reloaded) == [Action("verify", USER, "a", "a")]
     assert verify_actions(gone) == []
-
-
-def test_the_document_is_that_of_the_contract() -> None:
-    action = Action("backup", USER, "a", "b", MIGRATIONS)
-
-    assert intent_document([action]) == {
-        "schemaVersion": 1,
-        "actions": [
-            {"op": "backup", "user": USER, "fromNode": "a", "toNode": "b", "migrations": ["drupal-migrate"]}
-        ],
-    }
-    assert Action.from_json(action.to_json()) == action
-    accepted = replace(action, accept_loss=True)
-    assert accepted.to_json() == {**action.to_json(), "acceptLoss": True}
-    assert Action.from_json(accepted.to_json()) == accepted
-    assert Action.from_json(Action("activate", USER, None, "b").to_json()).from_node is None
-
-
-def test_an_unknown_operation_is_refused() -> None:
-    with pytest.raises(InvalidData, match=r"action\.op"):
-        Action.from_json({**Action("backup", USER, "a", "b").to_json(), "op": "erase"})

@@ -3,22 +3,21 @@
 from dataclasses import replace
 
 import pytest
+from hostenv_core.intents import Action
 from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.states import JobState, Status
 from hostenv_provider.rules.endings import cancel, expire
-from hostenv_provider.rules.intents import Action
 from hostenv_provider.rules.jobs import (
     Accepted,
     Conflict,
     Deploy,
     Event,
     JobSnapshot,
-    JobState,
     Malformed,
     Repeated,
     Request,
     Retire,
     Row,
-    Status,
     Uncertain,
     fail,
     on_event,

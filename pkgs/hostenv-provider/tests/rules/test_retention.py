@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hostenv_provider.rules.jobs import ENDED, JobState
+from hostenv_core.states import ENDED, JobState
 from hostenv_provider.rules.retention import JOBS_KEPT, OpenJobs, Past, Retention, removable
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

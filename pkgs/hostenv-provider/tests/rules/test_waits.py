@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostenv_core.states import Status
 from hostenv_provider.cli import jobs
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import Request, Status
+from hostenv_provider.rules.jobs import Request
 
 MakeEnvironment = Callable[..., Environment]
 SINCE = "2026-03-01T00:00:00Z"

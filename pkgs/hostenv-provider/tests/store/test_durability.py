@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import JobState, Status
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import JobState, Request, Status
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.store.database import Database
 from hostenv_provider.store.store import Store
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostenv_core.states import Status
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import Status
 from hostenv_provider.store import database
 from hostenv_provider.store.holdings import Part
 from hostenv_provider.store.store import Store

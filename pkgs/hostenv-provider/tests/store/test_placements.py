@@ -6,8 +6,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState, Status
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import Conflict, JobState, Status
+from hostenv_provider.rules.jobs import Conflict
 from hostenv_provider.store import database
 from hostenv_provider.store.store import Store
 from provider_support import make_earlier

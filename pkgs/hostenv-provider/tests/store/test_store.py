@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from hostenv_core.states import JobState, Status
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import Accepted, Conflict, Event, JobState, Noted, Repeated, Request, Status
+from hostenv_provider.rules.jobs import Accepted, Conflict, Event, Noted, Repeated, Request
 from hostenv_provider.rules.stored import Delivery
 from hostenv_provider.store.store import Store
 

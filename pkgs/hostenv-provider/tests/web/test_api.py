@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState, Status
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import JobState, Request, Status
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.retention import JOBS_KEPT, Retention
 from hostenv_provider.store.pruning import START
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import Status
 from hostenv_provider.cli import cancel, jobs
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import Request, Status
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.web.api import MAX_MESSAGE
 
 MakeEnvironment = Callable[..., Environment]

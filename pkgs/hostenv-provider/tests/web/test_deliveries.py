@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import JobState
 from hostenv_provider.secrets import webhook_secrets
 
 FOLDER = Path(__file__).parent / "deliveries"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import JobState
 from hostenv_provider.config import Config
 from hostenv_provider.repository import repository
 from hostenv_provider.repository.repository import Repository
-from hostenv_provider.rules.jobs import JobState, Request
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.retention import JOBS_KEPT, Retention
 from hostenv_provider.store.store import Store
 from hostenv_provider.work.housekeeping import Housekeeper

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hostenv_core.states import JobState, Status
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.generated import slice_hash
-from hostenv_provider.rules.jobs import Event, JobState, Request, Status
+from hostenv_provider.rules.jobs import Event, Request
 from hostenv_provider.rules.stored import NodeCommit
 from hostenv_provider.store import database
 from hostenv_provider.store.node_commits import SLICES_KEPT

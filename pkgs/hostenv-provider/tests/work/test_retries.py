@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState
 from hostenv_provider.config import Config
-from hostenv_provider.rules.jobs import JobState, Request
+from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.queue import FETCH_FOR, pause
 from hostenv_provider.store import database
 from hostenv_provider.store.store import Store

@@ -12,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hostenv_core.states import JobState, Status
 from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
-from hostenv_provider.rules.jobs import Conflict, JobState, Request, Status
+from hostenv_provider.rules.jobs import Conflict, Request
 from hostenv_provider.rules.stored import Target
 from hostenv_provider.work import verify
 from hostenv_provider.work.verify import WRONG_ANSWERS, Answer, Fetch, Verifier, fetch, problem

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from hostenv_core.processes import CommandFailed
+from hostenv_core.states import JobState, Status
 from hostenv_provider.config import Config
 from hostenv_provider.plan.definitions import VirtualHost
 from hostenv_provider.plan.plan import Environment, State
 from hostenv_provider.repository.remotes import FetchFailed
 from hostenv_provider.repository.repository import PushRejected
-from hostenv_provider.rules.jobs import Event, JobState, Request, Status
+from hostenv_provider.rules.jobs import Event, Request
 from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.work.worker import MAX_ATTEMPTS
 from provider_support import PROJECT, Killed, Machine, definition, lock_file
