@@ -2,9 +2,10 @@
 """How many nodes one provider carries: simulated nodes poll and post against the real service on its socket.
 
 Every node goes on without a pause: it asks for pending intents and for its job's actions, and posts two
-events. After the time is up the service is killed with `kill -9`, and every acknowledged event is looked for
-in its database. Beside it stand the commits that SQLite alone makes in the same folder, one row and one
-`fsync` each. Example: ./benchmarks/load.py --nodes 500
+events. After the time is up the service is killed with `kill -9`, and the last acknowledged event of each
+kind, which takes the place of those before, is looked for in its database. Beside it stand the commits that
+SQLite alone makes in the same folder, one row and one `fsync` each.
+Example: ./benchmarks/load.py --nodes 500
 """
 
 import argparse
@@ -53,6 +54,7 @@ class Node:
     job: str
     polls: list[float] = field(default_factory=list)
     posts: list[float] = field(default_factory=list)
+    acknowledged: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -81,7 +83,6 @@ def main() -> int:
         config = configure(Path(folder))
         commit = bootstrap(config)
         nodes = enroll(config, commit, options.nodes)
-        made_before = recorded(config)
         raw = raw_commits(Path(folder) / "before.sqlite3", options.seconds / 4)
         with service(config) as process:
             before = memory(process.pid)
@@ -90,7 +91,12 @@ def main() -> int:
             os.kill(process.pid, signal.SIGKILL)
         # A disk that others use too is not as fast all the time.
         raw = sorted(raw + raw_commits(Path(folder) / "after.sqlite3", options.seconds / 4))
-        lost = sum(len(node.posts) for node in nodes) - (recorded(config) - made_before)
+        found = recorded(config)
+        lost = sum(
+            found.get((node.name, status), -1) < number
+            for node in nodes
+            for status, number in node.acknowledged.items()
+        )
     problems = [f"{node.name}: {node.problem}" for node in nodes if node.problem]
     posts = sorted(second for node in nodes for second in node.posts)
     polls = sorted(second for node in nodes for second in node.polls)
@@ -211,9 +217,11 @@ def work(config: Config, commit: str, node: Node, gate: threading.Barrier, ended
             for path in (pending, actions):
                 node.polls.append(timed(connection, "GET", path, headers, None))
             for status in ("waiting", "running"):
-                body = json.dumps({**event, "status": status}).encode()
+                number = len(node.posts)
+                body = json.dumps({**event, "status": status, "message": str(number)}).encode()
                 path = f"/api/deploy-jobs/{node.job}/events"
                 node.posts.append(timed(connection, "POST", path, headers, body))
+                node.acknowledged[status] = number
     except (OSError, http.client.HTTPException) as error:
         node.problem = repr(error)
     finally:
@@ -233,10 +241,11 @@ def timed(
     return time.monotonic() - began
 
 
-def recorded(config: Config) -> int:
-    """How many events the database holds."""
+def recorded(config: Config) -> dict[tuple[str, str], int]:
+    """The number of the event that the database holds of each node and status."""
     with contextlib.closing(sqlite3.connect(config.database)) as connection:
-        return int(connection.execute("SELECT COUNT(*) FROM events").fetchone()[0])
+        rows = connection.execute("SELECT node, status, message FROM events WHERE message IS NOT NULL")
+        return {(node, status): int(message) for node, status, message in rows}
 
 
 def raw_commits(path: Path, seconds: float) -> list[float]:
