@@ -232,6 +232,10 @@ class Filler:
             names, weights = ("reload", "failed", "superseded", "move"), (84, 5, 10, 1)
             self._copy(self._kinds[self._chance.choices(names, weights)[0]], moment)
         self._db.execute("COMMIT")
+        # Whoever comes next must not wait for what this did not wait for.
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA wal_checkpoint").fetchall()
+        self._db.execute("PRAGMA synchronous = OFF")
 
     def _copy(self, kind: Kind, moment: datetime) -> None:
         number = self._chance.randrange(self._projects)
