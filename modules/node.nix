@@ -155,7 +155,7 @@ in
             type = types.ints.between 1 64;
             default = 4;
             description = ''
-              So many jobs work on environments at once. One that waits for another node does not count; one whose action
+              How many jobs may work on environments at once. One that waits for another node does not count; one whose action
               hangs does, until {option}`services.hostenv-node.settings.actionTimeout` ends it.
             '';
           };

@@ -164,7 +164,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "boot": Command(boot, (), "recreate what a reboot loses; hostenv-runtime.service runs it before nginx"),
     "prepare-comin": Command(
-        prepare_comin, (), "make comin forget a deployment that was cut short; for comin.service"
+        prepare_comin, (), "make comin forget a deployment that was interrupted; for comin.service"
     ),
     "user-apply": Command(
         steps_as_user,

@@ -91,7 +91,7 @@ def make_consistent(process: UserProcess, base: Path) -> None:
     # The file's name changed in MariaDB 11.
     found = next((path for name in _INFO for path in [base / name] if os.path.lexists(path)), None)
     if found is None:
-        raise OperationFailed("the copy of the database was cut short; migrate again")
+        raise OperationFailed("the copy of the database was interrupted; migrate again")
     said = (read_file(found) or b"").decode(errors="replace")
     theirs = next((line for line in said.splitlines() if line.startswith("server_version")), "")
     ours = process.run("mariadbd", "--version").text

@@ -1,4 +1,4 @@
-# What `nix eval` is asked about a project: its flake is a stranger's and gets nothing but itself.
+# What `nix eval` evaluates for a project: its flake is untrusted code and gets nothing but itself.
 {
   tree,
   system,
