@@ -55,3 +55,8 @@ def test_nothing_is_lost_however_long_it_takes(name: str, tmp_path: Path) -> Non
 def test_no_home_holds_up_another_projects_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTENV_HOMES", os.environ.get("HOSTENV_HOMES", "200"))
     run("hostile_homes", tmp_path / "work")
+
+
+@pytest.mark.long
+def test_no_project_waits_for_anothers_job(tmp_path: Path) -> None:
+    run("side_by_side", tmp_path / "work")
