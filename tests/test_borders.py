@@ -52,9 +52,9 @@ BORDERS = {
     CORE: Package(
         needs="",
         rooms=(),
-        common="errors files intents json_value lines locks names processes states",
+        common="checks errors files intents json_value lines locks names processes secret_names states web",
         open="",
-        pure="errors intents json_value lines names states",
+        pure="checks errors intents json_value lines names secret_names states",
         values="",
         alone={"subprocess": "processes"},
     ),
@@ -89,7 +89,7 @@ BORDERS = {
             ),
             Room(
                 "user",
-                "deadline environment errors core.files core.processes",
+                "deadline environment errors core.files core.processes core.web",
                 "it runs as a tenant: nothing of root's, as tokens, configuration and records, leads into it",
             ),
         ),
@@ -138,12 +138,12 @@ BORDERS = {
             ),
             Room(
                 "work",
-                "disks dns plan repository rules secrets stop_point store",
+                "disks dns plan repository rules secrets stop_point store core.web",
                 "work is taken from the store, never from a request, and goes on when nobody asks",
             ),
             Room(
                 "web",
-                "config disks plan repository rules secrets store",
+                "config disks plan repository rules secrets store core.web",
                 "a handler translates and calls; what takes long is left to `work`, which the store tells",
             ),
             Room(

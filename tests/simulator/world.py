@@ -13,12 +13,12 @@ from unittest.mock import patch
 
 from hostenv_core import names
 from hostenv_core.states import ENDED, JobState
+from hostenv_core.web import Problem
 from hostenv_node.jobs.api import Api
 from hostenv_provider.rules.jobs import Request
 from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import verify
-from hostenv_provider.work.verify import Problem
 
 from simulator.events import EVENTS
 from simulator.faults import Faults

@@ -138,3 +138,10 @@ def test_what_is_no_git_reference(name: str) -> None:
 @pytest.mark.parametrize("name", ["main", "feature/x-1", "v1.2", "release_3+x"])
 def test_git_references(name: str) -> None:
     assert names.is_git_reference(name)
+
+
+def test_longer_names_of_projects_are_refused() -> None:
+    for name in (f"{'o' * 49}__p", f"o__{'p' * 49}"):
+        with pytest.raises(HostenvError, match="48 letters and digits at most"):
+            names.parse_input_name(name)
+    assert names.parse_input_name(f"o__{'p-' * 31}") == ("o", "p" * 31)

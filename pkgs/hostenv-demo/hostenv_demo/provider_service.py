@@ -2,28 +2,17 @@
 
 import http.client
 import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.web import UnixConnection
 
 SOCKET = Path("runtime/hostenv-provider.sock")
 _TIMEOUT = 60.0
 
 Document = Mapping[str, object]
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("service", timeout=_TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT)
-        self.sock.connect(str(self._path))
 
 
 class ProviderService:
@@ -53,7 +42,7 @@ class ProviderService:
     def _request(
         self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[Document, str]:
-        connection = _Connection(self._workdir / SOCKET)
+        connection = UnixConnection(self._workdir / SOCKET, _TIMEOUT)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
             response = connection.getresponse()

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostenv_core.checks import Check
 from hostenv_core.errors import HostenvError
 from hostenv_core.intents import Action
 from hostenv_core.states import JobState, Status
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
-from hostenv_provider.plan.definitions import Application, Check, VirtualHost
+from hostenv_provider.plan.definitions import Application, VirtualHost
 from hostenv_provider.plan.lock_file import Input
 from hostenv_provider.plan.plan import Environment, Plan, Source
 from hostenv_provider.rules.intents import derive_actions, verify_actions

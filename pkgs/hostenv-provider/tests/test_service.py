@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from hostenv_core.checks import Answer
 from hostenv_core.states import JobState, Status
 from hostenv_provider import stop_point
 from hostenv_provider.cli import main
@@ -34,7 +35,6 @@ from hostenv_provider.secrets.tokens import TokenFile
 from hostenv_provider.secrets.webhook_secrets import Secret
 from hostenv_provider.service import Service
 from hostenv_provider.store.store import Store
-from hostenv_provider.work.verify import Answer
 
 PROGRAM = "import sys; from hostenv_provider.cli import main; sys.exit(main())"
 COMMAND = [sys.executable, "-c", PROGRAM, "service"]

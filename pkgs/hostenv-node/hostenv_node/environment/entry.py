@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hostenv_core import names
+from hostenv_core.checks import Check
 from hostenv_core.errors import InvalidData
 from hostenv_core.json_value import Value
 
-from hostenv_node.environment.checks import Check, parse_checks
+from hostenv_node.environment.checks import parse_checks
 from hostenv_node.errors import OperationFailed
 
 Entry = Mapping[str, object]
@@ -76,5 +77,5 @@ def _environment(entry: Value) -> Environment:
         ),
         rev=repo.member("rev").named(names.is_revision, "a commit id"),
         nar_hash=repo.member("narHash").named(names.is_nar_hash, "the hash of a tree"),
-        checks=parse_checks(entry.optional("deploymentVerification"), hostname),
+        checks=parse_checks(entry.optional("deploymentVerification")),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hostenv_node.environment.checks import Check
+from hostenv_core.checks import Check
 
 UnitFiles = Mapping[str, tuple[str, ...]]
 """Units to start, each with the files that it must be restarted for when they change."""
@@ -100,6 +100,7 @@ class CheckCandidate:
     """Make the environment's checks of a release that is not served yet."""
 
     name: str
+    hostname: str
     checks: tuple[Check, ...]
     application: str
 

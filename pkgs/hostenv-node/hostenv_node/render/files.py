@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostenv_core.secret_names import BACKUP_SECRETS, HASH_SALT, RESERVED, variable_name
+
 from hostenv_node.config import Config
 from hostenv_node.environment.database import MAX_PACKET
 from hostenv_node.environment.entry import Environment
@@ -13,13 +15,12 @@ from hostenv_node.environment.layout import PATH, Layout, Servers
 from hostenv_node.environment.steps import File, UnitFiles
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.nginx import user_nginx
-from hostenv_node.render.quoting import environment_file, php_string, variable_name
+from hostenv_node.render.quoting import environment_file, php_string
 from hostenv_node.render.template import filled, text
 from hostenv_node.render.units import backup_script, units
 
 CANDIDATE_VARIABLE = "HOSTENV_CANDIDATE"
 """The name of a release that runs, but is not served yet, in its environment."""
-_OWN_SECRETS = ("backupUrl", "backupUser", "backupPassword", "resticPassword", "hashSalt")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def render_secrets(layout: Layout, secrets: Mapping[str, str]) -> tuple[File, ..
 
     Raises OperationFailed when one that hostenv itself needs is missing.
     """
-    missing = [key for key in _OWN_SECRETS if not secrets.get(key)]
+    missing = [key for key in (*BACKUP_SECRETS, HASH_SALT) if not secrets.get(key)]
     if missing:
         raise OperationFailed(
             f"the provider sent no {', '.join(missing)} for {layout.user}; see its secrets folder"
@@ -121,12 +122,12 @@ def render_secrets(layout: Layout, secrets: Mapping[str, str]) -> tuple[File, ..
         "RESTIC_REST_PASSWORD": secrets["backupPassword"],
         "RESTIC_PASSWORD": secrets["resticPassword"],
     }
-    application = {variable_name(key): value for key, value in secrets.items() if key not in _OWN_SECRETS}
-    application["HOSTENV_HASH_SALT"] = secrets["hashSalt"]
+    application = {variable_name(key): value for key, value in secrets.items() if key not in RESERVED}
+    application["HOSTENV_HASH_SALT"] = secrets[HASH_SALT]
     return (
         File(str(layout.config_dir / "backup.env"), environment_file(backup), 0o600),
         File(str(layout.config_dir / "application.env"), environment_file(application), 0o600),
-        File(str(layout.config_dir / "hash-salt"), secrets["hashSalt"], 0o600),
+        File(str(layout.config_dir / "hash-salt"), secrets[HASH_SALT], 0o600),
     )
 
 

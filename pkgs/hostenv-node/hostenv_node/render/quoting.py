@@ -15,11 +15,6 @@ def php_string(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def variable_name(key: str) -> str:
-    """The environment variable by which an application reads the project's secret `key`."""
-    return "HOSTENV_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", key).upper()
-
-
 def _double_quoted(name: str, value: str) -> str:
     if any(character < " " or character == "\x7f" for character in value):
         raise OperationFailed(

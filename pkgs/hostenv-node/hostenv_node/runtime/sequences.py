@@ -53,7 +53,9 @@ def change(
     `update` says whether the code is new: it may be newer than the database, and must answer before it is
     served.
     """
-    candidate = steps.CheckCandidate(release, environment.checks, environment.application)
+    candidate = steps.CheckCandidate(
+        release, environment.hostname, environment.checks, environment.application
+    )
     return [
         steps.EnsureDatabase(_unit_files(rendered, [layout.mysql_unit])),
         *([candidate] if update else []),

@@ -80,8 +80,8 @@ def _do(process: UserProcess, step: steps.Step) -> object:
             release.drop(process, name)
         case steps.LayOutRelease(name, docroot, operator):
             release.lay_out(process, name, docroot, operator)
-        case steps.CheckCandidate(name, checks, kind):
-            candidate.check(process, name, checks, kind)
+        case steps.CheckCandidate(name, hostname, checks, kind):
+            candidate.check(process, name, hostname, checks, kind)
         case steps.ActivateRelease(name, keep):
             release.activate(process, name, keep)
         case steps.Tidy(superfluous, keep):

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from hostenv_core.checks import Check, Constraint
 from hostenv_node.environment import steps
-from hostenv_node.environment.checks import Check
 from hostenv_node.environment.layout import Layout
 from hostenv_node.environment.request import Request
 from hostenv_node.errors import OperationFailed
 
 FILE = steps.File("/home/a/b", "é", 0o600)
 FILES = {"nginx.service": ("/home/a/nginx.conf",)}
-CHECK = Check("page", "h.example", "/", (("minHttpStatus", 200), ("bodyContains", "x")))
+CHECK = Check("page", "h.example", "/", (Constraint("minHttpStatus", 200), Constraint("bodyContains", "x")))
 STEPS: tuple[steps.Step, ...] = (
     steps.WriteFiles(("/home/a",), (FILE,)),
     steps.WriteSecrets((FILE,)),
@@ -26,7 +26,7 @@ STEPS: tuple[steps.Step, ...] = (
     steps.DropRelease("r"),
     steps.LayOutRelease("r", "web", None),
     steps.LayOutRelease("r", "web", steps.OperatorCode("/opt/drupal", ".")),
-    steps.CheckCandidate("r", (CHECK,), "php"),
+    steps.CheckCandidate("r", "h.example", (CHECK,), "php"),
     steps.ActivateRelease("r", ("old",)),
     steps.Tidy(("/home/a/set-aside",), ()),
     steps.EnsureDatabase(FILES),

@@ -98,7 +98,8 @@ def release(place: Layout, php: Environment, config: Config) -> Callable[..., st
 
 def check(process: UserProcess, name: str, application: str = "php", *checks: dict[str, Any]) -> None:
     document = {**entry(), "deploymentVerification": {"checks": list(checks)}}
-    candidate.check(process, name, parse_environment(document).checks, application)
+    environment = parse_environment(document)
+    candidate.check(process, name, environment.hostname, environment.checks, application)
 
 
 def stopped(process: UserProcess) -> bool:

@@ -3,17 +3,15 @@
 An unknown key is an error, so that a typing error is noticed.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostenv_core import names
+from hostenv_core.checks import Check, constraint, is_path
 from hostenv_core.json_value import Value
 from hostenv_core.lines import shown
 
 ENVIRONMENT_TYPES = ("development", "production", "testing")
-CONSTRAINT_RULES = ("bodyContains", "maxHttpStatus", "minHttpStatus")
-_REQUEST_PATH = re.compile(r"/[!-~]*")
 
 
 @dataclass(frozen=True)
@@ -39,24 +37,6 @@ class User:
 
     email: str | None
     public_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """What an answer must keep to: `minHttpStatus`, `maxHttpStatus` (number) or `bodyContains` (string)."""
-
-    rule: str
-    value: int | str
-
-
-@dataclass(frozen=True)
-class Check:
-    """A request of the service's own verification (contract 7); no `virtual_host` means the canonical one."""
-
-    name: str
-    virtual_host: str | None
-    path: str
-    constraints: tuple[Constraint, ...]
 
 
 @dataclass(frozen=True)
@@ -187,16 +167,9 @@ def _check(value: Value) -> Check:
         virtual_host=request["virtualHost"].named(names.is_host_name, "a host name")
         if "virtualHost" in request
         else None,
-        path=request["path"].named(lambda text: _REQUEST_PATH.fullmatch(text) is not None, "a path of a URL")
-        if "path" in request
-        else "/",
-        constraints=tuple(_constraint(item) for item in members["constraints"].items()),
+        path=request["path"].named(is_path, "a path of a URL") if "path" in request else "/",
+        constraints=tuple(
+            constraint(each["rule"], each["value"])
+            for each in (item.members(["rule", "value"]) for item in members["constraints"].items())
+        ),
     )
-
-
-def _constraint(value: Value) -> Constraint:
-    members = value.members(["rule", "value"])
-    rule = members["rule"].choice(CONSTRAINT_RULES)
-    if rule == "bodyContains":
-        return Constraint(rule, members["value"].string())
-    return Constraint(rule, members["value"].integer(100, 599))

@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from hostenv_core import names
+from hostenv_core.checks import Check
 from hostenv_core.errors import HostenvError, InvalidData
 from hostenv_core.lines import shown
 from hostenv_core.names import FIRST_UID, LAST_UID
 
-from hostenv_provider.plan.definitions import Check, EnvironmentDefinition, VirtualHost
+from hostenv_provider.plan.definitions import EnvironmentDefinition, VirtualHost
 from hostenv_provider.plan.hosts import allot
 from hostenv_provider.plan.plan import Environment, Plan, Reservation, Source, State
 from hostenv_provider.plan.settings import ProviderSettings

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostenv_core import names
+from hostenv_core.checks import Check
 from hostenv_core.errors import HostenvError
 from hostenv_core.json_value import Value
 from hostenv_core.lines import shown
 from hostenv_core.names import FIRST_UID, LAST_UID
 
 from hostenv_provider.plan import definitions
-from hostenv_provider.plan.definitions import Application, Check, User, VirtualHost
+from hostenv_provider.plan.definitions import Application, User, VirtualHost
 from hostenv_provider.plan.settings import ProviderSettings
 
 _DESCRIPTION = "Made by hostenv-provider from provider.json and the projects' flakes. Changes here are lost."

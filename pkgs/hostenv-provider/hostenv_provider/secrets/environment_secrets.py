@@ -10,12 +10,11 @@ from hostenv_core.errors import HostenvError
 from hostenv_core.files import read_strings, write_json
 from hostenv_core.lines import shown
 from hostenv_core.locks import locked
+from hostenv_core.secret_names import BACKUP_SECRETS, HASH_SALT, RESERVED, variable_name
 
 from hostenv_provider.config import Config
 
-_SALT = "hashSalt"
-_SHARED = frozenset({"backupUrl", "backupUser", "backupPassword", "resticPassword"})
-RESERVED = frozenset({*_SHARED, _SALT})
+_SHARED = frozenset(BACKUP_SECRETS)
 MAX_VALUE = 64 * 1024
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -82,7 +81,7 @@ class EnvironmentSecrets:
         with locked(self._lock_path):
             document = self._read(user)
             if document:
-                self._write(user, {**document, _SALT: secrets.token_hex(32)})
+                self._write(user, {**document, HASH_SALT: secrets.token_hex(32)})
 
     def set(self, user: str, key: str, value: str) -> None:
         """Set one of the project's own secrets.
@@ -102,8 +101,8 @@ class EnvironmentSecrets:
         with locked(self._lock_path):
             present = self._read(user)
             for other in present:
-                # Nodes give applications each secret as a variable, whose name is in capitals.
-                if other != key and other not in RESERVED and other.upper() == key.upper():
+                same = variable_name(other) == variable_name(key)
+                if same and other != key and other not in RESERVED:
                     raise HostenvError(f"secret {key}: {user} has {other}, the same variable: set that one")
             self._ensure(user)
             self._write(user, {**self._read(user), key: value})
@@ -111,14 +110,14 @@ class EnvironmentSecrets:
     def _ensure(self, user: str) -> None:
         present = self._read(user)
         if not present:
-            self._write(user, {_SALT: secrets.token_hex(32)})
+            self._write(user, {HASH_SALT: secrets.token_hex(32)})
 
     def _read(self, user: str) -> dict[str, str]:
         path = self._path(user)
         document = read_strings(path)
-        if path.exists() and _SALT not in document:
+        if path.exists() and HASH_SALT not in document:
             # A new one would end valid log-ins and links.
-            raise HostenvError(f"{path}: {_SALT} is missing: restore it")
+            raise HostenvError(f"{path}: {HASH_SALT} is missing: restore it")
         return document
 
     def _path(self, user: str) -> Path:

@@ -2,29 +2,17 @@
 
 import http.client
 import json
-import socket
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import quote
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.web import UnixConnection
 
 from hostenv_provider.config import Config
 
 _TIMEOUT = 60.0
 # For requests that may run restic for each of many environments.
 _LONG_TIMEOUT = 3600.0
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("service", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 class Client:
@@ -84,7 +72,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float = _TIMEOUT,
     ) -> tuple[dict[str, object], str]:
-        connection = _Connection(self._path, timeout)
+        connection = UnixConnection(self._path, timeout)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()

@@ -1,9 +1,10 @@
 """New secrets on an operator's word: for all backups, or for all that one node ever had."""
 
 from hostenv_core.names import is_node_name
+from hostenv_core.secret_names import RESERVED
 
 from hostenv_provider.secrets.backup_accounts import BackupAccounts
-from hostenv_provider.secrets.environment_secrets import RESERVED, EnvironmentSecrets
+from hostenv_provider.secrets.environment_secrets import EnvironmentSecrets
 from hostenv_provider.secrets.tokens import TokenFile
 from hostenv_provider.store.store import Store
 from hostenv_provider.web.messages import HttpAnswer, HttpError, HttpRequest, optional_flag

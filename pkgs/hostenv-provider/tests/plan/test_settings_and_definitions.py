@@ -141,6 +141,10 @@ def test_virtual_hosts_are_refused(host: str) -> None:
         ({"application": {"name": "php", "docroot": "/etc"}}, "environments.main.application.docroot"),
         ({"application": {"name": "php", "docroot": "a;b"}}, "environments.main.application.docroot"),
         ({"application": {"name": "drupal", "profile": "a/b"}}, "environments.main.application.profile"),
+        *(
+            ({"application": {"name": "drupal", "profile": profile}}, "environments.main.application")
+            for profile in ("my-profile", "9x", "_x", "X")
+        ),
         ({"virtualHosts": {"a.example": {"extraConfig": "x"}}}, "environments.main.virtualHosts.a.example"),
         (
             {"users": {"a": {"publicKeys": ["ssh-ed25519 AAAA\nssh-rsa x"]}}},

@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hostenv_core import web
+from hostenv_core.checks import Answer, Check, Constraint
 from hostenv_core.states import JobState, Status
-from hostenv_provider.plan.definitions import Check, Constraint
 from hostenv_provider.plan.plan import Environment
 from hostenv_provider.rules.jobs import Conflict, Request
 from hostenv_provider.rules.stored import Target
-from hostenv_provider.work import verify
-from hostenv_provider.work.verify import WRONG_ANSWERS, Answer, Fetch, Verifier, fetch, problem
+from hostenv_provider.work.verify import WRONG_ANSWERS, Fetch, Verifier, fetch, problem
 
 MakeEnvironment = Callable[..., Environment]
 OK = Answer(200, b"<p>from-node-a</p>")
@@ -91,20 +91,6 @@ def test_a_projects_own_checks_are_all_made(site: Site, environment: MakeEnviron
     assert found.text.startswith("marker (main.drupal.example.org/ at 127.0.0.1): bodyContains 'from-node-a'")
 
 
-@pytest.mark.parametrize(
-    ("constraint", "answer", "kept"),
-    [
-        (Constraint("minHttpStatus", 200), Answer(200, b""), True),
-        (Constraint("minHttpStatus", 201), Answer(200, b""), False),
-        (Constraint("maxHttpStatus", 200), Answer(201, b""), False),
-        (Constraint("bodyContains", "é"), Answer(200, "é".encode()), True),
-        (Constraint("bodyContains", "x"), Answer(200, b"y"), False),
-    ],
-)
-def test_constraints(constraint: Constraint, answer: Answer, kept: bool) -> None:
-    assert (verify.violation(Check("c", None, "/", (constraint,)), answer) is None) is kept
-
-
 def test_a_machine_that_does_not_answer_is_a_problem_in_words(environment: MakeEnvironment) -> None:
     def closed(*_: str) -> Answer:
         raise http.client.RemoteDisconnected("Remote end closed connection without response")
@@ -132,7 +118,7 @@ def test_an_endless_page_is_cut(site: Site) -> None:
 def test_an_answer_without_end_is_given_up_in_time(
     head: bytes, endless: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "_WHOLE_TIMEOUT", 0.5)
+    monkeypatch.setattr(web, "_ANSWER_SECONDS", 0.5)
     given_up = threading.Event()
 
     def talk() -> None:
