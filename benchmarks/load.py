@@ -17,7 +17,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "pkgs" / name) for name in ("hostenv-core", "hostenv-provider")]
 
 from hostenv_core.intents import Action  # noqa: E402
+from hostenv_core.web import UnixConnection  # noqa: E402
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
 from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
 from hostenv_provider.repository.repository import Repository  # noqa: E402
@@ -56,19 +56,6 @@ class Node:
     posts: list[float] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP over the service's socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("service", timeout=120)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(120)
-        self.sock.connect(str(self._path))
 
 
 def main() -> int:
@@ -211,7 +198,7 @@ def work(config: Config, commit: str, node: Node, gate: threading.Barrier, ended
     pending = f"/api/deploy-intents/pending?sha={commit}&node={node.name}"
     actions = f"/api/deploy-jobs/{node.job}/actions?node={node.name}&all=1"
     gate.wait()
-    connection = Connection(config.socket)
+    connection = UnixConnection(config.socket, 120)
     try:
         while not ended.is_set():
             for path in (pending, actions):
@@ -229,7 +216,7 @@ def work(config: Config, commit: str, node: Node, gate: threading.Barrier, ended
 
 
 def timed(
-    connection: Connection, method: str, path: str, headers: dict[str, str], body: bytes | None
+    connection: UnixConnection, method: str, path: str, headers: dict[str, str], body: bytes | None
 ) -> float:
     """Seconds of one request. Raises HTTPException unless it is answered 200."""
     began = time.monotonic()

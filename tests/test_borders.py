@@ -52,9 +52,12 @@ BORDERS = {
     CORE: Package(
         needs="",
         rooms=(),
-        common="checks errors files intents json_value lines locks names processes secret_names states web",
+        common=(
+            "checks errors files intents json_value lines locks names processes secret_names source_limits"
+            " states web"
+        ),
         open="",
-        pure="checks errors intents json_value lines names secret_names states",
+        pure="checks errors intents json_value lines names secret_names source_limits states",
         values="",
         alone={"subprocess": "processes"},
     ),

@@ -223,6 +223,11 @@ def is_nar_hash(text: str) -> bool:
     return re.fullmatch(_NAR_HASH, text) is not None
 
 
+def is_snapshot(text: str) -> bool:
+    """Whether `text` is the id of a snapshot of restic, whole or its beginning."""
+    return re.fullmatch(r"[0-9a-f]{8,64}", text) is not None
+
+
 def branch(ref: str) -> str:
     """The branch's name of a Git reference, however it is spelled."""
     return ref.removeprefix("refs/heads/")

@@ -1,11 +1,9 @@
 """A provider in a temporary folder: a clock that tests move, environments, jobs that wait, the API."""
 
-import http.client
 import itertools
 import json
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from hostenv_core.checks import Check
 from hostenv_core.errors import HostenvError
 from hostenv_core.intents import Action
 from hostenv_core.states import JobState, Status
+from hostenv_core.web import UnixConnection
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
 from hostenv_provider.plan.definitions import Application, VirtualHost
@@ -244,17 +243,6 @@ class NodeHistories:
         return self.published.is_ancestor(older, newer)
 
 
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("service", timeout=120)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(120)
-        self.sock.connect(str(self.path))
-
-
 @dataclass
 class Answer:
     status: int
@@ -282,8 +270,8 @@ class Running:
     def store(self) -> Store:
         return self.provider.store
 
-    def connect(self) -> Connection:
-        return Connection(self.config.socket)
+    def connect(self) -> UnixConnection:
+        return UnixConnection(self.config.socket, 120)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None

@@ -1,15 +1,13 @@
 """What an action and its entry of the plan say, checked. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from hostenv_core.intents import Action
+from hostenv_core.names import is_snapshot
 
 from hostenv_node.environment.entry import Entry, Environment, parse_environment
 from hostenv_node.errors import OperationFailed
-
-_SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
 def environment_of(action: Action, entry: Entry) -> Environment:
@@ -32,7 +30,7 @@ def chosen_snapshot(action: Action, snapshots: Mapping[str, str]) -> tuple[str, 
 
 def snapshot_id(key: str, value: object) -> str:
     """The id that a backup gave for a migration key. Raises OperationFailed for what cannot be one."""
-    if not isinstance(value, str) or not _SNAPSHOT_ID.fullmatch(value):
+    if not isinstance(value, str) or not is_snapshot(value):
         # Its user chooses the value, which may be endless.
         shown = repr(value[:80]) if isinstance(value, str) else "no text"
         raise OperationFailed(f"no snapshot id for {key}: {shown}; the backup has to run again")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hostenv_core.errors import HostenvError
 from hostenv_core.processes import CommandFailed, CommandTimedOut, reading, run
+from hostenv_core.source_limits import MAX_BYTES
 
 from hostenv_node import locks
 from hostenv_node.config import Config
@@ -18,7 +19,7 @@ from hostenv_node.errors import OperationFailed
 from hostenv_node.jobs.api import git_environment, git_url
 from hostenv_node.runtime.as_user import pipe_to_user, user_apply
 from hostenv_node.runtime.nar import nar_hash
-from hostenv_node.runtime.source_tree import MAX_BYTES, Entry, entries
+from hostenv_node.runtime.source_tree import Entry, entries
 
 # This has the highest precedence of all attributes: the tree's bytes stay as they are, whatever the
 # project's own attributes say.

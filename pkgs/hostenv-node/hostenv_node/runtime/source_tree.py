@@ -1,19 +1,12 @@
-"""The files of a commit: how much of them a project may have, checked before any is unpacked.
+"""The files of a commit, which are no more than a project may have; checked before any is unpacked."""
 
-The provider refuses the same (its `source_tree`); a node does not rely on it.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from hostenv_core.lines import tail
+from hostenv_core.source_limits import TOO_MANY_FILES, excess
 
 from hostenv_node.errors import OperationFailed
-
-MAX_BYTES = 1 << 30
-MAX_FILES = 200_000
-MAX_DEPTH = 64
 
 _MAX_LISTING = 64 << 20
 _SHOWN_CHARACTERS = 200
@@ -48,12 +41,18 @@ def entries(listing: IO[bytes], where: str) -> list[Entry]:
     """
     text = listing.read(_MAX_LISTING + 1)
     if len(text) > _MAX_LISTING:
-        raise OperationFailed(f"{where} has too many files: {MAX_FILES} are the most")
+        raise OperationFailed(f"{where} {TOO_MANY_FILES}")
     found = sorted(map(_entry, filter(None, text.split(b"\0"))), key=lambda entry: entry.parts)
     for entry in found:
         if entry.mode not in _MODES:
             raise OperationFailed(f"{where}: {entry} is neither a file nor a link; commit its files instead")
-    _check(found, where)
+    size, depth = (
+        sum(entry.size for entry in found),
+        max((len(entry.parts) - 1 for entry in found), default=0),
+    )
+    problem = excess(size, len(found), depth)
+    if problem is not None:
+        raise OperationFailed(f"{where} {problem}")
     return found
 
 
@@ -61,17 +60,3 @@ def _entry(line: bytes) -> Entry:
     facts, _, path = line.partition(b"\t")
     mode, _, object_id, size = facts.decode().split()
     return Entry(mode, object_id, 0 if size == "-" else int(size), tuple(path.split(b"/")))
-
-
-def _check(found: Sequence[Entry], where: str) -> None:
-    size = sum(entry.size for entry in found)
-    depth = max((len(entry.parts) - 1 for entry in found), default=0)
-    for what, value, most in (
-        ("MiB", size >> 20, MAX_BYTES >> 20),
-        ("files", len(found), MAX_FILES),
-        ("folders in one another", depth, MAX_DEPTH),
-    ):
-        if value > most:
-            raise OperationFailed(
-                f"{where} has {value} {what}, {most} are the most: remove what the site does not need"
-            )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostenv_core import source_limits
 from hostenv_core.locks import locked as lock_held
 from hostenv_core.processes import CommandFailed
 from hostenv_node.config import Config
@@ -17,7 +18,7 @@ from hostenv_node.environment.entry import Environment
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.jobs.api import Unreachable
-from hostenv_node.runtime import code, source_tree
+from hostenv_node.runtime import code
 from runtime_support import Systemd
 
 
@@ -187,7 +188,7 @@ def test_a_source_that_is_too_large_is_not_unpacked_anywhere(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(source_tree, "MAX_BYTES", 4 << 20)
+    monkeypatch.setattr(source_limits, "MAX_BYTES", 4 << 20)
     environment = replace(locked[1], rev=commit_large_file(project))
     with pytest.raises(OperationFailed, match="has 8 MiB, 4 are the most"):
         code.unpack_source(working, environment, layout, "r1", soon(), answers)

@@ -43,9 +43,3 @@ def test_a_listing_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(source_tree, "_MAX_LISTING", 100)
     with pytest.raises(OperationFailed, match="too many files"):
         entries(io.BytesIO(b"x" * 1000), "it")
-
-
-def test_the_provider_refuses_the_same() -> None:
-    provider = pytest.importorskip("hostenv_provider.repository.source_tree")
-    for name in ("MAX_BYTES", "MAX_FILES", "MAX_DEPTH"):
-        assert getattr(source_tree, name) == getattr(provider, name)

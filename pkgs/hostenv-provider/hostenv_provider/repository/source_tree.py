@@ -14,12 +14,9 @@ from pathlib import Path
 from hostenv_core.errors import InvalidData
 from hostenv_core.lines import shown
 from hostenv_core.processes import OutputTooLong
+from hostenv_core.source_limits import TOO_MANY_FILES, excess
 
 from hostenv_provider.repository.mirror import Mirror
-
-MAX_BYTES = 1 << 30
-MAX_FILES = 200_000
-MAX_DEPTH = 64
 
 _SUBMODULE = "160000"
 _POINTER = "version https://git-lfs.github.com/spec/"
@@ -49,24 +46,20 @@ def check_size(mirror: Mirror, rev: str, where: str) -> list[Entry]:
     try:
         entries = parse(mirror.git("ls-tree", "-r", "-l", "-z", "--full-tree", rev).text)
     except OutputTooLong:
-        raise InvalidData(f"{where}: has too many files: {MAX_FILES} are the most") from None
+        raise InvalidData(f"{where}: {TOO_MANY_FILES}") from None
     check(entries, where)
     return entries
 
 
 def check(entries: list[Entry], where: str) -> None:
     """Raises InvalidData for a tree that is too large."""
-    size = sum(entry.size for entry in entries)
-    depth = max((entry.path.count("/") for entry in entries), default=0)
-    for what, value, most in (
-        ("MiB", size >> 20, MAX_BYTES >> 20),
-        ("files", len(entries), MAX_FILES),
-        ("folders in one another", depth, MAX_DEPTH),
-    ):
-        if value > most:
-            raise InvalidData(
-                f"{where}: has {value} {what}, {most} are the most: remove what the site does not need"
-            )
+    size, depth = (
+        sum(each.size for each in entries),
+        max((each.path.count("/") for each in entries), default=0),
+    )
+    problem = excess(size, len(entries), depth)
+    if problem is not None:
+        raise InvalidData(f"{where}: {problem}")
 
 
 def check_source(mirror: Mirror, rev: str, where: str) -> None:

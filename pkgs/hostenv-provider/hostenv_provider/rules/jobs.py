@@ -4,17 +4,14 @@ Every rule is a function of recorded state and an event; the store loads the one
 says (contract 5 and 7). Nothing here reads a clock, a file or the network.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hostenv_core.intents import VERIFY, Action, prerequisites
-from hostenv_core.names import PROVIDER_NODE
+from hostenv_core.names import PROVIDER_NODE, is_snapshot
 from hostenv_core.states import ENDED, FINAL, JobState, Status
 
 INTENT_PHASE = "intent"
-
-_SNAPSHOT_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -302,7 +299,7 @@ def _snapshot_error(action: Action, payload: Mapping[str, object] | None) -> str
         return f"a successful backup must carry the payload {{user,sourceNode,snapshots}} of {action.user}"
     for key in action.migrations:
         snapshot = snapshots.get(key)
-        if not isinstance(snapshot, str) or not _SNAPSHOT_ID.fullmatch(snapshot):
+        if not isinstance(snapshot, str) or not is_snapshot(snapshot):
             return f"snapshots.{key} must be a snapshot's id in hexadecimal"
     return None
 
