@@ -1,4 +1,4 @@
-# A node loses its power at the beginning of each kind of action, and in the middle of restic's restore. These
+# A node loses its power at the beginning of each kind of action, and in the middle of restic's backup. These
 # rows take other ways through the code of `node_crashes.py` and are tried less often.
 
 from hostenv_scenarios import trap
@@ -17,7 +17,7 @@ with subtest("A provider, two nodes and a site"):
 crash_in_move(cluster, trials, "backup", "node-a", "node-b")
 crash_in_move(cluster, trials, "restore", "node-b", "node-a")
 crash_in_move(cluster, trials, "activate", "node-a", "node-b")
-crash_in_move(cluster, trials, "restore", "node-b", "node-a", "restic restore")
+crash_in_move(cluster, trials, "backup", "node-b", "node-a", "restic backup")
 
 with trials.fault("node crashes in reload", {DRUPAL: "node-a"}) as trial:
     cluster.commit(DRUPAL, "Another release")

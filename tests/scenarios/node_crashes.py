@@ -13,8 +13,8 @@ with subtest("A provider, two nodes and a site"):
     cluster.set_up()
     cluster.add_site(DRUPAL)
 
-crash_in_move(cluster, trials, "backup", "node-a", "node-b", "restic backup")
-crash_in_move(cluster, trials, "restore", "node-b", "node-a", "mariadb .*--database=")
+crash_in_move(cluster, trials, "backup", "node-a", "node-b", "mariadb-backup .*--backup")
+crash_in_move(cluster, trials, "restore", "node-b", "node-a", "restic restore")
 crash_in_move(cluster, trials, "deactivate", "node-a", "node-b")
 
 with trials.fault("target node crashes in verify", {DRUPAL: "node-a"}) as trial:
