@@ -175,6 +175,11 @@ with subtest("comin waits for its token, and starts when it comes"):
     hook = f"grep --only-matching '/nix/store/[^\" ]*/bin/hostenv-comin-activate' {configuration}"
     node_a.succeed(f"test -x $({hook})")
 
+with subtest("What a boot recreates can be recreated while the front door serves"):
+    for node in (node_a, node_b):
+        node.succeed("systemctl restart hostenv-runtime.service", timeout=60)
+        node.wait_until_succeeds("systemctl is-active nginx.service", 60)
+
 with subtest("A reboot keeps all of it"):
     head = "git -c safe.directory='*' --git-dir /var/lib/hostenv-provider/git/provider.git rev-parse main"
     before = provider.succeed(head), token

@@ -59,7 +59,9 @@ class FrontDoor:
 
     def reload_if_running(self) -> None:
         """Let an nginx that runs already read the files."""
-        run([self.config.tool("systemctl"), "try-reload-or-restart", "nginx.service"], timeout=120)
+        # It comes after the unit that boots, and so would not be reloaded before that has ended.
+        argv = [self.config.tool("systemctl"), "--no-block", "try-reload-or-restart", "nginx.service"]
+        run(argv, timeout=120)
 
     def _change(self, user: str, text: str | None, deadline: Deadline) -> None:
         path = self._own_folder() / f"{user}.conf"

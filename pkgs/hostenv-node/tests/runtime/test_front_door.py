@@ -226,3 +226,11 @@ def test_what_a_link_in_the_sockets_place_leads_to_sees_that_it_is_asked_from_th
     served.serve(environment, short_layout, Deadline.after(30))
     for claimed in ({}, {"X-Hostenv-Public": ""}, {"X-Hostenv-Public": "0"}):
         assert ask(served, "GET", headers=claimed)[1] == f"GET {HOST} ['1']".encode()
+
+
+def test_what_boots_waits_for_no_reload(config: Config, tmp_path: Path) -> None:
+    # systemd reloads nginx only once the unit that boots has ended.
+    systemctl = tmp_path / "waiting-systemctl"
+    systemctl.write_text('#!/bin/sh\ncase " $* " in *" --no-block "*) exit 0 ;; esac\nexit 1\n')
+    systemctl.chmod(0o755)
+    FrontDoor(replace(config, tools={**config.tools, "systemctl": str(systemctl)})).reload_if_running()
