@@ -80,7 +80,7 @@ with subtest("The third deploys as ever"):
     t.assertTrue(found[first]["running"])
     t.assertIn("could not keep", found[second]["doing"])
     for job_id in (first, second):
-        t.assertEqual(cluster.job(job_id)["state"], "waiting")
+        cluster.wait_for_job(job_id, "still under way", lambda job: job["state"] == "waiting", 60)
     log.info(node_a.succeed("hostenv-node jobs"))
 
 with subtest("The owner of the second mends it, and its job ends"):
