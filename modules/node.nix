@@ -34,6 +34,7 @@ let
     mariadb = tool pkgs.mariadb "mariadb";
     mariadbd = tool pkgs.mariadb "mariadbd";
     mariadb-backup = tool pkgs.mariadb "mariadb-backup";
+    mariadb-binlog = tool pkgs.mariadb "mariadb-binlog";
     mariadb-dump = tool pkgs.mariadb "mariadb-dump";
     mariadb-install-db = tool pkgs.mariadb "mariadb-install-db";
     php = tool cfg.php "php";

@@ -237,8 +237,11 @@ with subtest("Move: the placement changes in Git, and a second webhook moves the
         [
             ("node-a", "backup", "success"),
             ("node-a", "deactivate", "success"),
+            ("node-a", "handover", "success"),
+            ("node-a", "sync", "success"),
             ("node-b", "activate", "success"),
             ("node-b", "restore", "success"),
+            ("node-b", "sync", "success"),
             ("provider", "verify", "success"),
         ],
     )

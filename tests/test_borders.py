@@ -86,7 +86,7 @@ BORDERS = {
             ),
             Room(
                 "runtime",
-                "config deadline environment errors locks render jobs.api jobs.operations"
+                "config deadline environment errors locks render jobs.api jobs.job_status jobs.operations"
                 " core.files core.processes",
                 "root opens nothing in a home, so it imports nothing of `user`; jobs decide what comes next",
             ),
@@ -136,7 +136,7 @@ BORDERS = {
             ),
             Room(
                 "disks",
-                "config",
+                "config core.files",
                 "how full a disk is has nothing to do with why it is asked",
             ),
             Room(

@@ -41,6 +41,10 @@ PROGRAMS = {
         "pkgs/servers/sql/mariadb/default.nix",
         "-DINSTALL_BINDIR=bin",
     ),
+    ("mariadb-server", "bin/mariadb-binlog"): (
+        "pkgs/servers/sql/mariadb/default.nix",
+        "-DINSTALL_BINDIR=bin",
+    ),
     ("mariadb-server", "bin/mariadb-install-db"): (
         "pkgs/servers/sql/mariadb/default.nix",
         "-DINSTALL_SCRIPTDIR=bin",

@@ -26,7 +26,7 @@ provider.succeed(f'sed -i \'s/"never on this page"/"hostenv demo"/\' {DRUPAL.fol
 cluster.commit(DRUPAL, "A check that pages pass")
 move_at_last(cluster, trials, "deploymentVerification failed")
 
-with failing_move(cluster, trials, "target's MariaDB does not start", "activate", "mysql.service") as move:
+with failing_move(cluster, trials, "target's MariaDB does not start", "sync", "mysql.service") as move:
     target = cluster.nodes[move.target]
     folder = "/run/systemd/user/mysql.service.d"
     broken = '[Service]\\nExecStart=\\nExecStart=/bin/sh -c "exit 1"\\nRestart=no\\n'

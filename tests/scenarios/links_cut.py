@@ -40,10 +40,10 @@ with subtest("A provider, two nodes and a site"):
 
 source = "node-a"
 for seconds in (SHORT, LONG):
-    for op in ("backup", "restore", "activate", "deactivate"):
+    for op in ("backup", "restore", "sync", "handover", "activate", "deactivate"):
         for role in ("source", "target"):
             target = OTHER[source]
-            actor = source if op in ("backup", "deactivate") else target
+            actor = source if op in ("backup", "handover", "deactivate") else target
             victim = source if role == "source" else target
             with trials.fault(f"link of the {role} cut for {seconds} s in {op}", {DRUPAL: target}) as trial:
                 set_trap = trap.halt_in(cluster, actor, op)

@@ -15,6 +15,8 @@ with subtest("A provider, two nodes and a site"):
 
 crash_in_move(cluster, trials, "backup", "node-a", "node-b", "mariadb-backup .*--backup")
 crash_in_move(cluster, trials, "restore", "node-b", "node-a", "restic restore")
+crash_in_move(cluster, trials, "handover", "node-a", "node-b")
+crash_in_move(cluster, trials, "sync", "node-b", "node-a")
 crash_in_move(cluster, trials, "deactivate", "node-a", "node-b")
 
 with trials.fault("target node crashes in verify", {DRUPAL: "node-a"}) as trial:

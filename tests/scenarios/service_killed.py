@@ -62,9 +62,12 @@ def one_move(fault, target):
             sorted(
                 [
                     (source, "backup"),
+                    (source, "sync"),
+                    (source, "handover"),
                     (source, "deactivate"),
                     (target, "activate"),
                     (target, "restore"),
+                    (target, "sync"),
                     ("provider", "verify"),
                 ]
             ),
@@ -105,7 +108,7 @@ def kill():
 
 def killed_in(op, source, target):
     """Kill the service while a node performs an action, which goes on and ends without it."""
-    node = source if op in ("backup", "deactivate") else target
+    node = source if op in ("backup", "handover", "deactivate") else target
     with killed_while_waiting(f"while a node performs {op}", target) as move:
         set_trap = trap.halt_in(cluster, node, op)
         move()

@@ -7,7 +7,7 @@ from hostenv_core.json_value import Value
 from hostenv_core.names import PROVIDER_NODE, is_key, is_user_name
 
 SCHEMA_VERSION = 1
-OPERATIONS = ("backup", "restore", "activate", "reload", "deactivate")
+OPERATIONS = ("backup", "restore", "sync", "handover", "activate", "reload", "deactivate")
 """What nodes do, in a node's order for one environment."""
 VERIFY = "verify"
 """What the provider does itself: it checks an environment on its target."""
@@ -19,7 +19,8 @@ class Action:
 
     `from_node` is where the environment is deployed, or where its data come from; None when a stale copy,
     which is neither, is deactivated. With `accept_loss` a backup may leave behind what it cannot hold. A
-    `physical` one copies the database's files, which only the same series of MariaDB takes.
+    `physical` one copies the database's files, which only the same series of MariaDB takes; it is `live` when
+    the site is served meanwhile, and what changes is sent after it.
     """
 
     op: str
@@ -29,6 +30,7 @@ class Action:
     migrations: tuple[str, ...] = ()
     accept_loss: bool = False
     physical: bool = False
+    live: bool = False
 
     def to_json(self) -> dict[str, object]:
         """The form of an intent's action (contract 7)."""
@@ -41,6 +43,7 @@ class Action:
             # Only where it is true, so that all other documents stay as earlier versions wrote them.
             **({"acceptLoss": True} if self.accept_loss else {}),
             **({"physical": True} if self.physical else {}),
+            **({"live": True} if self.live else {}),
         }
 
     @classmethod
@@ -56,6 +59,7 @@ class Action:
             migrations=tuple(each.named(is_key, "a migration's key") for each in migrations),
             accept_loss=value.flag("acceptLoss"),
             physical=value.flag("physical"),
+            live=value.flag("live"),
         )
 
 
@@ -76,13 +80,19 @@ def parse_intent(document: object) -> tuple[Action, ...]:
 def prerequisites(action: Action, node: str) -> tuple[tuple[str, str], ...]:
     """What must have succeeded before `node` may do `action`: nodes and their operations (contract 7, order).
 
-    A.`backup` → B.`restore` → B.`activate` → `verify` → A.`deactivate`, all of one environment. For what its
-    job does not contain an action does not wait.
+    A.`backup` → B.`restore` → A.`sync` and B.`sync`, side by side → A.`handover` → B.`activate` → `verify` →
+    A.`deactivate`, all of one environment. For what its job does not contain an action does not wait.
     """
-    if action.op == "restore" and action.from_node is not None:
-        return ((action.from_node, "backup"),)
+    source, target = action.from_node, action.to_node
+    if action.op == "restore" and source is not None:
+        return ((source, "backup"),)
+    if action.op == "sync" and target is not None:
+        return ((target, "restore"),)
+    if action.op == "handover" and target is not None:
+        return ((node, "sync"), (target, "sync"))
     if action.op == "activate":
-        return ((node, "restore"),)
+        before = ((node, "restore"), (node, "sync"))
+        return before if source in (None, node) else (*before, (source, "handover"))
     if action.op == VERIFY and action.to_node is not None:
         return ((action.to_node, "activate"), (action.to_node, "reload"))
     if action.op == "deactivate" and action.to_node not in (None, node):

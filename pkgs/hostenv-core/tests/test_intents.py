@@ -72,7 +72,11 @@ def test_a_malformed_intent_is_refused(intent: object, place: str) -> None:
     [
         ("backup", "a", "b", "a", ()),
         ("restore", "a", "b", "b", (("a", "backup"),)),
-        ("activate", "a", "b", "b", (("b", "restore"),)),
+        ("sync", "a", "b", "a", (("b", "restore"),)),
+        ("sync", "a", "b", "b", (("b", "restore"),)),
+        ("handover", "a", "b", "a", (("a", "sync"), ("b", "sync"))),
+        ("activate", "a", "b", "b", (("b", "restore"), ("b", "sync"), ("a", "handover"))),
+        ("activate", None, "b", "b", (("b", "restore"), ("b", "sync"))),
         ("reload", "b", "b", "b", ()),
         (VERIFY, "a", "b", "provider", (("b", "activate"), ("b", "reload"))),
         ("deactivate", "a", "b", "a", (("provider", VERIFY),)),

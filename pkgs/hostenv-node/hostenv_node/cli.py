@@ -36,7 +36,7 @@ def activate(_arguments: Sequence[str]) -> int:
             print("hostenv-node: another activation is under way")
             return 0
         api = Api(config, database=copied_series(config))
-        runtime = Runtime(config, api.secrets, api.await_answer)
+        runtime = Runtime(config, api.secrets, api.await_answer, api)
         Activation(config, api, runtime, lambda jobs: units.start(config, jobs), _log).run()
     return 0
 
@@ -58,7 +58,7 @@ def job(arguments: Sequence[str]) -> int:
             print(f"hostenv-node: job {job_id} is worked on already")
             return 0
         api = Api(config)
-        runtime = Runtime(config, api.secrets, api.await_answer)
+        runtime = Runtime(config, api.secrets, api.await_answer, api)
         JobRun(config, api, runtime, job_id, _log).run()
     return 0
 
@@ -112,7 +112,7 @@ def boot(_arguments: Sequence[str]) -> int:
 
     config = Config.load()
     api = Api(config)
-    Runtime(config, api.secrets, api.await_answer).boot()
+    Runtime(config, api.secrets, api.await_answer, api).boot()
     return 0
 
 

@@ -35,13 +35,17 @@ def provider(tmp_path: Path) -> Iterator[Provider]:
         def do_POST(self) -> None:
             self._respond("POST")
 
+        def do_PUT(self) -> None:
+            self._respond("PUT")
+
         def _respond(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             status, answer = played.answer(method, self.path, dict(self.headers), body)
-            content = b"" if answer is None else json.dumps(answer).encode()
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode() if answer else b""
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", tag_of(answer))
+            if not isinstance(answer, bytes):
+                self.send_header("ETag", tag_of(answer))
             self.end_headers()
             self.wfile.write(content)
 

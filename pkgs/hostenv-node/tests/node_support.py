@@ -89,6 +89,8 @@ class Provider:
         self.on_event: dict[tuple[str, str], Callable[[], None]] = {}
         """What happens just before an event (status, phase) is looked at."""
         self.secrets: dict[str, str] = {}
+        self.parts: dict[tuple[str, str, str], bytes] = {}
+        """Of live moves, by job, user and name."""
 
     def add_job(
         self, job_id: str, commit: str, intents: Mapping[str, list[dict[str, Any]]], verify: bool = True
@@ -135,6 +137,11 @@ class Provider:
                 return 200, {"payload": payload if snapshots else None}
             case ["POST", "deploy-jobs", job_id, "events"] if job_id in self.jobs:
                 return self._event(job_id, json.loads(body))
+            case ["PUT", "deploy-jobs", job_id, "transfer", user, name]:
+                self.parts[job_id, user, name] = body
+                return 201, {"name": name}
+            case ["GET", "deploy-jobs", job_id, "transfer", user, name] if (job_id, user, name) in self.parts:
+                return 200, self.parts[job_id, user, name]
             case ["GET", "nodes", _, "slice"] if (self.slices / query["sha256"]).exists():
                 return 200, {"slice": (self.slices / query["sha256"]).read_text()}
             case ["GET", "environments", user, "secrets"]:

@@ -33,6 +33,7 @@ TOOLS = {
     "mariadbd": ("mariadbd",),
     "mariadb-dump": ("mariadb-dump",),
     "mariadb-backup": ("mariadb-backup",),
+    "mariadb-binlog": ("mariadb-binlog",),
     "mariadb-install-db": ("mariadb-install-db",),
     "php": ("php",),
     "php-fpm": ("php-fpm", "php-fpm8.2", "php-fpm8.4"),

@@ -87,6 +87,11 @@ class Config:
         return self.data_dir / "backups"
 
     @property
+    def transfers_dir(self) -> Path:
+        """Folder of what live moves send from node to node, `<job>/<user>/<name>` each."""
+        return self.data_dir / "transfers"
+
+    @property
     def database(self) -> Path:
         return self.data_dir / "provider.sqlite3"
 

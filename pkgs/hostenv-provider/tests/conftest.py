@@ -121,12 +121,18 @@ class Provider:
         skip_migrations: frozenset[str] = frozenset(),
         address: str = "127.0.0.1",
         commit: str | None = None,
+        databases: Mapping[str, str] | None = None,
     ) -> Prepared:
         """Let a running job wait for its nodes."""
         key = environments[0].project_key
         planned = {environment.user_name: environment for environment in environments}
         actions = derive_actions(
-            self.store.deployed(key), planned, self.store.stale(key), migration_sources or {}, skip_migrations
+            self.store.deployed(key),
+            planned,
+            self.store.stale(key),
+            migration_sources or {},
+            skip_migrations,
+            databases=databases,
         )
         verifications = verify_actions(actions)
         targets = [Target(address, planned[action.user]) for action in verifications]
@@ -166,7 +172,7 @@ class Provider:
 
     def until_check(self, job_id: str) -> None:
         """Everything that a job's nodes do before the service's own check, when all goes well."""
-        for op in ("backup", "restore", "activate", "reload"):
+        for op in ("backup", "restore", "sync", "handover", "activate", "reload"):
             for record in self.store.actions(job_id):
                 if record.row.action.op == op:
                     self.post(job_id, record.row.node, op, user=record.row.action.user)

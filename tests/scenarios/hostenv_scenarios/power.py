@@ -17,7 +17,7 @@ def crash_in_move(
     cluster: Cluster, trials: Trials, op: str, source: str, target: str, process: str | None = None
 ) -> None:
     """Move the site, and crash when the action has begun, or when a process of it runs."""
-    node = source if op in ("backup", "deactivate") else target
+    node = source if op in ("backup", "handover", "deactivate") else target
     role = "source" if node == source else "target"
     at = f"{role} node crashes in {op}" + (f" while {process.split()[0]} runs" if process else "")
     with trials.fault(at, {DRUPAL: target}) as trial:

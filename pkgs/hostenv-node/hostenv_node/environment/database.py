@@ -6,6 +6,8 @@ from hostenv_node.errors import OperationFailed
 
 MARIADB_BACKUP = "mariadb-backup"
 """The tool that copies a database's files while it runs."""
+MARIADB_BINLOG = "mariadb-binlog"
+"""The tool that reads what was written since."""
 
 MAX_PACKET = "1G"
 """MariaDB's own limit on a row and on a statement, at both ends of a dump and of its import."""

@@ -192,6 +192,10 @@ class Layout:
         """If it exists, the backup makes a dump."""
         return self.state_dir / f"backup-{key}.dump"
 
+    def base_position(self, key: str) -> Path:
+        """Where in the binary log the last copy of the database's folder is."""
+        return self.state_dir / f"backup-{key}.position"
+
     def sessions_copy(self, key: str) -> Path:
         """The session files as a backup holds them."""
         return self.copies(key) / self.sessions_dir.name
@@ -208,6 +212,23 @@ class Layout:
     def set_aside(self, job: str) -> Path:
         """What a restore of that job found and did not overwrite."""
         return self.data_dir / "set-aside" / job_name(job)
+
+    @property
+    def sync_dir(self) -> Path:
+        """What a live move has sent or taken in so far."""
+        return self.data_dir / "sync"
+
+    def delta(self, number: int) -> Path:
+        """An archive of changes to be sent."""
+        return self.sync_dir / f"delta-{number}.tar"
+
+    def rest(self, number: int) -> Path:
+        """The archive of the last changes, after those of all rounds."""
+        return self.sync_dir / f"rest-{number}.tar"
+
+    def incoming(self, number: int) -> Path:
+        """An archive of changes, unpacked where it is to be taken in."""
+        return self.sync_dir / f"incoming-{number}"
 
     @property
     def restore_dir(self) -> Path:

@@ -176,6 +176,44 @@ class Backup:
     keys: tuple[str, ...]
     repository: bool
     physical: bool
+    live: bool
+
+
+@dataclass(frozen=True)
+class LastDelta:
+    """Answers with the number of the last archive of changes that was made; 0 before the first."""
+
+
+@dataclass(frozen=True)
+class MakeDelta:
+    """Make an archive of what changed; with `compare` the target finds out whether tables are the same."""
+
+    number: int
+    compare: bool
+
+
+@dataclass(frozen=True)
+class MakeRest:
+    """Make an archive of the last changes, while nothing writes any more; answers with its number."""
+
+
+@dataclass(frozen=True)
+class ReceiveBase:
+    """Start the database that was restored, to take in what changed since."""
+
+    unit_files: UnitFiles
+
+
+@dataclass(frozen=True)
+class TakeInDelta:
+    """Make of the copy here what the source was at the end of an archive, which is unpacked already."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """Answers with the number of the last archive that was taken in, and whether nothing can follow it."""
 
 
 @dataclass(frozen=True)
@@ -209,5 +247,11 @@ Step = (
     | FindLosses
     | CheckData
     | Backup
+    | LastDelta
+    | MakeDelta
+    | MakeRest
+    | ReceiveBase
+    | TakeInDelta
+    | TakenIn
     | Restore
 )

@@ -4,6 +4,8 @@ import base64
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,10 +18,14 @@ from hostenv_node.jobs.job_status import JobSnapshot
 if TYPE_CHECKING:
     import requests
 
+    Call = Callable[..., requests.Response]
+
 INTENT = "intent"
 """The phase of an event about all of a job's actions here."""
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
+_PART_SECONDS = 300.0
+_CHUNK_BYTES = 1 << 20
 _MESSAGE_CHARACTERS = 4000
 _MAX_OPENED = 100
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -129,6 +135,40 @@ class Api:
             raise ApiError(f"there is no backup of {user} from {source} in job {job_id}")
         return {str(key): str(snapshot) for key, snapshot in snapshots.items()}
 
+    def send_part(self, job_id: str, user: str, name: str, file: Path) -> None:
+        """Give the provider a part of a live move for the other node; sent again it is replaced.
+
+        Raises Conflict with the job's state when the job takes no more of it.
+        """
+        with file.open("rb") as content:
+
+            def send(request: "Call") -> "requests.Response":
+                content.seek(0)
+                return request(data=content)
+
+            path = _part_path(job_id, user, name)
+            _accepted(self._attempt("PUT", path, _PART_SECONDS, self._own({}), send), f"PUT {path}")
+
+    def fetch_part(self, job_id: str, user: str, name: str, file: Path, wait: int) -> bool:
+        """Write a part that the other node gave to a file; False when it is not there in `wait` seconds."""
+        parameters = self._own({"wait": str(wait)})
+
+        def fetch(request: "Call") -> "requests.Response":
+            response = request(stream=True)
+            if response.status_code == 200:
+                with file.open("wb") as sink:
+                    for chunk in response.iter_content(_CHUNK_BYTES):
+                        sink.write(chunk)
+            return response
+
+        path = _part_path(job_id, user, name)
+        response = self._attempt("GET", path, _PART_SECONDS, parameters, fetch)
+        if response.status_code == 404:
+            return False
+        if response.status_code != 200:
+            _accepted(response, f"GET {path}")
+        return True
+
     def slice(self, sha256: str) -> str:
         """This node's part of the plan, as the text that has this hash."""
         answer = self._get(f"nodes/{quote(self._config.node, safe='')}/slice", {"sha256": sha256})
@@ -172,8 +212,10 @@ class Api:
         )
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> Mapping[str, object]:
-        parameters = {"node": self._config.node, **parameters}
-        return self._request("GET", path, _ANSWER_SECONDS, parameters=parameters)[0]
+        return self._request("GET", path, _ANSWER_SECONDS, self._own(parameters))[0]
+
+    def _own(self, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        return {"node": self._config.node, **parameters}
 
     def _request(
         self,
@@ -185,6 +227,21 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Mapping[str, object], str]:
         """The answer and its tag."""
+        response = self._attempt(
+            method, path, seconds, parameters, lambda request: request(json=body), headers
+        )
+        return _accepted(response, f"{method} {path}"), response.headers.get("ETag", "")
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        parameters: Mapping[str, str] | None,
+        send: "Callable[[Call], requests.Response]",
+        headers: Mapping[str, str] | None = None,
+    ) -> "requests.Response":
+        """What `send` gets for the request, which it may be told to send again."""
         # Imported late: it takes seconds on an emulated machine, and most commands need no network.
         from requests import RequestException, Session
 
@@ -195,23 +252,24 @@ class Api:
         for pause in (0.0, *_PAUSES):
             if pause:
                 self._sleep(pause)
+            request = partial(
+                self._session.request,
+                method,
+                f"{self._config.api_base_url}/api/{path}",
+                params=parameters,
+                headers={"Authorization": f"Bearer {read_token(self._config)}", **(headers or {})},
+                timeout=(_CONNECT_SECONDS, seconds),
+                allow_redirects=False,
+            )
             try:
-                response = self._session.request(
-                    method,
-                    f"{self._config.api_base_url}/api/{path}",
-                    params=parameters,
-                    json=body,
-                    headers={"Authorization": f"Bearer {read_token(self._config)}", **(headers or {})},
-                    timeout=(_CONNECT_SECONDS, seconds),
-                    allow_redirects=False,
-                )
+                response = send(request)
             except RequestException as error:
                 problem = str(error)
                 continue
             if response.status_code == 429 or response.status_code >= 500:
                 problem = f"status {response.status_code}: {response.text[:200]}"
                 continue
-            return _accepted(response, f"{method} {path}"), response.headers.get("ETag", "")
+            return response
         raise Unreachable(f"no usable answer from {self._config.api_base_url} to {method} {path}: {problem}")
 
 
@@ -253,6 +311,10 @@ def git_environment(config: Config) -> dict[str, str]:
     }
 
 
+def _part_path(job_id: str, user: str, name: str) -> str:
+    return "/".join(["deploy-jobs", quote(job_id, safe=""), "transfer", quote(user, safe=""), name])
+
+
 def _shortened(message: str | None) -> str | None:
     # Programs name the place first and the cause last.
     if message is None or len(message) <= _MESSAGE_CHARACTERS:
@@ -268,7 +330,7 @@ def _accepted(response: "requests.Response", request: str) -> Mapping[str, objec
     answer: dict[str, object] = content if isinstance(content, dict) else {}
     reason = f"{request}: {answer.get('error') or response.text[:200] or 'no reason given'}"
     match response.status_code:
-        case 200 if content is not None:
+        case 200 | 201 if content is not None:
             return answer
         case 403:
             raise Forbidden(f"{request}: refused (403); check the node's token and name")

@@ -246,7 +246,7 @@ def _act_on_verdict(journal: JobJournal, job: JobSnapshot, failed: Container[Fai
 def _undoing(record: ActionRecord, job: JobSnapshot) -> Cleanup | None:
     user = record.action.user
     match record.action.op, job.verified(user):
-        case "backup" | "deactivate", False if record.action.to_node is not None:
+        case "backup" | "handover" | "deactivate", False if record.action.to_node is not None:
             return Thaw(user)
         case "restore" | "activate", False:
             return Withdraw(user)

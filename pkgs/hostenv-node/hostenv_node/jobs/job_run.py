@@ -246,6 +246,10 @@ class JobRun:
                 entry = self._entry(action.user)
                 snapshots = self._api.backup_snapshots(context.job, action.from_node or "", action.user)
                 operations.restore(context, action, entry, snapshots)
+            case "sync":
+                operations.sync(context, action)
+            case "handover":
+                operations.handover(context, action)
             case "activate":
                 operations.activate(context, action, self._entry(action.user))
             case "reload":

@@ -42,6 +42,15 @@ class Operations(Protocol):
     def restore(self, context: Context, action: Action, entry: Entry, snapshots: Mapping[str, str]) -> None:
         """Fetch the code and restore exactly these snapshots (by migration key), existing data set aside."""
 
+    def sync(self, context: Context, action: Action) -> None:
+        """On the source send what changes on the live site, on the target take it in and compare the two.
+
+        Returns on the source once a round of that is short, on the target once there is nothing more.
+        """
+
+    def handover(self, context: Context, action: Action) -> None:
+        """Freeze the environment and send the last changes."""
+
     def activate(self, context: Context, action: Action, entry: Entry) -> None:
         """Start the environment from `entry` and serve it, frozen (reads only), until `thaw`."""
 

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from hostenv_node.jobs.decide import predecessors
 from hostenv_node.jobs.journal import ActionRecord, JobJournal, Progress
 
+# What an action of a move waits for on the other node, and whether that is the source.
+_OF_ANOTHER = {
+    "restore": ("backup", True),
+    "sync": ("restore", False),
+    "handover": ("sync", False),
+    "activate": ("handover", True),
+}
+
 
 @dataclass(frozen=True)
 class OpenJob:
@@ -54,8 +62,9 @@ def _doing(journal: JobJournal, record: ActionRecord | None, before: Sequence[Jo
             return f"waits for what job {before[0].job_id} left to do here"
         case Progress.NEW if not record.announced:
             return "is about to begin"
-        case Progress.NEW if action.op == "restore":
-            return f"waits for the backup on {action.from_node}"
+        case Progress.NEW if action.op in _OF_ANOTHER:
+            op, is_source = _OF_ANOTHER[action.op]
+            return f"waits for the {op} on {action.from_node if is_source else action.to_node}"
         case Progress.NEW:
             return f"waits for the provider's check of {action.to_node}"
         case Progress.STARTED:

@@ -60,6 +60,7 @@ def backup_script(layout: Layout, config: Config, key: str) -> str:
         copies_in_data=copies.relative_to(layout.data_dir),
         sessions=layout.sessions_copy(key),
         base=layout.base(key),
+        base_position=layout.base_position(key),
         dump=layout.dump(key),
         dump_wanted=layout.dump_wanted(key),
         # A configuration of an earlier version does not name it; the provider then asks for dumps.

@@ -72,6 +72,23 @@ def pipe_to_user(
         pipe(producer, _as_user(config, layout, timeout, consumer), timeout=timeout)
 
 
+def pipe_from_user(
+    config: Config, layout: Layout, deadline: Deadline, producer: Sequence[str], file: Path, most: int
+) -> None:
+    """Run `producer` as the environment's user, and write what it writes to root's `file`, `most` bytes.
+
+    Raises CommandTimedOut or CommandFailed, and OperationFailed when it writes more.
+    """
+    timeout = deadline.remaining()
+    keep = ["/bin/sh", "-c", 'exec head -c "$1" >"$2"', "sh", str(most + 1), str(file)]
+    with _alone(config, layout):
+        pipe(_as_user(config, layout, timeout, producer), keep, timeout=timeout)
+    if file.stat().st_size > most:
+        raise OperationFailed(
+            f"{layout.user} sends more than {most >> 20} MiB at once; move it in a quieter hour"
+        )
+
+
 def user_apply(
     config: Config, layout: Layout, deadline: Deadline, steps: Sequence[Step]
 ) -> Mapping[type[Step], object]:

@@ -28,6 +28,7 @@ from hostenv_node.runtime.as_user import layout_of, open_home, user_apply
 from hostenv_node.runtime.freeze import Freezes
 from hostenv_node.runtime.frontdoor import FrontDoor
 from hostenv_node.runtime.leftovers import Leftovers
+from hostenv_node.runtime.live_move import LiveMove, Transfers
 from hostenv_node.runtime.losses import judge
 from hostenv_node.runtime.manager import UserManager
 from hostenv_node.runtime.record import Applied, Phase, Record, Records
@@ -51,9 +52,11 @@ class Runtime:
         config: Config,
         secrets_of: SecretsOf,
         await_provider: code.AwaitProvider,
+        transfers: Transfers,
         backup_server: BackupServer = backup_server.demand_answer,
     ) -> None:
         self.config = config
+        self.live_move = LiveMove(config, transfers)
         self.secrets_of = secrets_of
         self.await_provider = await_provider
         self.backup_server = backup_server
@@ -63,7 +66,7 @@ class Runtime:
         self.front_door = FrontDoor(config)
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
-        """Find what would be left behind, then freeze, drain and back up.
+        """Find what would be left behind, then back up: a live copy, or a frozen and drained one.
 
         A repetition for the same job gives the same snapshots.
         """
@@ -75,8 +78,8 @@ class Runtime:
                 raise OperationFailed(
                     f"the intent names no migration to back up {action.user} by; plan again"
                 )
-            frozen = self.freezes.holder(record.user) is not None
-            if not (frozen and record.job == context.job and set(record.snapshots) == set(action.migrations)):
+            safe = action.live or self.freezes.holder(record.user) is not None
+            if not (safe and record.job == context.job and set(record.snapshots) == set(action.migrations)):
                 record = self._back_up(context, action, record)
             return {
                 "user": record.user,
@@ -118,6 +121,32 @@ class Runtime:
             )
             self.records.put(replace(record, applied=Applied(entry, release), snapshots={key: snapshot}))
 
+    def sync(self, context: Context, action: Action) -> None:
+        """Rounds of changes, from the live source to the target that is not served."""
+        with _reported():
+            record = self._of_job(context, action)
+            layout = self._layout(record)
+            self._prepare(context, layout)
+            if action.from_node == self.config.node:
+                self.live_move.send_rounds(context, layout)
+            else:
+                assert action.from_node is not None
+                assert record.applied.release is not None
+                rendered = render(parse_environment(record.applied.entry), layout, self.config)
+                warm = sequences.warm_up(layout, rendered, record.applied.release)
+                self.live_move.take_rounds(context, layout, warm, action.from_node)
+
+    def handover(self, context: Context, action: Action) -> None:
+        """Freeze, drain and send the last changes."""
+        with _reported():
+            record = self._of_job(context, action)
+            layout = self._layout(record)
+            # What may take long comes before writes are refused.
+            self._prepare(context, layout)
+            if self.freezes.holder(record.user) is None:
+                self.freezes.freeze(record.user, context.job)
+            self.live_move.send_rest(context, layout)
+
     def activate(self, context: Context, action: Action, entry: Entry) -> None:
         """Start the environment and serve it, frozen."""
         with _reported():
@@ -133,10 +162,14 @@ class Runtime:
             record = self._begin(context, environment, entry)
             release, lay_out = self._release(context, environment, layout, record)
             rendered = render(environment, layout, self.config)
+            rest: list[Step] = []
+            if action.live:
+                rest = self.live_move.fetch_rest(context, layout, sequences.receive(layout, rendered))
             self._as_user(
                 context,
                 layout,
                 [
+                    *rest,
                     *self._write_all(layout, rendered),
                     *lay_out,
                     *sequences.first_start(environment, layout, rendered, release),
@@ -372,13 +405,16 @@ class Runtime:
         )
         if warning is not None:
             context.tell(warning)
-        if self.freezes.holder(record.user) is None:
+        if self.freezes.holder(record.user) is None and not action.live:
             # A stale copy stays frozen by the job that left it, whatever becomes of this one.
             self.freezes.freeze(record.user, context.job)
         results = self._as_user(
             context,
             layout,
-            [steps.Freeze(), steps.Backup(action.migrations, repository, action.physical)],
+            [
+                *(() if action.live else (steps.Freeze(),)),
+                steps.Backup(action.migrations, repository, action.physical, action.live),
+            ],
         )
         taken = results.get(steps.Backup)
         if not isinstance(taken, Mapping):
@@ -389,6 +425,12 @@ class Runtime:
             self._stop(context.deadline, record, layout)
         record = replace(record, job=context.job, snapshots=snapshots)
         self.records.put(record)
+        return record
+
+    def _of_job(self, context: Context, action: Action) -> Record:
+        record = self.records.get(action.user)
+        if record is None or record.job != context.job:
+            raise OperationFailed(f"{self.config.node} has begun no move of {action.user} for this job")
         return record
 
     def _begin(self, context: Context, environment: Environment, entry: Entry) -> Record:

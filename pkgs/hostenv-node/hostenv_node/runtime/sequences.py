@@ -28,6 +28,21 @@ def hold() -> list[Step]:
     return [steps.Hold(("default.target",))]
 
 
+def receive(layout: Layout, rendered: Rendered) -> Step:
+    """Let the database that was restored run."""
+    return steps.ReceiveBase(_unit_files(rendered, [layout.mysql_unit]))
+
+
+def warm_up(layout: Layout, rendered: Rendered, release: str) -> list[Step]:
+    """Let everything run that serves, though nobody is served yet and the last changes are to come."""
+    return [
+        *hold(),
+        receive(layout, rendered),
+        steps.ActivateRelease(release, ()),
+        steps.StartUnits(_unit_files(rendered, layout.units)),
+    ]
+
+
 def first_start(environment: Environment, layout: Layout, rendered: Rendered, release: str) -> list[Step]:
     """Nobody is served yet: data, then the application, then the units."""
     return [

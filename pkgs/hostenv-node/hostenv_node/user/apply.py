@@ -20,6 +20,7 @@ from hostenv_node.user import (
     backup,
     candidate,
     database,
+    delta,
     files,
     freeze,
     kill,
@@ -100,8 +101,20 @@ def _do(process: UserProcess, step: steps.Step) -> object:
             return losses.find(process)
         case steps.CheckData():
             backup.check(process)
-        case steps.Backup(keys, repository, physical):
-            return backup.backup(process, keys, repository=repository, physical=physical)
+        case steps.Backup(keys, repository, physical, live):
+            return backup.backup(process, keys, repository=repository, physical=physical, live=live)
+        case steps.LastDelta():
+            return delta.last(process)
+        case steps.MakeDelta(number, compare):
+            delta.make(process, number, compare=compare)
+        case steps.MakeRest():
+            return delta.make_rest(process)
+        case steps.ReceiveBase(unit_files):
+            delta.receive(process, unit_files)
+        case steps.TakeInDelta(number):
+            delta.take_in(process, number)
+        case steps.TakenIn():
+            return delta.taken_in(process)
         case steps.Restore(job, key, snapshot):
             restore.restore(process, job, key, snapshot)
         case _:

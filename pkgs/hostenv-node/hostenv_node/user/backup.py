@@ -9,6 +9,8 @@ from hostenv_core.lines import last_lines
 from hostenv_core.processes import CommandFailed
 
 from hostenv_node.errors import OperationFailed
+from hostenv_node.user import delta
+from hostenv_node.user.binlog import Position
 from hostenv_node.user.files import write_file
 from hostenv_node.user.paths import clear, demand_folder, read_file
 from hostenv_node.user.process import UserProcess
@@ -16,7 +18,9 @@ from hostenv_node.user.process import UserProcess
 _ERROR_CHARACTERS = 1000
 
 
-def backup(process: UserProcess, keys: Sequence[str], *, repository: bool, physical: bool) -> dict[str, str]:
+def backup(
+    process: UserProcess, keys: Sequence[str], *, repository: bool, physical: bool, live: bool
+) -> dict[str, str]:
     """Run the unit of each migration key; the snapshot ids by key.
 
     With `physical` the database is saved as a copy of its files, which only the same series of MariaDB
@@ -25,6 +29,8 @@ def backup(process: UserProcess, keys: Sequence[str], *, repository: bool, physi
     Raises OperationFailed with the end of what the backup said.
     """
     snapshots = {}
+    if live:
+        delta.begin(process)
     if not repository:
         process.run_program([str(process.layout.bin_dir / f"restic-{keys[0]}"), "init", "--quiet"])
     for key in keys:
@@ -33,6 +39,7 @@ def backup(process: UserProcess, keys: Sequence[str], *, repository: bool, physi
             # What the backup writes to must be no pipe that nobody reads.
             clear(process, path)
         clear(process, process.layout.copies(key))
+        clear(process, process.layout.base_position(key))
         wanted = process.layout.dump_wanted(key)
         if physical:
             clear(process, wanted)
@@ -44,7 +51,18 @@ def backup(process: UserProcess, keys: Sequence[str], *, repository: bool, physi
         except CommandFailed as error:
             raise OperationFailed(f"backup {key} failed: {_complaint(process, key) or error}") from error
         snapshots[key] = _snapshot(process, key)
+    if live:
+        delta.based(process, _position(process, keys[0]))
     return snapshots
+
+
+def _position(process: UserProcess, key: str) -> Position:
+    content = read_file(process.layout.base_position(key))
+    if content is None:
+        raise OperationFailed(
+            f"MariaDB of {process.layout.user} keeps no binary log; push once, then move it"
+        )
+    return Position.parse(*content.decode(errors="replace").split("\t")[:2])
 
 
 def check(process: UserProcess) -> None:

@@ -40,6 +40,7 @@ def restore(process: UserProcess, job: str, key: str, snapshot: str) -> None:
     write_file(process, done, identity, 0o600)
     # An installation that was begun for the old data does not belong to these.
     clear(process, layout.state_dir / "installing")
+    clear(process, layout.sync_dir)
     os.sync()
     discard(process, [layout.restore_dir])
 

@@ -36,7 +36,13 @@ STEPS: tuple[steps.Step, ...] = (
     steps.Thaw(),
     steps.FindLosses(),
     steps.CheckData(),
-    steps.Backup(("key",), repository=True, physical=True),
+    steps.Backup(("key",), repository=True, physical=True, live=False),
+    steps.LastDelta(),
+    steps.MakeDelta(1, compare=True),
+    steps.MakeRest(),
+    steps.ReceiveBase(FILES),
+    steps.TakeInDelta(1),
+    steps.TakenIn(),
     steps.Restore("job", "key", "ab"),
 )
 

@@ -1,6 +1,7 @@
 """The provider's answers over a real connection (contract 4)."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hostenv_node.config import Config
@@ -138,3 +139,18 @@ def test_git_reads_with_the_token_in_the_environment_only(configure: Callable[..
     assert environment["GIT_CONFIG_VALUE_0"] == "Authorization: Basic bm9kZS1iOnNlY3JldC10b2tlbg=="
     redirects = (environment["GIT_CONFIG_KEY_1"], environment["GIT_CONFIG_VALUE_1"])
     assert (environment["GIT_CONFIG_COUNT"], *redirects) == ("2", "http.followRedirects", "false")
+
+
+def test_a_part_of_a_live_move_is_sent_and_fetched_whole_whatever_fails_between(
+    api: Api, provider: Provider, tmp_path: Path
+) -> None:
+    content = b"\0\xff" * 2_000_000
+    sent, fetched = tmp_path / "sent", tmp_path / "fetched"
+    sent.write_bytes(content)
+    provider.failures = [503, 500]
+    api.send_part("job", USER, "delta-1", sent)
+    provider.failures = [503]
+    assert api.fetch_part("job", USER, "delta-1", fetched, 5)
+    assert fetched.read_bytes() == content
+    assert not api.fetch_part("job", USER, "delta-2", fetched, 5)
+    assert provider.requests[-1].endswith("delta-2?node=node-b&wait=5")

@@ -1,6 +1,6 @@
 """A runtime whose machine is played."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hostenv_node.config import Config
@@ -8,6 +8,7 @@ from hostenv_node.deadline import Deadline
 from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.runtime import operations as module
+from hostenv_node.runtime.live_move import Transfers
 from hostenv_node.runtime.operations import Runtime
 from runtime_support import USER, Machine
 
@@ -64,6 +65,8 @@ def runtime(machine: Machine, config: Config, layout: Layout, monkeypatch: pytes
         config,
         lambda _user: SECRETS,
         lambda: machine.note("provider"),
+        # What goes between two nodes is tried between two nodes.
+        cast(Transfers, None),
         machine.backup_server,
     )
     monkeypatch.setattr(made, "front_door", Door())

@@ -15,7 +15,7 @@ def test_a_backup_freezes_first_and_is_the_same_when_asked_again(runtime: Runtim
     payload = runtime.backup(context(), action("backup"))
     assert payload == {"user": USER, "sourceNode": "node-b", "snapshots": {"drupal-migrate": SNAPSHOT}}
     assert machine.events.index("Freeze") < machine.events.index("Backup")
-    assert machine.asked(Backup) == [Backup(("drupal-migrate",), repository=True, physical=False)]
+    assert machine.asked(Backup) == [Backup(("drupal-migrate",), repository=True, physical=False, live=False)]
     machine.events.clear()
     assert runtime.backup(context(), action("backup")) == payload
     assert machine.events == []

@@ -80,13 +80,13 @@ def user_process(layout: Layout, tmp_path: Path, script: Path) -> UserProcess:
 
 def test_the_snapshot_is_the_one_that_restic_names(script: Path, layout: Layout, tmp_path: Path) -> None:
     process = user_process(layout, tmp_path, script)
-    assert backup(process, [KEY], repository=True, physical=True) == {KEY: SNAPSHOT}
+    assert backup(process, [KEY], repository=True, physical=True, live=False) == {KEY: SNAPSHOT}
 
 
 def test_the_database_goes_as_each_backup_says(script: Path, layout: Layout, tmp_path: Path) -> None:
     process = user_process(layout, tmp_path, script)
     for physical in (False, True):
-        backup(process, [KEY], repository=True, physical=physical)
+        backup(process, [KEY], repository=True, physical=physical, live=False)
         assert ("database.sql" in (tmp_path / "contents").read_text()) is not physical
 
 
@@ -94,7 +94,7 @@ def test_the_database_goes_as_each_backup_says(script: Path, layout: Layout, tmp
 def test_a_repository_is_made_only_where_the_server_has_none(
     script: Path, layout: Layout, tmp_path: Path, repository: bool
 ) -> None:
-    backup(user_process(layout, tmp_path, script), [KEY], repository=repository, physical=True)
+    backup(user_process(layout, tmp_path, script), [KEY], repository=repository, physical=True, live=False)
     verbs = [call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()]
     assert verbs == ["backup"] if repository else ["init", "backup"]
 
@@ -112,6 +112,7 @@ def test_a_backup_that_fails_says_why_and_names_no_snapshot(
             [KEY],
             repository=True,
             physical=program == "mariadb-backup",
+            live=False,
         )
     assert not layout.backup_summary(KEY).exists()
 
@@ -125,4 +126,4 @@ def test_what_restic_says_is_what_people_are_told_and_of_much_the_last_lines(
         "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2; echo 'Fatal: wrong password' >&2; exit 1\n"
     )
     with pytest.raises(OperationFailed, match=f"^backup {KEY} failed: Fatal: wrong password$"):
-        backup(user_process(layout, tmp_path, script), [KEY], repository=True, physical=True)
+        backup(user_process(layout, tmp_path, script), [KEY], repository=True, physical=True, live=False)

@@ -304,7 +304,7 @@ def test_a_backup_waits_for_no_pipe_and_believes_no_old_summary(home: Home, kind
         in_the_way(path, kind)
     home.owned()
     assert "restic named no snapshot for data" in home.error(
-        steps.Backup(("data",), repository=True, physical=True)
+        steps.Backup(("data",), repository=True, physical=True, live=False)
     )
     assert not any(map(os.path.lexists, (summary, home.layout.dump("data"))))
 

@@ -116,10 +116,17 @@ def _user_actions(
                 f"{user} is deployed on {target}, where the copy of {source} would replace its data; to go"
                 f" back to that copy, place it there: --to {source} --migration-source {user}={source}"
             )
+        live = False
         if migrations:
             physical = source in databases and databases[source] == databases.get(target)
-            result.append((source, Action("backup", user, source, target, migrations, accept_loss, physical)))
-            result.append((target, Action("restore", user, source, target, migrations)))
+            # A copy that is not deployed serves nobody and has no changes to be sent after it.
+            live = physical and source == last
+            backup = Action("backup", user, source, target, migrations, accept_loss, physical, live)
+            result.append((source, backup))
+            result.append((target, Action("restore", user, source, target, migrations, live=live)))
+            if live:
+                result += [(node, Action("sync", user, source, target)) for node in (source, target)]
+                result.append((source, Action("handover", user, source, target)))
         result.append((source, Action("deactivate", user, source, target)))
-        result.append((target, Action("activate", user, source, target)))
+        result.append((target, Action("activate", user, source, target, live=live)))
     return result

@@ -106,6 +106,10 @@ class Store(Holdings, NodeCommits, Pruning):
                 self._versions.pop(job_id, None)
         return batch
 
+    def announce(self, job_id: str) -> None:
+        """Let those that wait for a change of the job look again."""
+        self._notify([job_id])
+
     def wake(self) -> None:
         """Let all that wait look again, as at the end of the program."""
         self._notify(())

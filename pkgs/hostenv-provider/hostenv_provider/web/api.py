@@ -15,6 +15,7 @@ from hostenv_core.states import ENDED, Status
 
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
+from hostenv_provider.disks.parts import Parts
 from hostenv_provider.plan.lock_file import LOCK, Input
 from hostenv_provider.plan.plan import Plan
 from hostenv_provider.repository.repository import NotBootstrapped
@@ -37,6 +38,7 @@ from hostenv_provider.web.messages import (
     optional_string,
 )
 from hostenv_provider.web.renewal import Renewal
+from hostenv_provider.web.transfers import MAX_PART, Transfers
 
 MAX_MESSAGE = 2000
 """How many characters of an event's message are kept."""
@@ -116,6 +118,7 @@ class Api:
         self._disks = disks
         self._accounts = BackupAccounts(config, store, self._secrets)
         backups = BackupAccess(self._accounts, disks.quota, store, self._secrets)
+        transfers = Transfers(Parts(config), store, self._access)
         renewal = Renewal(tokens, store, self._secrets, self._accounts)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)
@@ -130,6 +133,8 @@ class Api:
             Route("GET", f"{job}/actions", self._actions),
             Route("GET", f"{job}/backup-snapshot", self._backup_snapshot),
             Route("POST", f"{job}/events", self._event, max_body=MAX_EVENT),
+            Route("PUT", f"{job}/transfer/{{user}}/{{name}}", transfers.put, max_body=MAX_PART),
+            Route("GET", f"{job}/transfer/{{user}}/{{name}}", transfers.get),
             Route("GET", "/api/nodes/{node}/slice", self._slice),
             Route("GET", "/api/environments/{user}/secrets", self._environment_secrets),
             Route("GET", "/health", self._health),

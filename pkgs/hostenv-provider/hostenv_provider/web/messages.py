@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hostenv_core.names import is_revision
 
@@ -17,8 +18,8 @@ MAX_WAIT = 30.0
 class HttpRequest:
     """`path` is as sent, `query` holds the first value of each parameter, `headers` has lower-case names.
 
-    A body of `length` bytes is read when `body` is called, which is when it is known to be wanted; that
-    raises HttpError if it does not arrive.
+    A body of `length` bytes is read when `body` is called, or written to a file that is durable then when
+    `save` is, which is when it is known to be wanted; both raise HttpError if it does not arrive.
     """
 
     method: str
@@ -27,6 +28,7 @@ class HttpRequest:
     headers: Mapping[str, str]
     length: int = 0
     body: Callable[[], bytes] = bytes
+    save: Callable[[Path], None] = Path.touch
 
     def parameter(self, name: str) -> str:
         """A query parameter that must be there. Raises HttpError 400."""
@@ -66,11 +68,12 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """`document` is sent as JSON; None is an empty body."""
+    """`document` is sent as JSON, or else `file` as it is; without both the body is empty."""
 
     status: int
     document: Mapping[str, object] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
     def body(self) -> bytes:
         return b"" if self.document is None else json.dumps(self.document).encode() + b"\n"

@@ -3,12 +3,13 @@
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import socketserver
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,6 +22,8 @@ from hostenv_provider.web.messages import MAX_BODY, HttpAnswer, HttpError, HttpR
 
 _log = logging.getLogger(__name__)
 _READ_TIMEOUT = 30.0
+_SAVE_TIMEOUT = 600.0
+_CHUNK = 1 << 20
 _MAX_LINE = 65536
 _MAX_PARAMETERS = 50
 # Requests with a body over MAX_BODY share this many threads, which limits their memory. The others wait for
@@ -150,8 +153,10 @@ class _Handler(BaseHTTPRequestHandler):
             headers={name.lower(): value for name, value in self.headers.items()},
             length=self._unread,
             body=self._body,
+            save=self._save,
         )
-        large = request.length > MAX_BODY
+        # What is put goes to a file as it comes.
+        large = request.length > MAX_BODY and request.method != "PUT"
         try:
             return self.server.answer_large(request) if large else self.server.answer(request)
         except HostenvError as error:
@@ -184,23 +189,34 @@ class _Handler(BaseHTTPRequestHandler):
         return self._content
 
     def _read_body(self) -> bytes:
+        return b"".join(self._chunks(_READ_TIMEOUT))
+
+    def _save(self, path: Path) -> None:
+        with path.open("xb") as file:
+            for chunk in self._chunks(_SAVE_TIMEOUT):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _chunks(self, seconds: float) -> Iterator[bytes]:
         if self._continue:
             self.send_response_only(100)
             self.end_headers()
-        deadline = time.monotonic() + _READ_TIMEOUT
-        chunks = []
+        deadline = time.monotonic() + seconds
         while self._unread:
             # A client that sends a byte now and then must not hold its thread for ever.
             if time.monotonic() > deadline:
                 raise HttpError(408, "the body did not arrive in time")
-            chunk = self.rfile.read1(self._unread)
+            chunk = self.rfile.read1(min(self._unread, _CHUNK))
             if not chunk:
                 raise HttpError(400, "the body is shorter than Content-Length")
-            chunks.append(chunk)
             self._unread -= len(chunk)
-        return b"".join(chunks)
+            yield chunk
 
     def _send(self, answer: HttpAnswer) -> None:
+        if answer.file is not None:
+            self._send_file(answer.file)
+            return
         body = answer.body()
         self.send_response(answer.status)
         for name, value in answer.headers.items():
@@ -214,6 +230,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _send_file(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+            self.end_headers()
+            shutil.copyfileobj(file, self.wfile, _CHUNK)
 
     def _drain(self) -> None:
         # Closing with unread data would reset the connection, and the sender would not see the answer.

@@ -73,14 +73,29 @@ def derive(
         ({}, False),
     ],
 )
-def test_files_of_a_database_are_copied_between_nodes_of_one_series(
-    databases: dict[str, str], physical: bool
-) -> None:
+def test_a_site_moves_live_between_nodes_of_one_series(databases: dict[str, str], physical: bool) -> None:
     deployed = {USER: Deployed(USER, "a", environment("a").comparable())}
     actions = derive_actions(deployed, {USER: environment("b")}, {}, {}, set(), databases=databases)
-    assert [action.op for each in actions.values() for action in each if action.physical] == (
-        ["backup"] if physical else []
+    found = {node: [action.op for action in each] for node, each in actions.items()}
+    live, frozen = (
+        {"a": ["backup", "sync", "handover", "deactivate"], "b": ["restore", "sync", "activate"]},
+        {"a": ["backup", "deactivate"], "b": ["restore", "activate"]},
     )
+    assert found == (live if physical else frozen)
+    every = [action for each in actions.values() for action in each]
+    assert {action.op for action in every if action.physical} == ({"backup"} if physical else set())
+    assert {action.op for action in every if action.live} == (
+        {"backup", "restore", "activate"} if physical else set()
+    )
+
+
+def test_a_copy_that_is_not_deployed_moves_as_it_is() -> None:
+    series = {"a": "11.8", "b": "11.8", "c": "11.8"}
+    deployed = {USER: Deployed(USER, "a", environment("a").comparable())}
+    actions = derive_actions(deployed, {USER: environment("b")}, {}, {USER: "c"}, set(), databases=series)
+    backup = actions["c"][0]
+    assert (backup.op, backup.physical, backup.live) == ("backup", True, False)
+    assert [action.op for action in actions["b"]] == ["restore", "activate"]
 
 
 def test_new() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hostenv_provider.plan.generated import slice_hash
 from hostenv_provider.secrets import webhook_secrets
 
-from conftest import slice_text
+from conftest import environment_of, slice_text
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "access.md"
 CONTRACT = DOCUMENT.with_name("contract.md")
@@ -87,6 +87,18 @@ ROWS = (
         '{{"node": "{node}", "phase": "backup", "actionIndex": 0}}',
     ),
     Row(
+        "send a part of a live move from it",
+        "PUT",
+        f"{JOB}/transfer/{{user}}/delta-1?node={{node}}",
+        (403, 403, 201, 403, 403),
+    ),
+    Row(
+        "read a part of a live move from it",
+        "GET",
+        f"{JOB}/transfer/{{user}}/applied-1?node={{node}}",
+        (403, 403, 404, 403, 403),
+    ),
+    Row(
         "the node's part of the plan",
         "GET",
         "/api/nodes/{node}/slice?sha256={slice}",
@@ -122,6 +134,16 @@ ROWS = (
 CELLS = [(row, caller, status) for row in ROWS for caller, status in zip(CALLERS, row.statuses, strict=True)]
 READING = [cell for cell in CELLS if cell[0].method == "GET"]
 CHANGING = [cell for cell in CELLS if cell[0].method != "GET"]
+
+
+@pytest.fixture
+def job(api: Any) -> str:
+    """A live move from node-a to node-b."""
+    here = environment_of(node="node-a")
+    api.provider.finish(api.provider.deploy(here), [here], "node-a")
+    series = {"node-a": "11.8", "node-b": "11.8"}
+    made: str = api.provider.deploy(environment_of(node="node-b"), databases=series)
+    return made
 
 
 def test_who_may_read(api: Any, job: str) -> None:
@@ -169,7 +191,7 @@ def ask(api: Any, job: str, row: Row, caller: Caller) -> Any:
 
 
 def test_the_document_shows_this_table() -> None:
-    words = {200: "yes", 202: "yes", 401: "401", 403: "403", 404: "404"}
+    words = {200: "yes", 201: "yes", 202: "yes", 401: "401", 403: "403", 404: "404"}
     lines = [
         f"| of the API | {' | '.join(caller.title for caller in CALLERS)} |",
         "|---|" + "---|" * len(CALLERS),
@@ -188,7 +210,7 @@ def test_every_route_is_tried_and_promised(api: Any) -> None:
     # who may ask for this one is in the table of what comes over the network
     assert untried == ["/health"]
     section = CONTRACT.read_text(encoding="utf-8").partition("\n## 4. ")[2].partition("\n## 5. ")[0]
-    promised = re.findall(r"`(GET|POST) (/[^`?\[]*)", section)
+    promised = re.findall(r"`(GET|POST|PUT) (/[^`?\[]*)", section)
     # these two are nginx' own questions
     asked_by_nginx = {("GET", "/api/git-access"), ("GET", "/api/backup-access")}
     routes = {(route.method, re.sub(r"{\w+}", "{}", route.pattern)) for route in api.routes}

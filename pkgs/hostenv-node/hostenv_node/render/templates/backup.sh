@@ -18,6 +18,8 @@ if [ -e @dump_wanted@ ]; then
 else
   @mariadb_backup@ --no-defaults --backup --socket=@layout.mysql_socket@ --user=@layout.user@ \
     --target-dir=@base@
+  # It is called otherwise since MariaDB 11, and is not there without a binary log.
+  cat @base@/*_binlog_info >@base_position@ || rm @base_position@
 fi
 cd @layout.data_dir@
 @tool.restic@ backup --json --tag @key@ \
