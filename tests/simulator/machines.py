@@ -59,11 +59,14 @@ class Machine:
         faults: Faults,
         tenants: Tenants,
         parallel_jobs: int,
+        series: str | None,
         began: Callable[[str], None],
     ) -> None:
         self.name = name
         self.history = history
         """This node's own repository."""
+        self.series = series
+        """Of its MariaDB, if it tells that."""
         self.faults = faults
         self.disk = Disk()
         self.up = True

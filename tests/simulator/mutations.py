@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from hostenv_core.intents import VERIFY
+from hostenv_core.states import JobState
 from hostenv_node.jobs import decide, job_run
 from hostenv_node.jobs.api import Api, Conflict, Unreachable
 from hostenv_node.jobs.job_status import JobSnapshot
@@ -21,6 +22,7 @@ from hostenv_provider.store.store import Store
 from hostenv_provider.work import worker
 
 from simulator import machines
+from simulator.operations import SimulatedOperations
 from simulator.scheduler import Killed
 
 Replacement = tuple[object, str, object]
@@ -67,6 +69,77 @@ def _blocked_except(op: str) -> Callable[[ActionRecord, str, JobSnapshot], bool]
         return record.action.op != op and original(record, node, job)
 
     return blocked
+
+
+def _nobody_waits_to_activate() -> Sequence[Replacement]:
+    return [(decide, "blocked", _blocked_except("activate")), (jobs, "unmet", _unmet_except("activate"))]
+
+
+def _nobody_waits_to_hand_over() -> Sequence[Replacement]:
+    return [(decide, "blocked", _blocked_except("handover")), (jobs, "unmet", _unmet_except("handover"))]
+
+
+def _the_source_is_deactivated_before_it_hands_over() -> Sequence[Replacement]:
+    order = ("backup", "restore", "sync", "activate", "reload", "deactivate", "handover")
+    return [(intents, "OPERATIONS", order)]
+
+
+def _copies_that_do_not_run_move_live() -> Sequence[Replacement]:
+    original = intents.derive_actions
+
+    def derive(deployed: Mapping[str, Deployed], *rest: Any) -> Any:
+        return original({user: replace(each, uncertain=False) for user, each in deployed.items()}, *rest)
+
+    return [(worker, "derive_actions", derive)]
+
+
+def _sources_of_live_moves_are_not_thawed() -> Sequence[Replacement]:
+    original = decide._undoing
+
+    def undoing(record: ActionRecord, job: JobSnapshot) -> decide.Cleanup | None:
+        user, source = record.action.user, record.action.from_node
+        step = original(record, job)
+        return None if isinstance(step, decide.Thaw) and job.status(source, "handover", user) else step
+
+    return [(decide, "_undoing", undoing)]
+
+
+def _hand_overs_do_not_freeze() -> Sequence[Replacement]:
+    return [(SimulatedOperations, "_hold", lambda *_: None)]
+
+
+def _live_backups_freeze() -> Sequence[Replacement]:
+    original = SimulatedOperations.backup
+
+    def backup(self: SimulatedOperations, context: Any, action: Any) -> Any:
+        self._hold(context, self._copy(action.user))
+        return original(self, context, action)
+
+    return [(SimulatedOperations, "backup", backup)]
+
+
+def _the_base_is_final() -> Sequence[Replacement]:
+    return [(SimulatedOperations, "_take_rest", lambda *_: None)]
+
+
+def _targets_do_not_wait_for_the_last_round() -> Sequence[Replacement]:
+    return [(SimulatedOperations, "_has_sent_all", lambda *_: True)]
+
+
+def _what_was_taken_in_is_not_said_again() -> Sequence[Replacement]:
+    original = SimulatedOperations._say_taken
+
+    def say_taken(self: SimulatedOperations, context: Any, user: str, number: int) -> None:
+        said = vars(self).setdefault("said", set())
+        if (context.job, user, number) not in said:
+            said.add((context.job, user, number))
+            original(self, context, user, number)
+
+    return [(SimulatedOperations, "_say_taken", say_taken)]
+
+
+def _rounds_wait_whatever_the_verdict() -> Sequence[Replacement]:
+    return [(SimulatedOperations, "_look", lambda self, context: self.transfers.job(context.job))]
 
 
 def _lost_contact_is_a_verdict() -> Sequence[Replacement]:
@@ -157,7 +230,7 @@ def _begun_jobs_are_superseded() -> Sequence[Replacement]:
 def _jobs_of_a_project_run_together() -> Sequence[Replacement]:
     def next_job(unfinished: Sequence[queue.Unfinished]) -> queue.Choice | None:
         for item in sorted(unfinished, key=lambda item: item.number):
-            if item.state is jobs.JobState.QUEUED:
+            if item.state is JobState.QUEUED:
                 return queue.Choice(item.job, item.request)
         return None
 
@@ -291,6 +364,17 @@ MUTATIONS = (
     Mutation(400, _lost_contact_is_a_verdict),
     Mutation(100, _nobody_waits_to_deactivate),
     Mutation(200, _nobody_waits_to_restore),
+    Mutation(200, _nobody_waits_to_activate),
+    Mutation(200, _nobody_waits_to_hand_over),
+    Mutation(200, _the_source_is_deactivated_before_it_hands_over),
+    Mutation(200, _copies_that_do_not_run_move_live),
+    Mutation(200, _sources_of_live_moves_are_not_thawed),
+    Mutation(200, _hand_overs_do_not_freeze),
+    Mutation(200, _live_backups_freeze),
+    Mutation(200, _the_base_is_final),
+    Mutation(200, _targets_do_not_wait_for_the_last_round),
+    Mutation(200, _what_was_taken_in_is_not_said_again),
+    Mutation(200, _rounds_wait_whatever_the_verdict),
     Mutation(300, _target_thaws_at_once),
     Mutation(1500, _source_thaws_after_the_commit_point, first=600),
     Mutation(100, _verdicts_are_only_noted),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
+from hostenv_core.states import JobState, Status
 from hostenv_node.jobs.api import ApiError, Conflict, Event, NotFound, PendingIntent, Unreachable
 from hostenv_node.jobs.job_status import JobSnapshot, Row
 from hostenv_provider.rules import jobs
@@ -10,6 +11,7 @@ from hostenv_provider.rules import jobs
 from simulator.faults import Faults
 from simulator.machines import Machine
 from simulator.provider import Provider
+from simulator.sites import Changes
 
 _ATTEMPTS = 3
 
@@ -60,6 +62,8 @@ class SimulatedApi:
             commit = history.find(commit_sha)
             if opened is not None:
                 self._provider.store.hear_open_jobs(self._machine.name, opened)
+            if self._machine.series is not None:
+                self._provider.store.hear_database(self._machine.name, self._machine.series)
             return [
                 PendingIntent(each.job_id, each.commit_sha, each.intent)
                 for each in self._provider.store.waiting_intents(self._machine.name)
@@ -97,11 +101,27 @@ class SimulatedApi:
 
         return self._exchange(request)
 
+    def send_part(self, job_id: str, user: str, name: str, part: Changes) -> None:
+        def request() -> None:
+            state = self._provider.store.snapshot(job_id).state
+            if state is not JobState.WAITING:
+                raise Conflict(f"the job is {state}", state)
+            self._faults.log(f"{self._machine.name} → provider: {job_id} {name} of {user}")
+            self._provider.parts[job_id, user, name] = part
+
+        self._exchange(request, late=True)
+
+    def fetch_part(self, job_id: str, user: str, name: str, *, wait: bool) -> Changes | None:
+        key = job_id, user, name
+        if wait and key not in self._provider.parts:
+            self._faults.leave()
+        return self._exchange(lambda: self._provider.parts.get(key))
+
     def post(self, job_id: str, event: Event) -> None:
         name = self._machine.name
         said = jobs.Event(
             name,
-            jobs.Status(event.status),
+            Status(event.status),
             event.phase,
             event.message,
             event.payload,

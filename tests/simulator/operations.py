@@ -1,4 +1,4 @@
-"""The five actions and what undoes them, on copies of values, as the node's `jobs.operations` describes them.
+"""The actions and what undoes them, on copies of values, as the node's `jobs.operations` describes them.
 
 Each is done in steps; between two of them the node may lose power or the action may fail.
 """
@@ -7,12 +7,14 @@ from collections.abc import Callable, Container, Mapping
 from typing import Protocol
 
 from hostenv_core.intents import Action
+from hostenv_core.states import ENDED
 from hostenv_node.environment.entry import Entry
 from hostenv_node.errors import OperationFailed, OperationTimedOut
+from hostenv_node.jobs.job_status import JobSnapshot
 from hostenv_node.jobs.operations import Context
 
 from simulator.faults import Faults
-from simulator.sites import Copy, Phase, Sites
+from simulator.sites import Broken, Changes, Copy, Phase, Rounds, Sites
 from simulator.tenants import Tenants
 
 
@@ -20,6 +22,16 @@ class Reachable(Protocol):
     """Whether the backup server can be reached."""
 
     cut: bool
+
+
+class Transfers(Protocol):
+    """What of the provider's API a live move needs."""
+
+    def job(self, job_id: str) -> JobSnapshot: ...
+
+    def send_part(self, job_id: str, user: str, name: str, part: Changes) -> None: ...
+
+    def fetch_part(self, job_id: str, user: str, name: str, *, wait: bool) -> Changes | None: ...
 
 
 class SimulatedOperations:
@@ -40,20 +52,27 @@ class SimulatedOperations:
         self._tenants = tenants
         self._link = link
         self._began = began
+        self.transfers: Transfers
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
         self._began(context.job)
         copy = self._copy(action.user)
         if copy.phase is Phase.ABSENT:
             raise OperationFailed(f"no environment {action.user} to back up")
-        if not (copy.frozen_by and copy.job == context.job and copy.snapshot is not None):
-            copy.frozen_by = copy.frozen_by or context.job
+        safe = action.live or copy.frozen_by
+        if not (safe and copy.job == context.job and copy.snapshot is not None):
+            if action.live:
+                # Whatever is written from here on is in the first round, if in the base or not.
+                copy.rounds = Rounds(base=copy.rows)
+            else:
+                copy.frozen_by = copy.frozen_by or context.job
             self._step(action.user)
             self._reach_server()
             snapshot = f"{len(self._sites.snapshots):016x}"
             self._sites.snapshots[snapshot] = copy.rows
             self._step(action.user)
             copy.job, copy.snapshot = context.job, snapshot
+            self._faults.log(f"{self._node}: {action.user} backed up {'live' if action.live else 'frozen'}")
             self._step(action.user)
         return {
             "user": action.user,
@@ -69,9 +88,27 @@ class SimulatedOperations:
             self._reach_server()
             self._step(action.user)
             copy.rows = self._sites.snapshots[snapshot]
-            copy.restored = context.job, snapshot
+            copy.restored, copy.rounds = (context.job, snapshot), Rounds()
             self._step(action.user)
         copy.release = _release(entry)
+
+    def sync(self, context: Context, action: Action) -> None:
+        self._began(context.job)
+        copy = self._of_job(context, action)
+        if action.from_node == self._node:
+            self._send_rounds(context, action.user, copy)
+        else:
+            self._take_rounds(context, action, copy)
+
+    def handover(self, context: Context, action: Action) -> None:
+        self._began(context.job)
+        copy = self._of_job(context, action)
+        self._hold(context, copy)
+        self._step(action.user)
+        rounds = copy.rounds
+        if rounds.rest is None:
+            rounds.rest = self._changes(action.user, copy)
+        self._send(context, action.user, f"rest-{len(rounds.deltas) + 1}", rounds.rest)
 
     def activate(self, context: Context, action: Action, entry: Entry) -> None:
         self._began(context.job)
@@ -79,6 +116,8 @@ class SimulatedOperations:
         if copy.job == context.job and copy.phase is Phase.ACTIVE:
             return
         copy = self._begin(context, action.user)
+        if action.live:
+            self._take_rest(context, action.user, copy)
         copy.release = _release(entry)
         self._step(action.user)
         copy.phase = Phase.ACTIVE
@@ -150,6 +189,96 @@ class SimulatedOperations:
         return []
 
     def boot(self) -> None: ...
+
+    def _send_rounds(self, context: Context, user: str, copy: Copy) -> None:
+        """Until a round is short; one that was cut short is sent again."""
+        deltas = copy.rounds.deltas
+        number = max(1, len(deltas))
+        while True:
+            if copy.frozen_by == context.job:
+                raise Broken(f"{user} is frozen by {context.job} long before its hand-over")
+            if len(deltas) < number:
+                deltas.append(self._changes(user, copy))
+            self._send(context, user, f"delta-{number}", deltas[number - 1])
+            while self.transfers.fetch_part(context.job, user, f"applied-{number}", wait=True) is None:
+                self._look(context)
+            context.tell(f"round {number}")
+            if self._faults.choose(2):
+                return
+            number += 1
+
+    def _changes(self, user: str, copy: Copy) -> Changes:
+        """What was written since the last archive, which is made once."""
+        if copy.phase is not Phase.ACTIVE:
+            raise OperationFailed(f"the database of {user} does not run")
+        rounds = copy.rounds
+        before = rounds.deltas[-1].all_rows if rounds.deltas else rounds.base
+        changes = Changes(copy.rows & ~before, copy.rows)
+        self._step(user)
+        return changes
+
+    def _send(self, context: Context, user: str, name: str, part: Changes) -> None:
+        self._step(user)
+        self.transfers.send_part(context.job, user, name, part)
+        self._step(user)
+
+    def _take_rounds(self, context: Context, action: Action, copy: Copy) -> None:
+        """Until the source has sent its last; what was taken in before a crash is said again."""
+        user, taken = action.user, copy.rounds.taken
+        if taken:
+            self._say_taken(context, user, len(taken))
+        while True:
+            sent_all = self._has_sent_all(context, action)
+            name = f"delta-{len(taken) + 1}"
+            changes = self.transfers.fetch_part(context.job, user, name, wait=not sent_all)
+            if changes is not None:
+                self._take_in(user, copy, name, changes)
+                self._say_taken(context, user, len(taken))
+            elif sent_all:
+                return
+
+    def _has_sent_all(self, context: Context, action: Action) -> bool:
+        return self._look(context).status(action.from_node, "sync", action.user) == "success"
+
+    def _take_rest(self, context: Context, user: str, copy: Copy) -> None:
+        """The last changes, which are there once the source has handed over."""
+        taken = copy.rounds.taken
+        if taken and taken[-1].startswith("rest"):
+            return
+        name = f"rest-{len(taken) + 1}"
+        changes = self.transfers.fetch_part(context.job, user, name, wait=False)
+        if changes is None:
+            raise OperationFailed(f"{user} is not handed over: there is no {name}")
+        self._take_in(user, copy, name, changes)
+
+    def _take_in(self, user: str, copy: Copy, name: str, changes: Changes) -> None:
+        self._step(user)
+        copy.rows |= changes.rows
+        self._step(user)
+        if copy.rows != changes.all_rows:
+            raise OperationFailed(f"{user} is not as on its source after {name}")
+        copy.rounds.taken.append(name)
+        self._step(user)
+
+    def _say_taken(self, context: Context, user: str, number: int) -> None:
+        self.transfers.send_part(context.job, user, f"applied-{number}", Changes(0, 0))
+
+    def _look(self, context: Context) -> JobSnapshot:
+        """Nobody sends anything any more once the job has ended."""
+        job = self.transfers.job(context.job)
+        if job.state in ENDED:
+            raise OperationFailed(f"the job is {job.state}")
+        return job
+
+    def _hold(self, context: Context, copy: Copy) -> None:
+        """From here on nothing is written."""
+        copy.frozen_by = copy.frozen_by or context.job
+
+    def _of_job(self, context: Context, action: Action) -> Copy:
+        copy = self._copy(action.user)
+        if copy.job != context.job:
+            raise OperationFailed(f"{self._node} has begun no move of {action.user} for this job")
+        return copy
 
     def _begin(self, context: Context, user: str) -> Copy:
         copy = self._copy(user)

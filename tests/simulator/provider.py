@@ -24,7 +24,7 @@ from hostenv_provider.work.worker import Worker
 from simulator.faults import Faults
 from simulator.history import Commit, History, NodeTree, Tree
 from simulator.scheduler import Task
-from simulator.sites import Broken
+from simulator.sites import Broken, Changes
 
 JOB_TIMEOUT = 7200.0
 ORGANISATION = "demo"
@@ -263,7 +263,7 @@ class _Room:
 
 
 class Provider:
-    """The service: what survives its crash is the store and the repository, all else is made anew."""
+    """The service: what survives its crash are store, repository and parts of live moves."""
 
     def __init__(
         self,
@@ -280,6 +280,8 @@ class Provider:
         self.store = store
         self.announced = announced
         self.faults = faults
+        self.parts: dict[tuple[str, str, str], Changes] = {}
+        """By job, user and name."""
         self.up = False
         self.worker_task: Task | None = None
         self.verifier_task: Task | None = None

@@ -17,6 +17,28 @@ class Phase(Enum):
     ACTIVE = "active"
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What one archive of a live move holds: the rows since the one before, and all that there are then."""
+
+    rows: int
+    all_rows: int
+
+
+@dataclass
+class Rounds:
+    """What a copy has sent, or taken in, of a live move; each base begins them anew."""
+
+    base: int = 0
+    """The rows that there were before the base was made."""
+    deltas: list[Changes] = field(default_factory=list)
+    """The archives that were made while the site was live."""
+    rest: Changes | None = None
+    """The archive after them, of what is frozen."""
+    taken: list[str] = field(default_factory=list)
+    """The names of the archives that were taken in."""
+
+
 @dataclass
 class Copy:
     """One environment on one node."""
@@ -32,6 +54,7 @@ class Copy:
     """Of the backup that `job` made."""
     restored: tuple[str, str] | None = None
     """Job and snapshot of the last complete restore."""
+    rounds: Rounds = field(default_factory=Rounds)
 
 
 class Broken(BaseException):

@@ -84,15 +84,24 @@ class World:
             self.history, repositories, self.projects, self.store, observed.announced, faults
         )
         self.network = Network(self.provider, faults)
+        series = chance.choice((("11.8",), ("11.8",), ("11.8", "12.3", None), (None,)))
         self.machines = {
             name: Machine(
-                name, repositories[name], self.sites, faults, self.tenants, slots, self.ledger.began
+                name,
+                repositories[name],
+                self.sites,
+                faults,
+                self.tenants,
+                slots,
+                chance.choice(series),
+                self.ledger.began,
             )
             for name in nodes
         }
-        self._apis = {
-            name: cast(Api, SimulatedApi(machine, self.network)) for name, machine in self.machines.items()
-        }
+        apis = {name: SimulatedApi(machine, self.network) for name, machine in self.machines.items()}
+        self._apis = {name: cast(Api, api) for name, api in apis.items()}
+        for name, machine in self.machines.items():
+            machine.operations.transfers = apis[name]
         self.nodes = list(self.machines.values())
 
     # The whole schedule
