@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hostenv_provider.rules.jobs import Request
+from hostenv_provider.rules.jobs import Request, unmet
 from hostenv_provider.rules.stored import Delivery
 
 from simulator.history import Tree
@@ -39,6 +39,18 @@ def _comin(world: "World") -> None:
 def _write(world: "World") -> None:
     for user in world.users:
         world.sites.write(user)
+
+
+def onward(world: "World") -> None:
+    """Everything goes on, as it mostly does outside of tests: so that moves get far before a fault comes."""
+    for machine in world.nodes:
+        world.follow(machine)
+        world.activate(machine)
+        for job in machine.living_jobs:
+            world.work_on(machine, job)
+    world.work()
+    world.verify()
+    _write(world)
 
 
 def _expiry(world: "World") -> None:
@@ -141,6 +153,26 @@ def _fault(world: "World") -> None:
     world.faults.scheduler.preemption = before
 
 
+def _interrupt(world: "World") -> None:
+    """A live move is cut short between its base and its commit point."""
+    machine = _any(world)
+    before = world.faults.scheduler.preemption
+    world.faults.scheduler.preemption = _PREEMPTION_BEFORE_A_CRASH
+    for job in machine.living_jobs:
+        snapshot = world.store.snapshot(job)
+        if any(
+            row.node == machine.name
+            and row.action.op in ("sync", "handover")
+            and row.pending
+            and unmet(snapshot, row) is None
+            for row in snapshot.rows
+        ):
+            world.work_on(machine, job)
+            if job in machine.living_jobs:
+                machine.kill_jobs(job)
+    world.faults.scheduler.preemption = before
+
+
 def _repair(world: "World") -> None:
     machine = _any(world)
     if not machine.up:
@@ -182,8 +214,12 @@ EVENTS: Sequence[tuple[float, Callable[["World"], None]]] = (
     (3, _request),
     (0.3, _operator),
     (2.5, _fault),
+    (2, _interrupt),
     (5, _repair),
     (0.5, _expiry),
     (0.6, _late),
 )
 """Weights, and what happens."""
+
+PACES = (0, 0, 0, 40)
+"""Weights of `onward`, one for each schedule."""

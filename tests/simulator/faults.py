@@ -13,6 +13,7 @@ RATES: Mapping[str, float] = {
     "patience": 0.2,
     "operation": 0.08,
     "removal": 0.2,
+    "round": 0.1,
     "time-out": 0.25,
     "switch": 0.04,
     "message": 0.05,

@@ -75,10 +75,6 @@ def _nobody_waits_to_activate() -> Sequence[Replacement]:
     return [(decide, "blocked", _blocked_except("activate")), (jobs, "unmet", _unmet_except("activate"))]
 
 
-def _nobody_waits_to_hand_over() -> Sequence[Replacement]:
-    return [(decide, "blocked", _blocked_except("handover")), (jobs, "unmet", _unmet_except("handover"))]
-
-
 def _the_source_is_deactivated_before_it_hands_over() -> Sequence[Replacement]:
     order = ("backup", "restore", "sync", "activate", "reload", "deactivate", "handover")
     return [(intents, "OPERATIONS", order)]
@@ -365,7 +361,6 @@ MUTATIONS = (
     Mutation(100, _nobody_waits_to_deactivate),
     Mutation(200, _nobody_waits_to_restore),
     Mutation(200, _nobody_waits_to_activate),
-    Mutation(200, _nobody_waits_to_hand_over),
     Mutation(200, _the_source_is_deactivated_before_it_hands_over),
     Mutation(200, _copies_that_do_not_run_move_live),
     Mutation(200, _sources_of_live_moves_are_not_thawed),

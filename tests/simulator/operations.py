@@ -104,7 +104,7 @@ class SimulatedOperations:
         self._began(context.job)
         copy = self._of_job(context, action)
         self._hold(context, copy)
-        self._step(action.user)
+        self._step(action.user, "round")
         rounds = copy.rounds
         if rounds.rest is None:
             rounds.rest = self._changes(action.user, copy)
@@ -214,13 +214,13 @@ class SimulatedOperations:
         rounds = copy.rounds
         before = rounds.deltas[-1].all_rows if rounds.deltas else rounds.base
         changes = Changes(copy.rows & ~before, copy.rows)
-        self._step(user)
+        self._step(user, "round")
         return changes
 
     def _send(self, context: Context, user: str, name: str, part: Changes) -> None:
-        self._step(user)
+        self._step(user, "round")
         self.transfers.send_part(context.job, user, name, part)
-        self._step(user)
+        self._step(user, "round")
 
     def _take_rounds(self, context: Context, action: Action, copy: Copy) -> None:
         """Until the source has sent its last; what was taken in before a crash is said again."""
@@ -252,13 +252,13 @@ class SimulatedOperations:
         self._take_in(user, copy, name, changes)
 
     def _take_in(self, user: str, copy: Copy, name: str, changes: Changes) -> None:
-        self._step(user)
+        self._step(user, "round")
         copy.rows |= changes.rows
-        self._step(user)
+        self._step(user, "round")
         if copy.rows != changes.all_rows:
             raise OperationFailed(f"{user} is not as on its source after {name}")
         copy.rounds.taken.append(name)
-        self._step(user)
+        self._step(user, "round")
 
     def _say_taken(self, context: Context, user: str, number: int) -> None:
         self.transfers.send_part(context.job, user, f"applied-{number}", Changes(0, 0))

@@ -12,7 +12,7 @@ from typing import cast
 from unittest.mock import patch
 
 from hostenv_core import names
-from hostenv_core.states import ENDED, JobState
+from hostenv_core.states import ENDED, JobState, Status
 from hostenv_core.web import Problem
 from hostenv_node.jobs.api import Api
 from hostenv_provider.rules.jobs import Request
@@ -20,7 +20,7 @@ from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import verify
 
-from simulator.events import EVENTS
+from simulator.events import EVENTS, PACES, onward
 from simulator.faults import Faults
 from simulator.history import History
 from simulator.ledger import Ledger
@@ -143,8 +143,9 @@ class World:
         self.faults.active, self.faults.scheduler.preemption = True, preemption
 
     def _disturb(self, events: int) -> None:
-        weights = list(accumulate(weight for weight, _ in EVENTS))
-        chosen = self.faults.random.choices([event for _, event in EVENTS], cum_weights=weights, k=events)
+        all_events = [*EVENTS, (self.faults.random.choice(PACES), onward)]
+        weights = list(accumulate(weight for weight, _ in all_events))
+        chosen = self.faults.random.choices([event for _, event in all_events], cum_weights=weights, k=events)
         random = self.faults.random.random
         for event in chosen:
             self.now += random() * _LONGEST_EVENT
@@ -196,9 +197,19 @@ class World:
                     return
                 self._round()
             self.faults.log("nothing moves")
+            self._check_rounds()
             self.expired_in_calm += 1
             self.now += JOB_TIMEOUT
         raise Broken(f"not quiet: {self._open}")
+
+    def _check_rounds(self) -> None:
+        """What a live move has begun on both nodes needs no time-out: none waits for ever for the other."""
+        for job in self._open:
+            for row in self.store.snapshot(job).rows:
+                user, op = row.action.user, row.action.op
+                live = op in ("sync", "handover") and row.status is Status.RUNNING
+                if live and not self.tenants.is_hostile(user):
+                    raise Broken(f"{op} of {user} in {job} waits for ever on {row.node}")
 
     def _at_rest(self, projects: Collection[str]) -> bool:
         """Whether all jobs of these projects have ended, and nodes have done with them."""
