@@ -228,6 +228,12 @@ class RecordedOperations:
         self.snapshots.append(snapshots)
         self._call("restore", context, action.user)
 
+    def sync(self, context: Context, action: Action) -> None:
+        self._call("sync", context, action.user)
+
+    def handover(self, context: Context, action: Action) -> None:
+        self._call("handover", context, action.user)
+
     def activate(self, context: Context, action: Action, entry: Entry) -> None:
         self.entries.append(entry)
         self._call("activate", context, action.user)

@@ -82,7 +82,7 @@ class JobRun:
                 journal, step = found
                 if isinstance(step, Retry):
                     break
-                if isinstance(step, Wait):
+                if _waits_for_another_node(journal, step):
                     self._slot.close()
                     self._has_slot = False
                 elif _works(journal, step) and not self._has_slot and self._waited_for_slot(journal):
@@ -295,6 +295,17 @@ class JobRun:
             self._journals.save(journal.troubled(user, f"{trouble}; it is tried again"))
             return
         self._journals.save(after(journal, step))
+
+
+def _waits_for_another_node(journal: JobJournal, step: Step) -> bool:
+    """Such a step needs no slot: the other node may wait for one that its own wait for this one holds."""
+    match step:
+        case Wait():
+            return True
+        case Start(index):
+            # The two sides of a round work in turn.
+            return journal.actions[index].action.op == "sync"
+    return False
 
 
 def _works(journal: JobJournal, step: Step) -> bool:

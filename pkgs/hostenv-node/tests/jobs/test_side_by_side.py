@@ -27,6 +27,7 @@ from node_support import (
     Node,
     Provider,
     RecordedOperations,
+    action,
     switch,
 )
 
@@ -70,6 +71,22 @@ def test_a_job_holds_a_slot_while_it_works_and_none_while_it_waits_for_another_n
         "thaw": [False, True],
     }
     assert free(slots) == [True, True]
+
+
+def test_a_job_holds_no_slot_during_rounds_whose_other_side_may_wait_for_one(
+    node: Node, provider: Provider, operations: RecordedOperations, slots: list[Path]
+) -> None:
+    restore, activate = MOVE_IN
+    job = provider.add_job(
+        "job", C1, {"node-b": [restore, action("sync", USER, "node-a", "node-b"), activate]}
+    )
+    job.snapshots = {"data": "0123abcd"}
+    provider.verify_when_activated(job)
+    seen: dict[str, list[bool]] = {}
+    for operation in ("restore", "sync", "activate"):
+        operations.during[operation] = lambda operation=operation: seen.update({operation: free(slots)})
+    node.activate()
+    assert seen == {"restore": [False, True], "sync": [True, True], "activate": [False, True]}
 
 
 def test_a_job_without_a_slot_says_so_and_looks_again_when_it_has_one(
