@@ -119,8 +119,9 @@ def _user_actions(
         live = False
         if migrations:
             physical = source in databases and databases[source] == databases.get(target)
-            # A copy that is not deployed serves nobody and has no changes to be sent after it.
-            live = physical and source == last
+            # A copy that is not deployed, or whose removal was begun, may not run, and a round needs its
+            # database.
+            live = physical and source == last and deployed is not None and not deployed.uncertain
             backup = Action("backup", user, source, target, migrations, accept_loss, physical, live)
             result.append((source, backup))
             result.append((target, Action("restore", user, source, target, migrations, live=live)))

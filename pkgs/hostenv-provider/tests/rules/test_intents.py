@@ -98,6 +98,14 @@ def test_a_copy_that_is_not_deployed_moves_as_it_is() -> None:
     assert [action.op for action in actions["b"]] == ["restore", "activate"]
 
 
+def test_a_copy_whose_removal_was_begun_moves_as_it_is() -> None:
+    deployed = {USER: Deployed(USER, "a", environment("a").comparable(), uncertain=True)}
+    series = {"a": "11.8", "b": "11.8"}
+    actions = derive_actions(deployed, {USER: environment("b")}, {}, {}, set(), databases=series)
+    found = {node: [action.op for action in each] for node, each in actions.items()}
+    assert found == {"a": ["backup", "deactivate"], "b": ["restore", "activate"]}
+
+
 def test_new() -> None:
     assert derive(None, environment("a")) == {"a": [("activate", None, "a", ())]}
 
