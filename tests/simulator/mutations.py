@@ -89,6 +89,13 @@ def _copies_that_do_not_run_move_live() -> Sequence[Replacement]:
     return [(worker, "derive_actions", derive)]
 
 
+def _rounds_hold_their_slots() -> Sequence[Replacement]:
+    def waits(journal: JobJournal, step: decide.Step) -> bool:  # noqa: ARG001
+        return isinstance(step, decide.Wait)
+
+    return [(job_run, "_waits_for_another_node", waits)]
+
+
 def _sources_of_live_moves_are_not_thawed() -> Sequence[Replacement]:
     original = decide._undoing
 
@@ -364,6 +371,7 @@ MUTATIONS = (
     Mutation(200, _the_source_is_deactivated_before_it_hands_over),
     Mutation(200, _copies_that_do_not_run_move_live),
     Mutation(200, _sources_of_live_moves_are_not_thawed),
+    Mutation(200, _rounds_hold_their_slots),
     Mutation(200, _hand_overs_do_not_freeze),
     Mutation(200, _live_backups_freeze),
     Mutation(200, _the_base_is_final),
