@@ -41,7 +41,7 @@ def _write(world: "World") -> None:
         world.sites.write(user)
 
 
-def onward(world: "World") -> None:
+def _onward(world: "World") -> None:
     """Everything goes on, as it mostly does outside of tests: so that moves get far before a fault comes."""
     for machine in world.nodes:
         world.follow(machine)
@@ -97,6 +97,19 @@ def _request(world: "World") -> None:
     world.faults.log(f"asked: {enqueued} {request}")
     if enqueued.created:
         world.ledger.asked(enqueued.job_id, request)
+
+
+def _move_all(world: "World") -> None:
+    """An operator empties nodes: sites move in all directions at once."""
+    if not world.provider.up:
+        return
+    nodes = list(world.machines)
+    for project in world.projects.values():
+        users = [project.user(branch) for branch in project.branches]
+        request = Request(project.key, placements={user: world.faults.random.choice(nodes) for user in users})
+        job_id = world.store.enqueue(request).job_id
+        world.faults.log(f"asked: {job_id} {request}")
+        world.ledger.asked(job_id, request)
 
 
 def _operator(world: "World") -> None:
@@ -214,12 +227,11 @@ EVENTS: Sequence[tuple[float, Callable[["World"], None]]] = (
     (3, _request),
     (0.3, _operator),
     (2.5, _fault),
-    (2, _interrupt),
     (5, _repair),
     (0.5, _expiry),
     (0.6, _late),
 )
 """Weights, and what happens."""
 
-PACES = (0, 0, 0, 40)
-"""Weights of `onward`, one for each schedule."""
+BUSY: Sequence[tuple[float, Callable[["World"], None]]] = ((40, _onward), (2, _move_all), (4, _interrupt))
+"""What happens besides in some schedules."""

@@ -267,6 +267,7 @@ class SimulatedOperations:
         """Nobody sends anything any more once the job has ended."""
         job = self.transfers.job(context.job)
         if job.state in ENDED:
+            self._faults.log(f"{self._node}: no more rounds of {context.job}, which is {job.state}")
             raise OperationFailed(f"the job is {job.state}")
         return job
 

@@ -26,7 +26,7 @@ REACHED = (
     # A move needs several rounds, and one was sent twice.
     r"delta-3 of",
     r"(job-\d+ delta-\d of \S+)\n(?s:.*)\1\n",
-    r"failed/sync came late, the job is failed",
+    r"no more rounds of job-\d+, which is failed",
     r"rest-\d of",
     r"backed up live",
     r"backed up frozen",

@@ -20,7 +20,7 @@ from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import verify
 
-from simulator.events import EVENTS, PACES, onward
+from simulator.events import BUSY, EVENTS
 from simulator.faults import Faults
 from simulator.history import History
 from simulator.ledger import Ledger
@@ -143,7 +143,7 @@ class World:
         self.faults.active, self.faults.scheduler.preemption = True, preemption
 
     def _disturb(self, events: int) -> None:
-        all_events = [*EVENTS, (self.faults.random.choice(PACES), onward)]
+        all_events = [*EVENTS, *self.faults.random.choice((BUSY, (), (), ()))]
         weights = list(accumulate(weight for weight, _ in all_events))
         chosen = self.faults.random.choices([event for _, event in all_events], cum_weights=weights, k=events)
         random = self.faults.random.random
