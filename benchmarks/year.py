@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT / "pkgs" / name) for name in ("hostenv-core", "hostenv-
 
 from hostenv_core.states import Status  # noqa: E402
 from hostenv_provider.config import PATH_VARIABLE, Config  # noqa: E402
+from hostenv_provider.disks.parts import Parts  # noqa: E402
 from hostenv_provider.plan.definitions import Application, VirtualHost  # noqa: E402
 from hostenv_provider.plan.plan import Environment, Plan, Source, State  # noqa: E402
 from hostenv_provider.plan.settings import ProviderSettings  # noqa: E402
@@ -309,7 +310,8 @@ def database_year(
     store = Store(path, clock)
     year_began, pause = clock.now, YEAR / jobs
     names = [f"node-{number}" for number in range(nodes)]
-    keeper = Housekeeper(store, PlayedRepository(dict.fromkeys(names, "")), RETENTION, clock.seconds)
+    repository, parts = PlayedRepository(dict.fromkeys(names, "")), Parts(folder / "transfers")
+    keeper = Housekeeper(store, repository, RETENTION, parts, clock.seconds)
     filler = Filler(path, kinds, projects, names)
     measure_transactions(store, year.held)
     shown = {year_began + timedelta(days=days): f"month {month}" for month, days in SHOWN.items()}

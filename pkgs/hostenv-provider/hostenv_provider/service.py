@@ -12,6 +12,7 @@ from hostenv_core.errors import HostenvError
 
 from hostenv_provider.config import Config
 from hostenv_provider.disks.free_space import Disks
+from hostenv_provider.disks.parts import Parts
 from hostenv_provider.repository.node_repositories import NodeRepositories
 from hostenv_provider.repository.projects import Projects
 from hostenv_provider.repository.repository import Repository
@@ -54,7 +55,7 @@ class Service:
         self._worker = Worker(self._store, repository, nodes, projects_of(repository), secrets, disks)
         self._verifier = verify.Verifier(self._store, config.verify_timeout, self._stop, fetch)
         retention = Retention(config.job_retention, config.delivery_retention)
-        self._housekeeper = Housekeeper(self._store, repository, retention)
+        self._housekeeper = Housekeeper(self._store, repository, retention, Parts(config.transfers_dir))
         api = Api(config, self._store, repository, nodes, disks, self._problem)
         self._server = Server(config.socket, api.answer)
         self._threads = [

@@ -65,6 +65,8 @@ def thaw(process: UserProcess) -> None:
     if units:
         process.systemctl("start", "--no-block", "--", *units, check=False)
     clear(process, process.layout.standing_still)
+    # The move that it was made for has its verdict.
+    clear(process, process.layout.sync_dir)
 
 
 def _stand_still(process: UserProcess, others: Sequence[str]) -> None:

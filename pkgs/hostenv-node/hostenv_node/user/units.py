@@ -78,7 +78,7 @@ def stop(process: UserProcess, *, manager_runs: bool) -> None:
     layout = process.layout
     disable(process)
     secrets = [layout.config_dir / name for name in ("backup.env", "application.env", "hash-salt")]
-    for path in (*secrets, layout.home / ".ssh/authorized_keys", layout.standing_still):
+    for path in (*secrets, layout.home / ".ssh/authorized_keys", layout.standing_still, layout.sync_dir):
         clear(process, path)
     if not manager_runs:
         return

@@ -83,7 +83,9 @@ def test_what_was_started_by_hand_since_does_not_stop_again_when_a_thaw_is_done_
 ) -> None:
     runs(manager, "queue.service")
     freeze.freeze(process)
+    process.layout.sync_dir.mkdir(parents=True)
     freeze.thaw(process)
+    assert not process.layout.sync_dir.exists()
     freeze.thaw(process)
     assert told(manager, "start") == [["queue.service"], ["timers.target"]]
     assert len(told(manager, "stop")) == 1

@@ -25,8 +25,11 @@ def test_stopping_leaves_nothing_that_starts_or_reads_by_itself(
     layout.state_dir.mkdir(parents=True)
     for path in (*secrets, keys, layout.standing_still):
         path.touch()
+    layout.delta(1).parent.mkdir(parents=True)
+    layout.delta(1).touch()
     (manager.folder / "states").write_text("Id=nginx.service\nActiveState=inactive\n")
     units.stop(process, manager_runs=True)
+    assert not layout.sync_dir.exists()
     assert not link.is_symlink()
     assert not any(path.exists() for path in (*secrets, keys, layout.standing_still))
     stopped = next(call for call in manager.calls() if call.startswith("stop ")).split()

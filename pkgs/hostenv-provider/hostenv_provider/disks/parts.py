@@ -9,14 +9,12 @@ from pathlib import Path
 from hostenv_core.errors import HostenvError
 from hostenv_core.files import sync_directory
 
-from hostenv_provider.config import Config
-
 
 class Parts:
-    """Below `transfers/<job>/<user>/`, until the job ends."""
+    """Below `<job>/<user>/` of a folder, until the job ends."""
 
-    def __init__(self, config: Config) -> None:
-        self._folder = config.transfers_dir
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def find(self, job_id: str, user: str, name: str) -> Path | None:
         """The part's file, if it has come."""

@@ -118,7 +118,7 @@ class Api:
         self._disks = disks
         self._accounts = BackupAccounts(config, store, self._secrets)
         backups = BackupAccess(self._accounts, disks.quota, store, self._secrets)
-        transfers = Transfers(Parts(config), store, self._access)
+        transfers = Transfers(Parts(config.transfers_dir), store, self._access)
         renewal = Renewal(tokens, store, self._secrets, self._accounts)
         # Versions of jobs count from 0 in every run of the service; a tag of another run must not match.
         self._run = secrets.token_hex(4)

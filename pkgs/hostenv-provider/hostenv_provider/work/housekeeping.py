@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from hostenv_core.errors import HostenvError
+from hostenv_core.states import ENDED
 
+from hostenv_provider.disks.parts import Parts
 from hostenv_provider.repository.repository import NotBootstrapped, Repository
 from hostenv_provider.rules.retention import Retention
 from hostenv_provider.store.pruning import START, Place
@@ -23,11 +25,13 @@ class Housekeeper:
         store: Store,
         repository: Repository,
         retention: Retention,
+        parts: Parts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._repository = repository
         self._retention = retention
+        self._parts = parts
         self._clock = clock
         self._due = clock()
         self._round: Iterator[None] | None = None
@@ -51,6 +55,10 @@ class Housekeeper:
             raise
         return True
 
+    def _is_under_way(self, job_id: str) -> bool:
+        job = self._store.job(job_id)
+        return job is not None and job.state not in ENDED
+
     def _steps(self) -> Iterator[None]:
         try:
             nodes = frozenset(self._repository.published_settings().addresses)
@@ -67,6 +75,8 @@ class Housekeeper:
             yield
         while self._store.shrink():
             yield
+        self._parts.forget(self._is_under_way)
+        yield
         if deliveries or jobs:
             _log.info("removed %s jobs that ended long ago, and %s old deliveries", jobs, deliveries)
         for folder in self._repository.folders():

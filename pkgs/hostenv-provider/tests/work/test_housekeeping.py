@@ -9,6 +9,7 @@ import pytest
 from hostenv_core.errors import HostenvError
 from hostenv_core.states import JobState
 from hostenv_provider.config import Config
+from hostenv_provider.disks.parts import Parts
 from hostenv_provider.repository import repository
 from hostenv_provider.repository.repository import Repository
 from hostenv_provider.rules.jobs import Request
@@ -44,7 +45,9 @@ def machine(new_provider: Path, config: Config) -> Machine:
 
 def test_a_round_comes_at_the_start_and_every_hour(machine: Machine) -> None:
     hours = Hours()
-    keeper = Housekeeper(machine.store, machine.repository, Retention(90, 30), hours)
+    keeper = Housekeeper(
+        machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir), hours
+    )
     assert run(keeper)
     assert run(keeper) == 0
     hours.now = 0.99
@@ -63,9 +66,9 @@ def test_a_round_removes_old_jobs_and_says_so_once(
     store.take_next()
     store.succeed(last, None)
     clock.move(91 * 24 * 3600)
-    run(Housekeeper(store, machine.repository, Retention(90, 30)))
+    run(Housekeeper(store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir)))
     assert store.counts() == {JobState.SUPERSEDED: JOBS_KEPT - 1, JobState.SUCCEEDED: 1}
-    run(Housekeeper(store, machine.repository, Retention(90, 30)))
+    run(Housekeeper(store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir)))
     assert caplog.messages == ["removed 2 jobs that ended long ago, and 0 old deliveries"]
 
 
@@ -90,7 +93,9 @@ def test_git_collects_between_pushes_only_and_all_repositories(machine: Machine)
                 check=True,
                 capture_output=True,
             )
-    run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+    run(
+        Housekeeper(machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir))
+    )
     for folder in folders:
         assert git(folder, "config", "gc.auto") == "0"
     for folder in bare:
@@ -109,7 +114,11 @@ def test_a_mirror_keeps_what_a_roll_back_would_return_to(machine: Machine) -> No
         revisions.append(git(mirror, "commit-tree", "-m", f"{len(revisions)}", tree))
         machine.projects.heads["main"] = revisions[-1]
         machine.finish(machine.run())
-        run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+        run(
+            Housekeeper(
+                machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir)
+            )
+        )
         git(mirror, "gc", "--quiet", "--prune=now")
         there = git(mirror, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
         return [each for each in revisions if each in there]
@@ -126,10 +135,14 @@ def test_a_work_tree_with_too_many_objects_is_made_anew(
     folder = machine.repository.work_tree / ".git"
     # What no commit of the provider's repository has.
     ours = git(folder, "commit-tree", "-m", "not pushed", "main^{tree}")
-    run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+    run(
+        Housekeeper(machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir))
+    )
     assert git(folder, "cat-file", "-t", ours) == "commit"
     monkeypatch.setattr(repository, "_MAX_LOOSE", 0)
-    run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+    run(
+        Housekeeper(machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir))
+    )
     with pytest.raises(subprocess.CalledProcessError):
         git(folder, "cat-file", "-t", ours)
     assert git(folder, "config", "gc.auto") == "0"
@@ -148,7 +161,9 @@ def test_a_damaged_repository_and_a_killed_gits_locks_keep_no_other_from_its_tur
     for lock in ("config.lock", "objects/info/commit-graph.lock"):
         (locked / lock).touch()
     caplog.clear()
-    run(Housekeeper(machine.store, machine.repository, Retention(90, 30)))
+    run(
+        Housekeeper(machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir))
+    )
     (said,) = caplog.messages
     assert said.startswith(f"{damaged}: not collected: ")
     assert not list(locked.rglob("*.lock"))
@@ -156,14 +171,36 @@ def test_a_damaged_repository_and_a_killed_gits_locks_keep_no_other_from_its_tur
 
 def test_a_new_provider_without_a_repository_needs_nothing(config: Config, clock: Any) -> None:
     config.data_dir.mkdir()
-    assert run(Housekeeper(Store(None, clock), Repository(config), Retention(90, 30))) == 0
+    assert (
+        run(
+            Housekeeper(
+                Store(None, clock), Repository(config), Retention(90, 30), Parts(config.transfers_dir)
+            )
+        )
+        == 0
+    )
 
 
 def test_a_round_that_fails_says_so_and_the_next_hours_begins_anew(machine: Machine) -> None:
     hours = Hours()
-    keeper = Housekeeper(machine.store, machine.repository, Retention(90, 30), hours)
+    keeper = Housekeeper(
+        machine.store, machine.repository, Retention(90, 30), Parts(machine.config.transfers_dir), hours
+    )
     settings = machine.operator_pushes(machine.config.data_dir / "clone", {"nodes": []})
     assert settings
     with pytest.raises(HostenvError, match="nodes"):
         keeper.step()
     assert run(keeper) == 0
+
+
+def test_what_a_live_move_has_sent_goes_once_its_job_has_ended(machine: Machine) -> None:
+    parts, job = Parts(machine.config.transfers_dir), machine.run()
+    for each in (job, "gone"):
+        parts.keep(each, "shop", "delta-1", Path.touch)
+    keeper = Housekeeper(machine.store, machine.repository, Retention(90, 30), parts)
+    run(keeper)
+    assert parts.find(job, "shop", "delta-1") is not None
+    assert parts.find("gone", "shop", "delta-1") is None
+    machine.store.fail(job, "no")
+    run(Housekeeper(machine.store, machine.repository, Retention(90, 30), parts))
+    assert parts.find(job, "shop", "delta-1") is None
