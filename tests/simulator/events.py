@@ -99,17 +99,23 @@ def _request(world: "World") -> None:
         world.ledger.asked(enqueued.job_id, request)
 
 
-def _move_all(world: "World") -> None:
-    """An operator empties nodes: sites move in all directions at once."""
-    if not world.provider.up:
-        return
+def move_all(world: "World") -> list[tuple[str, Request]]:
+    """An operator deploys every site on another node, or the same; the jobs and what they were asked."""
+    asked = []
     nodes = list(world.machines)
     for project in world.projects.values():
-        users = [project.user(branch) for branch in project.branches]
-        request = Request(project.key, placements={user: world.faults.random.choice(nodes) for user in users})
+        placements = {project.user(branch): world.faults.random.choice(nodes) for branch in project.branches}
+        request = Request(project.key, refs=None, placements=placements)
         job_id = world.store.enqueue(request).job_id
         world.faults.log(f"asked: {job_id} {request}")
         world.ledger.asked(job_id, request)
+        asked.append((job_id, request))
+    return asked
+
+
+def _move_all(world: "World") -> None:
+    if world.provider.up:
+        move_all(world)
 
 
 def _operator(world: "World") -> None:

@@ -88,7 +88,7 @@ def test_a_missing_rule_is_found(mutation: Mutation) -> None:
 
 def test_schedules_reach_what_they_are_for() -> None:
     with on_one_processor():
-        trace = "\n".join(line for seed in range(400) for line in run(seed, trace=True).lines)
+        trace = "\n".join(line for seed in range(450) for line in run(seed, trace=True).lines)
     assert [pattern for pattern in REACHED if not re.search(pattern, trace)] == []
     assert "internal error" not in trace
 

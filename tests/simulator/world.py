@@ -20,7 +20,7 @@ from hostenv_provider.rules.stored import Delivery, Target
 from hostenv_provider.store.store import Store
 from hostenv_provider.work import verify
 
-from simulator.events import BUSY, EVENTS
+from simulator.events import BUSY, EVENTS, move_all
 from simulator.faults import Faults
 from simulator.history import History
 from simulator.ledger import Ledger
@@ -70,8 +70,9 @@ class World:
             for project in projects[: faults.choose(len(projects))]
             for branch in project.branches
         ]
-        # However many of them hang in a job, a slot is left for the others.
-        slots = len(self._hostile) + 1
+        # However many of them hang in a job, a slot is left for the others. A job that failed is cleaned up
+        # beside the one before it, so that an environment may hang in several at once.
+        slots = 3 * len(self._hostile) + 1
         self.job_ids: list[str] = []
         self._open: list[str] = []
         self.deliveries: list[tuple[Request, Delivery]] = []
@@ -126,6 +127,8 @@ class World:
                 self.ledger.check_failed_moves()
                 self.ledger.check_superseded()
                 self.ledger.check_requests()
+                if self.faults.choose(2):
+                    self._move_all()
                 self._deploy_again()
                 self.ledger.check_end()
             finally:
@@ -244,16 +247,26 @@ class World:
         for user in self.users:
             self.sites.write(user)
 
+    def _move_all(self) -> None:
+        """Sites move in all directions at once, whatever runs of them; no move waits for another's end."""
+        for project in self.projects.values():
+            project.disabled.clear()
+        jobs = {request.project: job for job, request in move_all(self)}
+        self._settle()
+        for key, job in jobs.items():
+            self._demand_success(key, job)
+
+    def _demand_success(self, key: str, job: str) -> None:
+        if self._state(job) is not JobState.SUCCEEDED:
+            raise Broken(f"{job} of {key} is {self._state(job)} without a fault: {self._reason(job)}")
+
     def _deploy_again(self) -> None:
         """After the cause of failures is gone, the next webhook moves each site where it belongs."""
         for project in self.projects.values():
             job = self.store.enqueue(Request(project.key, refs=None)).job_id
             self.faults.log(f"webhook: {project.key} → {job}")
             self._settle()
-            if self._state(job) is not JobState.SUCCEEDED:
-                raise Broken(
-                    f"{job} of {project.key} is {self._state(job)} without a fault: {self._reason(job)}"
-                )
+            self._demand_success(project.key, job)
 
     def _stop(self) -> None:
         tasks = [self.provider.worker_task, self.provider.verifier_task]
