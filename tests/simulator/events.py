@@ -100,11 +100,14 @@ def _request(world: "World") -> None:
 
 
 def move_all(world: "World") -> list[tuple[str, Request]]:
-    """An operator deploys every site on another node, or the same; the jobs and what they were asked."""
+    """An operator moves every site to another node; the jobs and what they were asked."""
     asked = []
-    nodes = list(world.machines)
     for project in world.projects.values():
-        placements = {project.user(branch): world.faults.random.choice(nodes) for branch in project.branches}
+        placements = {}
+        for user in map(project.user, project.branches):
+            deployed = world.store.deployment(user)
+            others = [node for node in world.machines if deployed is None or node != deployed.node]
+            placements[user] = world.faults.random.choice(others)
         request = Request(project.key, refs=None, placements=placements)
         job_id = world.store.enqueue(request).job_id
         world.faults.log(f"asked: {job_id} {request}")

@@ -252,6 +252,9 @@ class World:
         for project in self.projects.values():
             project.disabled.clear()
         jobs = {request.project: job for job, request in move_all(self)}
+        for _ in range(2 * len(jobs)):
+            # Nodes hear of all of them before they begin with one.
+            self.work()
         self._settle()
         for key, job in jobs.items():
             self._demand_success(key, job)
