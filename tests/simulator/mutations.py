@@ -80,15 +80,6 @@ def _the_source_is_deactivated_before_it_hands_over() -> Sequence[Replacement]:
     return [(intents, "OPERATIONS", order)]
 
 
-def _copies_that_do_not_run_move_live() -> Sequence[Replacement]:
-    original = intents.derive_actions
-
-    def derive(deployed: Mapping[str, Deployed], *rest: Any) -> Any:
-        return original({user: replace(each, uncertain=False) for user, each in deployed.items()}, *rest)
-
-    return [(worker, "derive_actions", derive)]
-
-
 def _rounds_hold_their_slots() -> Sequence[Replacement]:
     def waits(journal: JobJournal, step: decide.Step) -> bool:  # noqa: ARG001
         return isinstance(step, decide.Wait)
@@ -369,8 +360,7 @@ MUTATIONS = (
     Mutation(200, _nobody_waits_to_restore),
     Mutation(200, _nobody_waits_to_activate),
     Mutation(200, _the_source_is_deactivated_before_it_hands_over),
-    Mutation(200, _copies_that_do_not_run_move_live),
-    Mutation(200, _sources_of_live_moves_are_not_thawed),
+    Mutation(300, _sources_of_live_moves_are_not_thawed, first=200),
     Mutation(200, _rounds_hold_their_slots),
     Mutation(200, _hand_overs_do_not_freeze),
     Mutation(200, _live_backups_freeze),
