@@ -8,7 +8,7 @@ from hostenv_core.errors import InvalidData
 from hostenv_core.lines import printable, shown
 
 MAX_ENTRIES = 100
-"""So many entries may an object or a list have that a project defines."""
+"""Maximum number of entries of an object or a list that a project defines."""
 _MAX_TEXT = 1000
 
 

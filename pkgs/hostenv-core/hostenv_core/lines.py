@@ -1,4 +1,4 @@
-"""What others wrote or chose, fit for one line of a log, a report or a terminal."""
+"""Makes text that others wrote or chose fit for one line of a log, a report or a terminal."""
 
 
 def printable(string: str) -> str:
@@ -14,7 +14,7 @@ def one_line(string: str, most: int) -> str:
 
 def tail(string: str, most: int) -> str:
     """The last `most` characters of `string` at most, printable and on one line."""
-    # Cut before it is looked at, for it may be of any length.
+    # Cut first, because it may be of any length.
     return printable(" ".join(string.rstrip()[-4 * most :].split())[-most:])
 
 

@@ -1,4 +1,4 @@
-"""Starts programs: each has a time limit, what it says is bounded, and all that it started ends with it."""
+"""Starts programs. Each has a time limit and a limit on its output, and all that it started ends with it."""
 
 import contextlib
 import io

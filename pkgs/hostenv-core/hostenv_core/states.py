@@ -1,10 +1,10 @@
-"""Where jobs and their actions stand, and which of these states are ends (contract 4 and 5)."""
+"""The states of jobs and of their actions, and which of them are final (contract 4 and 5)."""
 
 from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job stands (contract 5)."""
+    """The state of a job (contract 5)."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -28,4 +28,4 @@ class Status(StrEnum):
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.SUPERSEDED})
 """The verdicts: nothing follows them."""
 FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.TIMED_OUT})
-"""How an action ends."""
+"""The final statuses of an action."""

@@ -1,4 +1,4 @@
-"""HTTP, also over a Unix socket, within limits; and the checks of a site, which are made by it."""
+"""HTTP within limits, also over a Unix socket, and the checks of a site, which use it."""
 
 import http.client
 import socket

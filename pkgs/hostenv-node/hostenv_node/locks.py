@@ -2,7 +2,7 @@
 
 The kernel frees them however a process ends, so that one that is killed leaves nothing locked. A process
 that holds one takes only later ones (`Order`), so that no two processes ever wait for each other. Those
-after `SLOT` are held for moments, but for `COPY`, for which jobs of one project alone wait.
+after `SLOT` are held for moments, except `COPY`, for which only jobs of one project wait.
 """
 
 import time
@@ -44,12 +44,12 @@ _held: list[Order] = []
 
 
 def activation(config: Config) -> AbstractContextManager[bool]:
-    """If it is free; gives whether that is so."""
+    """Take it if it is free; yields whether it was."""
     return _if_free(Order.ACTIVATION, config.state_dir / "lock")
 
 
 def job(config: Config, job_id: str) -> AbstractContextManager[bool]:
-    """If it is free; gives whether that is so."""
+    """Take it if it is free; yields whether it was."""
     return _if_free(Order.JOB, _of_job(config, job_id))
 
 
@@ -80,7 +80,7 @@ def copy(config: Config, mirror: str) -> AbstractContextManager[None]:
 
 
 def copy_if_free(config: Config, mirror: str) -> AbstractContextManager[bool]:
-    """The same if it is free; gives whether that is so."""
+    """Take the same if it is free; yields whether it was."""
     return _if_free(Order.COPY, _of_copy(config, mirror))
 
 

@@ -1,7 +1,7 @@
 """`hostenv-node activate`: takes in what comin and the provider have for this node (contract 8).
 
 It works on no job: each has a process of its own (`job_run`), which this starts for every job that is open.
-So it ends soon, and what it is started for waits for nobody's home.
+So it ends soon, and no home delays what it is started for.
 """
 
 import time
@@ -56,7 +56,7 @@ class Activation:
             try:
                 self._take_in()
             finally:
-                # Whatever became of what is new, the jobs that are open go on.
+                # Open jobs continue, even if nothing new could be taken in.
                 open_jobs = self._journals.load()
                 if open_jobs:
                     self._start_jobs([journal.job_id for journal in open_jobs])

@@ -101,7 +101,7 @@ class Api:
         parameters = {"sha": commit_sha}
         if self._database is not None:
             parameters["database"] = self._database
-        # With more than an address takes it says nothing, and the provider keeps what it has.
+        # More would not fit into an address. Then it says nothing, and the provider keeps everything.
         if opened is not None and len(opened) <= _MAX_OPENED:
             parameters["open"] = ",".join(sorted(opened))
         answer = self._get("deploy-intents/pending", parameters)
@@ -184,7 +184,7 @@ class Api:
         return {key: each.text() for key, each in secrets.object().items()}
 
     def await_answer(self) -> None:
-        """Return once the provider answers anything, be it a refusal. Raises Unreachable."""
+        """Return as soon as the provider answers, even if it refuses. Raises Unreachable."""
         try:
             self._get("deploy-intents/pending", {})
         except Unreachable:

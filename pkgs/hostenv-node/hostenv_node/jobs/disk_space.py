@@ -6,7 +6,7 @@ from hostenv_node.config import Config
 from hostenv_node.errors import OperationFailed
 
 ACTION_BYTES = 64 << 20
-"""So much an action wants free there: what has begun can then be recorded to its end."""
+"""Bytes that must be free there before an action begins, so that it can be recorded to its end."""
 
 
 def demand_room(config: Config) -> None:

@@ -224,7 +224,7 @@ class JobRun:
 
     def _failure(self, error: Exception) -> tuple[Progress, str]:
         """How an operation that raised ended, and what the job hears of it."""
-        # Whoever it comes from, no report and no line of the log may break over it.
+        # Whatever it contains, it must not break a report or a line of the log.
         message = tail(str(error), _MESSAGE_CHARACTERS)
         if isinstance(error, OperationTimedOut | CommandTimedOut):
             return Progress.TIMED_OUT, message
@@ -236,7 +236,7 @@ class JobRun:
 
     def _execute(self, context: Context, action: Action) -> dict[str, object] | None:
         operations = self._operations
-        # Taking a site away is what makes room.
+        # Removing a site frees space.
         if action.op != "deactivate":
             demand_room(self._config)
         match action.op:

@@ -27,14 +27,14 @@ class Context:
 
 
 class Operations(Protocol):
-    """The five actions, what undoes them, and upkeep.
+    """The actions, what undoes them, and upkeep.
 
-    All raise OperationFailed or OperationTimedOut; only `jobs.api.Unreachable` passes through them, for an
-    operation that the provider's absence interrupts is done again and has not failed.
+    All raise OperationFailed or OperationTimedOut. Only `jobs.api.Unreachable` passes through them: an
+    operation that the provider's absence interrupts has not failed and is repeated.
     """
 
     def backup(self, context: Context, action: Action) -> Mapping[str, object]:
-        """Freeze the environment and back it up; tells before what this move changes or leaves behind.
+        """Back up the environment, live or frozen; tells before what this move changes or leaves behind.
 
         Returns the payload of contract 8: `{user, sourceNode, snapshots: {migrationKey: snapshotId}}`.
         """
@@ -81,8 +81,9 @@ class Operations(Protocol):
     def prune(self, now: float, busy: Container[str], is_wanted: Callable[[], bool]) -> Sequence[str]:
         """Delete what was set aside longer ago than the retention; `now` in seconds since the epoch.
 
-        The environments of `busy` users are left alone: jobs are open for them. What is left to do when the
-        activation `is_wanted` elsewhere is for the next time: a home may keep it for a minute.
+        The environments of `busy` users are left alone, because jobs are open for them. It stops early when
+        the activation `is_wanted` for something else, because one home may take a minute; the rest is done
+        the next time.
 
         Returns a line about each environment where it tried and could not. Raises nothing: no home may stop
         a node's work.
