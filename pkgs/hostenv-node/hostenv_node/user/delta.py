@@ -135,6 +135,8 @@ def _make(process: UserProcess, number: int, archive: Path, *, compare: bool, st
     since = _read_state(process, number - 1)
     if since.base is None or since.end is None:
         raise OperationFailed(f"the base of {layout.user} is not made; start the move again")
+    # After a boot it may still be on its way.
+    units.control(process, "start", [layout.mysql_unit])
     folder = archive.with_suffix(".new")
     clear(process, folder)
     make_folder(folder)

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -215,6 +216,28 @@ def test_what_was_taken_in_is_not_done_twice(sides: tuple[Side, Side]) -> None:
     delta.take_in(target.process, 1)
     carry(source, target, 2, compare=True)
     same(source, target)
+
+
+def test_a_source_that_boots_is_waited_for(sides: tuple[Side, Side], tmp_path: Path) -> None:
+    source, target = sides
+    source.sql("INSERT INTO drupal.t (v) VALUES ('before the power cut')")
+    source.end(killed=True)
+    command = " ".join(
+        [source.process.tools["mariadbd"], f"--defaults-file={source.layout.config_dir}/my.cnf"]
+    )
+    manager = tmp_path / "manager"
+    manager.write_text(
+        f"#!/bin/sh\ncase $* in *'start mysql.service') ;; *) exit ;; esac\n"
+        f"{command} {' '.join(AS_ROOT)} >>{source.log} 2>&1 &\necho $! >{tmp_path}/pid\n"
+        f"until [ -S {source.layout.mysql_socket} ]; do sleep 0.1; done\n"
+    )
+    manager.chmod(0o755)
+    source.process = replace(source.process, tools={**source.process.tools, "systemctl": str(manager)})
+    try:
+        carry(source, target, 1, compare=True)
+        same(source, target)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_a_difference_is_named(sides: tuple[Side, Side]) -> None:
