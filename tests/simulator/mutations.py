@@ -120,22 +120,6 @@ def _targets_do_not_wait_for_the_last_round() -> Sequence[Replacement]:
     return [(SimulatedOperations, "_has_sent_all", lambda *_: True)]
 
 
-def _what_was_taken_in_is_not_said_again() -> Sequence[Replacement]:
-    original = SimulatedOperations._say_taken
-
-    def say_taken(self: SimulatedOperations, context: Any, user: str, number: int) -> None:
-        said = vars(self).setdefault("said", set())
-        if (context.job, user, number) not in said:
-            said.add((context.job, user, number))
-            original(self, context, user, number)
-
-    return [(SimulatedOperations, "_say_taken", say_taken)]
-
-
-def _rounds_wait_whatever_the_verdict() -> Sequence[Replacement]:
-    return [(SimulatedOperations, "_look", lambda self, context: self.transfers.job(context.job))]
-
-
 def _lost_contact_is_a_verdict() -> Sequence[Replacement]:
     original = job_run.JobRun._view
 
@@ -360,14 +344,12 @@ MUTATIONS = (
     Mutation(200, _nobody_waits_to_restore),
     Mutation(200, _nobody_waits_to_activate),
     Mutation(200, _the_source_is_deactivated_before_it_hands_over),
-    Mutation(300, _sources_of_live_moves_are_not_thawed, first=200),
+    Mutation(300, _sources_of_live_moves_are_not_thawed, first=700),
     Mutation(200, _rounds_hold_their_slots),
     Mutation(200, _hand_overs_do_not_freeze),
     Mutation(200, _live_backups_freeze),
     Mutation(200, _the_base_is_final),
     Mutation(200, _targets_do_not_wait_for_the_last_round),
-    Mutation(200, _what_was_taken_in_is_not_said_again),
-    Mutation(200, _rounds_wait_whatever_the_verdict),
     Mutation(300, _target_thaws_at_once),
     Mutation(1500, _source_thaws_after_the_commit_point, first=600),
     Mutation(100, _verdicts_are_only_noted),
