@@ -89,9 +89,9 @@ STAGES: Mapping[str, Stage] = {
     ),
     "Move: the placement changes in Git, and a second webhook moves the site to node-b": Stage(
         "Now an operator commits one line, the environment's node is node-b, and a second webhook comes in."
-        " From here on node-a refuses writes (reads go on) and makes a last backup; node-b restores it and"
-        " serves it, the provider looks at it, and only then node-a lets go. Visitors read and write the"
-        " site all the while, ten times a second each.",
+        " node-a goes on serving while node-b gets a copy, and then what has changed since. Only for the last"
+        " of it node-a refuses writes (reads go on); node-b serves the site, the provider looks at it, and"
+        " only then node-a lets go. Visitors read and write the site all the while, ten times a second each.",
         (
             f"curl -sS {_HOST} {{a}}/",
             f"curl -sS {_HOST} --data note=hello {{a}}/notes",
