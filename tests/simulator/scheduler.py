@@ -7,7 +7,7 @@ same random numbers give the same schedule.
 import random
 from collections.abc import Callable
 
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
 
 class Killed(BaseException):
@@ -50,6 +50,8 @@ class Scheduler:
         assert self.current is None
         assert not task.done
         self.current = task
+        # A program that another one started would otherwise come back there.
+        task.program.parent = getcurrent()
         try:
             task.program.switch()
         finally:
