@@ -356,7 +356,7 @@ MUTATIONS = (
     Mutation(1500, _journals_are_lost_in_a_crash),
     Mutation(1000, _work_starts_whatever_the_answer, first=100),
     Mutation(500, _sources_are_not_frozen_without_backup),
-    Mutation(1500, _half_done_removals_count_as_running, first=1300),
+    Mutation(300, _half_done_removals_count_as_running, first=400),
     Mutation(100, _begun_jobs_are_superseded),
     Mutation(1000, _jobs_of_a_project_run_together),
     Mutation(100, _heirs_forget),
