@@ -3,16 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hostenv_core.intents import Action, prerequisites
+from hostenv_core.names import PROVIDER_NODE
+
 from hostenv_node.jobs.decide import predecessors
 from hostenv_node.jobs.journal import ActionRecord, JobJournal, Progress
-
-# What an action of a move waits for on the other node, and whether that is the source.
-_OF_ANOTHER = {
-    "restore": ("backup", True),
-    "sync": ("restore", False),
-    "handover": ("sync", False),
-    "activate": ("handover", True),
-}
 
 
 @dataclass(frozen=True)
@@ -62,11 +57,8 @@ def _doing(journal: JobJournal, record: ActionRecord | None, before: Sequence[Jo
             return f"waits for what job {before[0].job_id} left to do here"
         case Progress.NEW if not record.announced:
             return "is about to begin"
-        case Progress.NEW if action.op in _OF_ANOTHER:
-            op, is_source = _OF_ANOTHER[action.op]
-            return f"waits for the {op} on {action.from_node if is_source else action.to_node}"
         case Progress.NEW:
-            return f"waits for the provider's check of {action.to_node}"
+            return _waits_for(action, journal.node)
         case Progress.STARTED:
             return "is under way"
     if not record.reported:
@@ -74,3 +66,10 @@ def _doing(journal: JobJournal, record: ActionRecord | None, before: Sequence[Jo
     if record.progress is Progress.SUCCESS:
         return "waits for the provider's check"
     return f"has ended ({record.progress.value}), waits for the job's verdict"
+
+
+def _waits_for(action: Action, node: str) -> str:
+    for place, op in prerequisites(action, node):
+        if place not in (node, PROVIDER_NODE):
+            return f"waits for the {op} on {place}"
+    return f"waits for the provider's check of {action.to_node}"
