@@ -357,7 +357,9 @@ class Store(Holdings, NodeCommits, Pruning):
     def hear_database(self, node: str, series: str) -> None:
         """A node says which series of MariaDB it has."""
         # It says so often, and what is the same costs no write.
-        if self.databases().get(node) != series:
+        with self._database.reading() as db:
+            row = db.execute("SELECT series FROM databases WHERE node = ?", (node,)).fetchone()
+        if row is None or row["series"] != series:
             with self._database.transaction() as db:
                 db.execute("INSERT OR REPLACE INTO databases (node, series) VALUES (?, ?)", (node, series))
 
