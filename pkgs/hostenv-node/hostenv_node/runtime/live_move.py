@@ -86,7 +86,11 @@ class LiveMove:
 
         `warm` lets run what needs no last changes to run.
         """
-        number = self._receive(context, layout, warm).number + 1
+        number = self._receive(layout, warm).number
+        if number:
+            # An earlier run may have been cut short before it said so.
+            self._tell(context, layout, number)
+        number += 1
         while True:
             sent_all = self._look(context).status(source, "sync", layout.user) == "success"
             if self._fetch(context, layout, f"delta-{number}", number, 0 if sent_all else _WAIT_SECONDS):
@@ -98,7 +102,7 @@ class LiveMove:
 
     def fetch_rest(self, context: Context, layout: Layout, database: Step) -> list[Step]:
         """Bring the last changes here; the steps that take them in, none if that is done."""
-        taken = self._receive(context, layout, [database])
+        taken = self._receive(layout, [database])
         number = taken.number + 1
         if taken.still:
             return []
@@ -124,14 +128,11 @@ class LiveMove:
             pipe_to_user(self._config, layout, self._deadline(), ["cat", str(file)], consumer)
         return True
 
-    def _receive(self, context: Context, layout: Layout, warm: Sequence[Step]) -> "_TakenIn":
+    def _receive(self, layout: Layout, warm: Sequence[Step]) -> "_TakenIn":
         """What was taken in before, once the steps are done that it takes to go on."""
         answers = user_apply(self._config, layout, self._deadline(), [*warm, steps.TakenIn()])
         match answers.get(steps.TakenIn):
             case [int(number), bool(still)]:
-                if number:
-                    # An earlier run may have been cut short before it said so.
-                    self._tell(context, layout, number)
                 return _TakenIn(number, still)
         raise OperationFailed(f"the user's side of {layout.user} does not say what it has taken in")
 

@@ -62,7 +62,7 @@ def _position(process: UserProcess, key: str) -> Position:
         raise OperationFailed(
             f"MariaDB of {process.layout.user} keeps no binary log; push once, then move it"
         )
-    return Position.parse(*content.decode(errors="replace").split("\t")[:2])
+    return Position.of_line(content.decode(errors="replace"))
 
 
 def check(process: UserProcess) -> None:

@@ -37,23 +37,19 @@ class Position:
             raise OperationFailed(f"not a position of a binary log: {file[:100]!r} {offset!r}")
         return cls(int(found[1]), place, file)
 
+    @classmethod
+    def of_line(cls, line: str) -> "Position":
+        """The place that a line of MariaDB or mariadb-backup begins with. Raises as `parse`."""
+        file, offset = [*line.split("\t"), ""][:2]
+        return cls.parse(file, offset)
+
 
 def position(process: UserProcess) -> Position | None:
     """Where the server writes now; None when it keeps no binary log."""
     answer = database.query(process, process.layout.mysql_socket, "SHOW MASTER STATUS").rstrip("\n")
     if not answer:
         return None
-    file, offset = answer.split("\t")[:2]
-    return Position.parse(file, offset)
-
-
-def of_copy(base: Path) -> Position | None:
-    """The place that a copy of the files (`mariadb-backup`) is at; None when its server keeps no log."""
-    for name in ("mariadb_backup_binlog_info", "xtrabackup_binlog_info"):
-        if (base / name).exists():
-            file, offset = (base / name).read_text().split("\t")[:2]
-            return Position.parse(file, offset)
-    return None
+    return Position.of_line(answer)
 
 
 def copy(process: UserProcess, begin: Position, end: Position, folder: Path) -> dict[str, int]:
@@ -124,10 +120,7 @@ def replay(process: UserProcess, base: Mark, end: Mark, files: Sequence[Path]) -
     ]
     consumer = [
         process.tools["mariadb"],
-        "--no-defaults",
-        "--skip-ssl",
-        f"--socket={process.layout.mysql_socket}",
-        f"--user={process.layout.user}",
+        *database.connection(process, process.layout.mysql_socket),
         f"--max-allowed-packet={MAX_PACKET}",
         "--binary-mode",
     ]

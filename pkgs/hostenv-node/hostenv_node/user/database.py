@@ -56,6 +56,11 @@ def create_database(process: UserProcess, socket: Path) -> None:
     query(process, socket, f"CREATE DATABASE IF NOT EXISTS `{name}` {charset}")
 
 
+def connection(process: UserProcess, socket: Path) -> tuple[str, ...]:
+    """The first arguments of a client, by which the server lets the environment's user in."""
+    return "--no-defaults", "--skip-ssl", f"--socket={socket}", f"--user={process.layout.user}"
+
+
 def query(process: UserProcess, socket: Path, statement: str) -> str:
     """Run one statement; tab-separated rows without headings.
 
@@ -64,10 +69,7 @@ def query(process: UserProcess, socket: Path, statement: str) -> str:
     try:
         return process.run(
             "mariadb",
-            "--no-defaults",
-            "--skip-ssl",
-            f"--socket={socket}",
-            f"--user={process.layout.user}",
+            *connection(process, socket),
             f"--connect-timeout={_CONNECT_SECONDS}",
             "--batch",
             "--skip-column-names",
@@ -106,10 +108,7 @@ def import_dump(process: UserProcess, socket: Path, dump: Path) -> None:
     """Read a dump into the environment's database, which the dump makes anew as it was."""
     process.run(
         "mariadb",
-        "--no-defaults",
-        "--skip-ssl",
-        f"--socket={socket}",
-        f"--user={process.layout.user}",
+        *connection(process, socket),
         f"--max-allowed-packet={MAX_PACKET}",
         # Otherwise the client makes LF of CRLF and stops at a NUL.
         "--binary-mode",

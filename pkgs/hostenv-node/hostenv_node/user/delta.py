@@ -72,10 +72,10 @@ class Meta:
 class _State:
     """What a source has sent with an archive: places in the binary log, and the files as they were.
 
-    `base` is the place of the database's copy, `end` the archive's; None before there is that copy.
+    `base` is where the database's copy is, `end` the archive's place; None before there is that copy.
     """
 
-    base: Position | None
+    base: Mark | None
     end: Position | None
     tree: Tree
 
@@ -91,7 +91,7 @@ def begin(process: UserProcess) -> None:
 
 def based(process: UserProcess, position: Position) -> None:
     """The base is made; its database is at `position`."""
-    _write_state(process, 0, _State(position, position, _read_state(process, 0).tree))
+    _write_state(process, 0, _State(binlog.mark(process, position), position, _read_state(process, 0).tree))
 
 
 def last(process: UserProcess) -> int:
@@ -154,7 +154,7 @@ def _make(process: UserProcess, number: int, archive: Path, *, compare: bool, st
     _pack(process, layout.data_dir, found.changed, folder / FILES, still=still)
     meta = Meta(
         number,
-        binlog.mark(process, since.base),
+        since.base,
         binlog.mark(process, end),
         pieces,
         found.removed,
@@ -177,9 +177,14 @@ def _make(process: UserProcess, number: int, archive: Path, *, compare: bool, st
 
 def taken_in(process: UserProcess) -> tuple[int, bool]:
     """The number of the last archive that was taken in, 0 before it, and whether nothing can follow."""
-    content = read_file(process.layout.sync_dir / _TAKEN_IN)
-    number, still = json.loads(content or b"[0, false]")
-    return int(number), bool(still)
+    place = process.layout.sync_dir / _TAKEN_IN
+    try:
+        number, still = json.loads(read_file(place) or b"[0, false]")
+        return int(number), bool(still)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise OperationFailed(
+            f"{place}, what was taken in so far, is spoilt; start the move again"
+        ) from error
 
 
 def take_in(process: UserProcess, number: int) -> None:
@@ -291,18 +296,27 @@ def _tree(process: UserProcess) -> dict[str, Seen]:
 
 
 def _read_state(process: UserProcess, number: int) -> _State:
-    content = json.loads(_state_file(process, number).read_bytes())
-    base, end = (None if place is None else Position(*place) for place in content["places"])
-    return _State(
-        base,
-        end,
-        {path: Seen(*fields) for path, fields in content["tree"].items()},
-    )
+    try:
+        content = json.loads(_state_file(process, number).read_bytes())
+        base, end = content["base"], content["end"]
+        return _State(
+            None if base is None else Mark(Position(*base[0]), base[1]),
+            None if end is None else Position(*end),
+            {path: Seen(*fields) for path, fields in content["tree"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        # It is the customer's own to spoil.
+        raise OperationFailed(
+            f"{_state_file(process, number)}, what was sent so far, is gone or spoilt; start the move again"
+        ) from error
 
 
 def _write_state(process: UserProcess, number: int, state: _State) -> None:
-    places = [None if place is None else astuple(place) for place in (state.base, state.end)]
-    content = {"places": places, "tree": {path: astuple(seen) for path, seen in state.tree.items()}}
+    content = {
+        "base": None if state.base is None else astuple(state.base),
+        "end": None if state.end is None else astuple(state.end),
+        "tree": {path: astuple(seen) for path, seen in state.tree.items()},
+    }
     write_file(process, _state_file(process, number), json.dumps(content).encode(), 0o600)
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hostenv_node.environment.layout import Layout
 from hostenv_node.errors import OperationFailed
 from hostenv_node.render.files import render
 from hostenv_node.user import binlog, database, delta
+from hostenv_node.user.binlog import Position
 from hostenv_node.user.process import UserProcess
 from runtime_support import needs
 
@@ -109,9 +110,8 @@ def sides(environment: Environment, config: Config, tmp_path: Path) -> Iterator[
         (files / "early").write_text("written while the base is made")
         subprocess.run([source.layout.config_dir / f"backup-{KEY}"], check=True, timeout=300)
         base = tmp_path / "copies/mysql"
-        place = binlog.of_copy(base)
-        assert place is not None
-        delta.based(source.process, place)
+        place = source.layout.base_position(KEY).read_text()
+        delta.based(source.process, Position.of_line(place))
         database.make_consistent(target.process, base)
         base.rename(target.layout.mysql_dir)
         subprocess.run(["cp", "-aT", files, target.layout.files_dir], check=True, timeout=60)
@@ -245,3 +245,17 @@ def test_a_difference_is_named(sides: tuple[Side, Side]) -> None:
     target.sql("SET sql_log_bin = 0", "UPDATE drupal.t SET v = 'other'")
     with pytest.raises(OperationFailed, match=r"not as on the source: drupal\.t; start the move again"):
         carry(source, target, 1, compare=True)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("[")])
+def test_what_a_customer_spoils_of_the_rounds_ends_the_move_in_words(
+    sides: tuple[Side, Side], spoil: Callable[[Path], object]
+) -> None:
+    source, target = sides
+    spoil(source.layout.sync_dir / "state-0.json")
+    with pytest.raises(OperationFailed, match=r"state-0\.json.* is gone or spoilt; start the move again"):
+        delta.make(source.process, 1, compare=False)
+    target.layout.sync_dir.mkdir()
+    (target.layout.sync_dir / "taken-in.json").write_text("7")
+    with pytest.raises(OperationFailed, match=r"taken-in\.json.* is spoilt; start the move again"):
+        delta.taken_in(target.process)
